@@ -1,0 +1,195 @@
+"""`Weights`: a batch of networks of one spec, the currency of the whole house.
+
+Shapes, stated once: `weights[l]` is (B, O, I), or (B, O, I, K) for a kernel of K taps; `biases[l]` is
+(B, O), or None. Left (O) are a layer's target neurons, right (I) its source neurons.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from weightwalk import evaluate
+from weightwalk.errors import InputError
+from weightwalk.spec import NetworkSpec
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """B networks of one `spec`: `weights[l]` (B, O, I[, K]) and `biases[l]` (B, O) or None, one pair per layer.
+
+    >>> spec = NetworkSpec.mlp([2, 8, 1])
+    >>> len(Weights(spec, [torch.zeros(5, 8, 2), torch.zeros(5, 1, 8)], [torch.zeros(5, 8), torch.zeros(5, 1)]))
+    5
+    """
+
+    spec: NetworkSpec
+    weights: tuple[Tensor, ...]
+    biases: tuple[Tensor | None, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "weights", tuple(self.weights))
+        object.__setattr__(self, "biases", tuple(self.biases))
+        layers = self.spec.layers
+        if len(self.weights) != len(layers) or len(self.biases) != len(layers):
+            raise InputError(
+                f"{self.spec} has {len(layers)} layers, got {len(self.weights)} weights and {len(self.biases)} biases; "
+                "give one of each per layer, None where a layer has no bias"
+            )
+        first = self.weights[0]
+        for index, (layer, weight, bias) in enumerate(zip(layers, self.weights, self.biases, strict=True)):
+            expected = (len(first), *layer.weight_shape)
+            if tuple(weight.shape) != expected:
+                raise InputError(f"weights[{index}] must be {expected} for {self.spec}, got {tuple(weight.shape)}")
+            if (bias is not None) != layer.bias:
+                raise InputError(f"biases[{index}] must {'be given' if layer.bias else 'be None'} for {self.spec}")
+            if bias is not None and tuple(bias.shape) != (len(first), layer.fan_out):
+                raise InputError(f"biases[{index}] must be {(len(first), layer.fan_out)} for {self.spec}, got {tuple(bias.shape)}")
+            for tensor in (weight, bias):
+                if tensor is not None and (tensor.dtype != first.dtype or tensor.device != first.device):
+                    raise InputError(
+                        f"layer {index} is {tensor.dtype} on {tensor.device} but weights[0] is {first.dtype} on {first.device}; convert one of them"
+                    )
+
+    def __len__(self) -> int:
+        return len(self.weights[0])
+
+    def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> Weights:
+        """A smaller batch; a single integer gives a batch of one."""
+        if isinstance(index, int):
+            index = [range(len(self))[index]]
+        return self._map(lambda tensor: tensor[index])
+
+    def _map(self, function: Any) -> Weights:
+        return Weights(
+            self.spec, tuple(map(function, self.weights)), tuple(None if bias is None else function(bias) for bias in self.biases)
+        )
+
+    @property
+    def device(self) -> torch.device:
+        return self.weights[0].device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.weights[0].dtype
+
+    def to(self, *args: Any, **kwargs: Any) -> Weights:
+        """Every tensor through `Tensor.to`."""
+        return self._map(lambda tensor: tensor.to(*args, **kwargs))
+
+    def run(self, x: Tensor) -> Tensor:
+        """Evaluate every network: points (P, n_0) or (B, P, n_0) give (B, P, n_L). See `weightwalk.evaluate.run`."""
+        return evaluate.run(self.spec, self.weights, self.biases, x)
+
+    def permute(self, permutations: Sequence[Tensor | None]) -> Weights:
+        """Reorder hidden neurons, which leaves every network's function unchanged.
+
+        `permutations[h]` belongs to hidden group h (n_{h+1} neurons): (n,) for all networks, (B, n) for each its own, or
+        None to leave the group alone. New neuron i is old neuron `permutations[h][i]`.
+        """
+        hidden = self.spec.hidden_widths
+        if len(permutations) != len(hidden):
+            raise InputError(f"{self.spec} has {len(hidden)} groups of hidden neurons, got {len(permutations)} permutations")
+        rows: list[Tensor | None] = []
+        for group, (width, permutation) in enumerate(zip(hidden, permutations, strict=True)):
+            if permutation is None:
+                rows.append(None)
+                continue
+            order = permutation.to(self.device).expand(len(self), -1)
+            if order.shape[1] != width or not torch.equal(order.sort(dim=1).values, torch.arange(width, device=self.device).expand_as(order)):
+                raise InputError(f"permutations[{group}] must hold each of 0..{width - 1} once, got {permutation.tolist()}")
+            rows.append(order)
+        lefts, rights = [*rows, None], [None, *rows]
+        return Weights(
+            self.spec,
+            tuple(_take(_take(w, left, 1), right, 2) for w, left, right in zip(self.weights, lefts, rights, strict=True)),
+            tuple(None if b is None else _take(b, left, 1) for b, left in zip(self.biases, lefts, strict=True)),
+        )
+
+    @classmethod
+    def cat(cls, batches: Sequence[Weights]) -> Weights:
+        """One batch out of several of the same spec."""
+        first = batches[0]
+        if any(batch.spec != first.spec for batch in batches):
+            raise InputError(f"only networks of one spec make a batch, got {', '.join(sorted({str(batch.spec) for batch in batches}))}")
+        return cls.from_flat(first.spec, torch.cat([batch.flat() for batch in batches]))
+
+    def flat(self) -> Tensor:
+        """(B, num_parameters), in the order of `spec.fields`."""
+        tensors = [self._tensor(field.layer, field.role) for field in self.spec.fields]
+        return torch.cat([tensor.reshape(len(self), -1) for tensor in tensors], dim=1)
+
+    def _tensor(self, layer: int, role: str) -> Tensor:
+        tensor = self.weights[layer] if role == "weight" else self.biases[layer]
+        assert tensor is not None
+        return tensor
+
+    @classmethod
+    def from_flat(cls, spec: NetworkSpec, flat: Tensor) -> Weights:
+        """The inverse of `flat`: views into (B, num_parameters)."""
+        if flat.dim() != 2 or flat.shape[1] != spec.num_parameters:
+            raise InputError(f"{spec} has {spec.num_parameters} parameters per network, got a tensor of shape {tuple(flat.shape)}")
+        weights: list[Tensor] = []
+        biases: list[Tensor | None] = [None] * len(spec.layers)
+        for layer, role, shape, start, stop in spec.fields:
+            tensor = flat[:, start:stop].unflatten(1, shape)
+            if role == "weight":
+                weights.append(tensor)
+            else:
+                biases[layer] = tensor
+        return cls(spec, tuple(weights), tuple(biases))
+
+    def to_state_dict(self, index: int = 0) -> dict[str, Tensor]:
+        """One network's tensors under the names `layers.L.weight` and `layers.L.bias`."""
+        return {
+            f"layers.{field.layer}.{field.role}": self._tensor(field.layer, field.role)[index].clone() for field in self.spec.fields
+        }
+
+    @classmethod
+    def from_state_dicts(cls, spec: NetworkSpec, state_dicts: Sequence[Mapping[str, Tensor]]) -> Weights:
+        """A batch out of state dicts under any names: layers are told apart by their prefixes, in natural order.
+
+        A kernel may come as torch keeps it, (O, I, kh, kw). Errors name the network, the tensor and both shapes.
+        """
+        if not state_dicts:
+            raise InputError("expected at least one state dict, got none")
+        return cls.from_flat(spec, torch.stack([_flatten(spec, state, number) for number, state in enumerate(state_dicts)]))
+
+
+def _take(tensor: Tensor, order: Tensor | None, axis: int) -> Tensor:
+    """tensor[b, ..., order[b, i], ...] along `axis`, per network."""
+    if order is None:
+        return tensor
+    shape = [1] * tensor.dim()
+    shape[0], shape[axis] = order.shape
+    return torch.take_along_dim(tensor, order.reshape(shape), dim=axis)
+
+
+def _natural(name: str) -> list[tuple[int, int | str]]:
+    return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", name) if part]
+
+
+def _flatten(spec: NetworkSpec, state: Mapping[str, Tensor], number: int) -> Tensor:
+    tensors = {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor) and tensor.is_floating_point()}
+    prefixes = sorted({name.removesuffix("weight") for name in tensors if name.endswith("weight")}, key=_natural)
+    if len(prefixes) != len(spec.layers):
+        raise InputError(f"network {number}: expected {len(spec.layers)} weights for {spec}, got {len(prefixes)} ({', '.join(tensors) or 'no tensors'})")
+    parts = []
+    for field in spec.fields:
+        name = f"{prefixes[field.layer]}{field.role}"
+        if name not in tensors:
+            raise InputError(f"network {number}: {spec} needs a tensor {name!r}, got {', '.join(tensors)}")
+        tensor = tensors[name]
+        given = tuple(tensor.shape[:2]) + ((tensor.shape[2:].numel(),) if tensor.dim() > 2 else ())
+        if given != field.shape:
+            raise InputError(f"network {number}: {name} must be {field.shape} for {spec}, got {tuple(tensor.shape)}")
+        parts.append(tensor.reshape(-1))
+    unexpected = set(tensors) - {f"{prefixes[field.layer]}{field.role}" for field in spec.fields}
+    if unexpected:
+        raise InputError(f"network {number}: {spec} has no place for {', '.join(sorted(unexpected))}")
+    return torch.cat(parts)
