@@ -166,6 +166,11 @@ class NetworkSpec:
         return tuple(fields)
 
     @property
+    def shape(self) -> tuple[tuple[Any, ...], ...]:
+        """What two specs have in common whose parameters can be exchanged: kinds, widths, taps and biases of the steps."""
+        return tuple((s.kind, s.weight_shape, s.bias) if isinstance(s, Layer) else (s.kind, s.fan_in) for s in self.steps)
+
+    @property
     def num_parameters(self) -> int:
         return self.fields[-1].stop
 

@@ -1,0 +1,36 @@
+"""The views of INR2JLS: transforms of a picture that a network is asked to show besides the picture itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from weightwalk.errors import InputError
+from weightwalk.registry import Registry
+
+VIEWS: Registry[Callable[[Tensor], Tensor]] = Registry("view")
+VIEWS.register("identity")(lambda pictures: pictures)
+VIEWS.register("hflip")(lambda pictures: pictures.flip(-1))
+VIEWS.register("vflip")(lambda pictures: pictures.flip(-2))
+VIEWS.register("rot90")(lambda pictures: pictures.rot90(1, (-2, -1)))
+VIEWS.register("rot270")(lambda pictures: pictures.rot90(-1, (-2, -1)))
+VIEWS.register("rot180")(lambda pictures: pictures.rot90(2, (-2, -1)))
+
+PAPER_VIEWS = ("identity", "hflip", "vflip", "rot90", "rot270", "rot180")
+
+
+def check(names: Sequence[str], image_shape: tuple[int, int, int]) -> None:
+    """InputError for an unknown view, none at all, or a quarter turn of a picture that is not square."""
+    if not names:
+        raise InputError("expected at least one view, got none; 'identity' is the picture itself")
+    for name in names:
+        VIEWS[name]
+        if name in ("rot90", "rot270") and image_shape[1] != image_shape[2]:
+            raise InputError(f"view {name!r} needs square pictures, got {image_shape[1]} x {image_shape[2]}; leave quarter turns out")
+
+
+def transform(pictures: Tensor, names: Sequence[str]) -> Tensor:
+    """(B, C, H, W) -> (B, V, C, H, W): every picture under every view."""
+    return torch.stack([VIEWS[name](pictures) for name in names], dim=1)

@@ -1,0 +1,1 @@
+"""Graphs of input networks, built from their specs and never inside encoders."""

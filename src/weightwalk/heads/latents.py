@@ -1,0 +1,64 @@
+"""From an encoding to a joint latent space, and from there to pictures (Dynamic Neural Graphs, TMLR 2026, section 5, Fig 4).
+
+Axes: B networks, V views, T = V h w latents, D memory, E encoding, C latent channels.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from weightwalk.errors import InputError
+
+
+class LatentGenerator(nn.Module):
+    """T learned vectors theta_t, each fused with the encoding: latent_t = W_2 relu(W_1 [theta_t ; encoding] + b_1) + b_2.
+
+    W_1 acts on theta_t and on the encoding by columns of its own, so the theta part is computed once and the encoding part
+    once per network, and not once per network and latent: the same function.
+    Shapes: encoding (B, E) -> (B, T, C).
+    """
+
+    def __init__(self, num_latents: int, memory_dim: int, encoding_dim: int, hidden_dim: int, latent_dim: int):
+        super().__init__()
+        self.theta = nn.Parameter(torch.randn(num_latents, memory_dim))
+        self.fuse = nn.Linear(memory_dim + encoding_dim, hidden_dim)
+        self.project = nn.Linear(hidden_dim, latent_dim)
+
+    def forward(self, encoding_BE: Tensor) -> Tensor:
+        of_theta, of_encoding = self.fuse.weight.split([self.theta.shape[1], encoding_BE.shape[1]], dim=1)
+        hidden = F.linear(self.theta, of_theta, self.fuse.bias) + F.linear(encoding_BE, of_encoding)[:, None, :]
+        latents: Tensor = self.project(torch.relu(hidden))
+        return latents
+
+
+class ConvDecoder(nn.Module):
+    """Transposed convolutions (kernel 4, stride 2, padding 1), each doubling the size, with ReLU between them.
+
+    Shapes: (N, C, h, w) -> (N, image channels, 2^n h, 2^n w) with n = `num_doublings` (the paper has 2, hidden 256).
+    """
+
+    def __init__(self, latent_dim: int, hidden_dim: int, image_channels: int, num_doublings: int = 2):
+        super().__init__()
+        channels = [latent_dim, *[hidden_dim] * (num_doublings - 1), image_channels]
+        layers: list[nn.Module] = []
+        for before, after in zip(channels, channels[1:], strict=False):
+            layers += [nn.ConvTranspose2d(before, after, kernel_size=4, stride=2, padding=1), nn.ReLU()]
+        self.layers = nn.Sequential(*layers[:-1])
+
+    def forward(self, maps: Tensor) -> Tensor:
+        pictures: Tensor = self.layers(maps)
+        return pictures
+
+
+def num_doublings(image_shape: tuple[int, int, int], grid: tuple[int, int]) -> int:
+    """How often a latent grid must double to reach the image's height and width; InputError if it never does."""
+    height, width = image_shape[1:]
+    factor = height // grid[0]
+    if factor < 2 or factor & (factor - 1) or (grid[0] * factor, grid[1] * factor) != (height, width):
+        raise InputError(
+            f"a latent grid must be the image's size ({height} x {width}) divided by 2, 4, 8, ..., got {grid[0]} x {grid[1]}; "
+            "set latent_stride to a power of two that divides both sides"
+        )
+    return factor.bit_length() - 1

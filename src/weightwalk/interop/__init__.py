@@ -1,0 +1,1 @@
+"""What was trained with other people's releases, brought here."""

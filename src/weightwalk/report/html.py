@@ -1,0 +1,208 @@
+"""One HTML file that holds everything it shows: inline style, embedded pictures, no script, nothing from outside.
+
+The page's own content security policy forbids any request. All text is escaped.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from itertools import groupby
+from pathlib import Path
+from typing import Protocol
+
+from weightwalk import files
+from weightwalk.errors import InputError
+from weightwalk.report import tables
+
+
+class Block(Protocol):
+    """Anything that a section can hold."""
+
+    def html(self) -> str:
+        """Its own markup, escaped."""
+        ...
+
+
+@dataclass(frozen=True)
+class Text:
+    """Paragraphs, parted by blank lines."""
+
+    text: str
+
+    def html(self) -> str:
+        """One `<p>` per paragraph."""
+        return "\n".join(f"<p>{escape(paragraph.strip())}</p>" for paragraph in self.text.split("\n\n") if paragraph.strip())
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG with `density` of its pixels to one of the page's; `alt` says in words what it shows. Neighbours share a line if they fit."""
+
+    png: bytes
+    caption: str
+    alt: str
+    density: float = 2
+
+    def __post_init__(self) -> None:
+        if self.png[:8] != b"\x89PNG\r\n\x1a\n" or self.png[12:16] != b"IHDR":
+            raise InputError(f"expected a PNG for the picture {self.caption!r}, got bytes that start with {self.png[:8]!r}")
+
+    def html(self) -> str:
+        """A `<figure>` of the size that the PNG's header gives."""
+        width, height = (round(int.from_bytes(self.png[at : at + 4], "big") / self.density) for at in (16, 20))
+        source = base64.b64encode(self.png).decode()
+        image = f'<img src="data:image/png;base64,{source}" width="{width}" height="{height}" alt="{escape(self.alt)}">'
+        return f'<figure style="--width:{width}px">{image}<figcaption>{escape(self.caption)}</figcaption></figure>'
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of anything; columns of numbers are set flush right, the first column names its row."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[object]]
+    caption: str = ""
+
+    def html(self) -> str:
+        """A `<table>` that scrolls sideways where it is wider than the page."""
+        rows = tables.cells(self.header, self.rows)
+        sides = [' class="number"' if right else "" for right in tables.numeric(rows, len(self.header))]
+        head = "".join(f'<th scope="col"{side}>{escape(name)}</th>' for name, side in zip(self.header, sides, strict=True))
+        body = "\n".join(
+            "<tr>"
+            + "".join(
+                f'<th scope="row"{side}>{escape(cell)}</th>' if column == 0 else f"<td{side}>{escape(cell)}</td>"
+                for column, (cell, side) in enumerate(zip(row, sides, strict=True))
+            )
+            + "</tr>"
+            for row in rows
+        )
+        caption = f"<caption>{escape(self.caption)}</caption>" if self.caption else ""
+        name = escape(self.caption or ", ".join(self.header))
+        return (
+            f'<div class="scroll" role="region" tabindex="0" aria-label="{name}"><table>{caption}'
+            f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>"
+        )
+
+
+@dataclass(frozen=True)
+class KeyFigures:
+    """The few numbers that matter, large: what each is, and its value as it should read (`{"held-out accuracy": "94.7 %"}`)."""
+
+    figures: Mapping[str, str]
+
+    def html(self) -> str:
+        """A description list, which a style sheet sets as tiles."""
+        tiles = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in self.figures.items())
+        return f'<dl class="figures">{tiles}</dl>'
+
+
+@dataclass(frozen=True)
+class Section:
+    """Blocks under a title; without a title they stand under the lead, at the top of the page."""
+
+    title: str
+    blocks: Sequence[Block]
+
+
+def render(title: str, lead: str, sections: Sequence[Section]) -> str:
+    """The whole page."""
+    titled = [section for section in sections if section.title]
+    links = "".join(f'<li><a href="#part-{number}">{escape(section.title)}</a></li>' for number, section in enumerate(titled, 1))
+    parts: list[str] = []
+    number = 0
+    for section in sections:
+        number += bool(section.title)
+        heading = f'<h2 id="part-{number}">{escape(section.title)}</h2>\n' if section.title else ""
+        parts.append(f"<section>\n{heading}{_blocks(section.blocks)}\n</section>")
+    navigation = f'<nav aria-label="Contents"><ol>{links}</ol></nav>' if len(titled) > 2 else ""
+    return _PAGE.format(title=escape(title), lead=Text(lead).html(), style=_STYLE, navigation=navigation, sections="\n".join(parts))
+
+
+def _blocks(blocks: Sequence[Block]) -> str:
+    """Neighbouring pictures in one group, everything else on its own."""
+    parts = []
+    for pictures, group in groupby(blocks, lambda block: isinstance(block, Picture)):
+        content = "\n".join(block.html() for block in group)
+        parts.append(f'<div class="pictures">\n{content}\n</div>' if pictures else content)
+    return "\n".join(parts)
+
+
+def write(path: Path, title: str, lead: str, sections: Sequence[Section]) -> None:
+    """`render` into a file, whole or not at all."""
+    files.write_bytes(path, render(title, lead, sections).encode())
+
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body>
+<header>
+<h1>{title}</h1>
+<div class="lead">{lead}</div>
+{navigation}
+</header>
+<main>
+{sections}
+</main>
+</body>
+</html>
+"""
+
+_STYLE = """
+:root {
+  --ink: #1b2733; --quiet: #5d6b78; --rule: #dde3e8; --page: #f6f7f9; --card: #fff; --accent: #1c5fa8;
+  font: 100%/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif;
+}
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e6ebf0; --quiet: #9aa8b5; --rule: #2d3743; --page: #11161c; --card: #1a212a; --accent: #7db4ec; }
+  figure img { filter: brightness(.9); }
+}
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 64rem; padding: 3.5rem 1.5rem 5rem; background: var(--page); color: var(--ink); }
+h1 { margin: 0; font-size: clamp(1.7rem, 4vw, 2.4rem); line-height: 1.15; letter-spacing: -.02em; text-wrap: balance; }
+h2 { margin: 0 0 1rem; font-size: 1.3rem; line-height: 1.25; letter-spacing: -.01em; scroll-margin-top: 1.5rem; }
+p { max-width: 42rem; margin: 0 0 1rem; }
+.lead p { font-size: 1.1rem; color: var(--quiet); margin: .75rem 0 0; }
+nav ol { display: flex; flex-wrap: wrap; gap: .35rem 1.4rem; margin: 1.4rem 0 0; padding: 0; list-style: none; font-size: .92rem; }
+nav a { color: var(--accent); text-decoration: none; }
+nav a:hover, nav a:focus-visible { text-decoration: underline; }
+section { margin-top: 3rem; }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(10.5rem, 1fr)); gap: .8rem; margin: 0 0 1rem; }
+.figures div, .scroll, figure { background: var(--card); border: 1px solid var(--rule); border-radius: .6rem; }
+.figures div { display: flex; flex-direction: column-reverse; justify-content: flex-end; padding: 1rem 1.2rem; }
+dt { color: var(--quiet); font-size: .88rem; line-height: 1.35; }
+dd { margin: 0; font-size: 2rem; font-weight: 650; line-height: 1.25; letter-spacing: -.02em; font-variant-numeric: tabular-nums; }
+.pictures { display: flex; flex-wrap: wrap; gap: 1rem; align-items: stretch; margin: 0 0 1rem; }
+figure { flex: 1 1 min(100%, calc(var(--width) + 1.6rem)); margin: 0; overflow: hidden; display: flex; flex-direction: column; }
+figure img { display: block; max-width: 100%; height: auto; margin: auto; }
+figure { background: #fff; }
+figcaption { padding: .7rem 1rem .8rem; color: var(--quiet); background: var(--card); border-top: 1px solid var(--rule); font-size: .9rem; }
+.scroll { overflow-x: auto; margin: 0 0 1rem; padding: .3rem 0; }
+table { border-collapse: collapse; width: 100%; font-size: .92rem; font-variant-numeric: tabular-nums; }
+caption { padding: .5rem 1rem .6rem; text-align: left; color: var(--quiet); }
+th, td { padding: .42rem 1rem; text-align: left; vertical-align: top; }
+thead th { color: var(--quiet); font-weight: 500; white-space: nowrap; }
+tbody tr { border-top: 1px solid var(--rule); }
+tbody th { font-weight: 500; }
+.number { text-align: right; white-space: nowrap; }
+@media print {
+  :root { --ink: #000; --quiet: #444; --rule: #ccc; --page: #fff; --card: #fff; font-size: 80%; }
+  body { max-width: none; padding: 0; }
+  nav { display: none; }
+  section { margin-top: 1.8rem; }
+  h2 { break-after: avoid; }
+  figure, .figures, tr { break-inside: avoid; }
+  figure img { filter: none; }
+}
+"""

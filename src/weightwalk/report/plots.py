@@ -1,0 +1,218 @@
+"""Arrays in, PNG bytes out: curves, confusions, maps and distributions, in one look; pictures too.
+
+Drawn with matplotlib's objects alone: no pyplot, and its settings are as they were afterwards.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
+from numpy.typing import NDArray
+from PIL import Image
+
+from weightwalk.errors import InputError
+from weightwalk.registry import unknown
+from weightwalk.report.look import INK, PALETTE, PAPER, QUIET, STYLE, encode
+from weightwalk.report.pictures import contact_sheet, picture_rows
+
+__all__ = ["confusion", "contact_sheet", "curves", "histogram", "picture_rows", "scatter_map"]
+
+Array = NDArray[Any]
+
+_MARKERS = "osD^vPX<>*"
+_RIGHT = LinearSegmentedColormap.from_list("right", ["#ffffff", "#cfe1f4", "#3f90da", "#174f8f"])
+_WRONG = LinearSegmentedColormap.from_list("wrong", ["#ffffff", "#fbd3b4", "#e76300", "#a83c00"])
+
+
+@matplotlib.rc_context(STYLE)
+def curves(log: Sequence[Mapping[str, float]], x: str = "step", y: Sequence[str] | None = None) -> bytes:
+    """Quantities of a training log over `x`; without `y`, all that the log holds.
+
+    Keys share a panel when their last words agree (`loss` and `val_loss`, but not `val_accuracy`). A quantity that falls
+    by more than ten times gets a logarithmic axis; a long noisy curve is drawn faintly, its moving mean boldly. Rows without a key,
+    and values that are not finite, are left out.
+    """
+    known = list(dict.fromkeys(key for row in log for key in row if key != x))
+    series = {key: _series(log, x, key) for key in (known if y is None else y)}
+    for key, (at, _) in series.items():
+        if not len(at):
+            raise InputError(f"{unknown('curve', key, known)}; it needs finite values in rows that also have {x!r}")
+    if not series:
+        raise InputError(f"expected a log with numbers over {x!r}, got {len(log)} rows without any")
+    panels: dict[str, list[str]] = {}
+    for key in series:
+        panels.setdefault(re.split(r"[\W_]+", key)[-1] or key, []).append(key)
+
+    num_columns = min(len(panels), 3)
+    num_rows = -(-len(panels) // num_columns)
+    figure = Figure(figsize=((6.6, 9.2, 9.6)[num_columns - 1], 2.9 * num_rows))
+    grid = figure.subplots(num_rows, num_columns, squeeze=False).ravel()
+    for spare in grid[len(panels) :]:
+        spare.set_visible(False)
+    for axes, (title, keys) in zip(grid, panels.items(), strict=False):
+        for color, key in zip(PALETTE * len(keys), keys, strict=False):
+            _curve(axes, *series[key], color=color, label=re.sub(r"[_/]+", " ", key))
+        axes.set_title(title.capitalize())
+        axes.set_xlabel(x)
+        axes.grid(axis="y")
+        axes.tick_params(length=0)
+        axes.margins(x=0.02)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.10g}"))
+        _scale(axes, [series[key][1] for key in keys])
+        axes.legend(fontsize=8.5)
+    return _draw(figure)
+
+
+def _series(log: Sequence[Mapping[str, float]], x: str, key: str) -> tuple[Array, Array]:
+    points = np.array([(row[x], row[key]) for row in log if x in row and row.get(key) is not None], dtype=float).reshape(-1, 2)
+    points = points[np.isfinite(points).all(1)]
+    return points[:, 0], points[:, 1]
+
+
+def _curve(axes: Axes, at: Array, values: Array, color: str, label: str) -> None:
+    label = f"{label}  {values[-1]:.4g}"
+    if len(values) < 120:
+        axes.plot(at, values, color=color, label=label, linewidth=1.8, marker="o" if len(values) < 40 else "", markersize=3)
+        return
+    axes.plot(at, values, color=color, alpha=0.25, linewidth=0.8)
+    window = np.ones(len(values) // 40)
+    axes.plot(
+        at, np.convolve(values, window, "same") / np.convolve(np.ones(len(values)), window, "same"), color=color, label=label, linewidth=1.8
+    )
+
+
+def _scale(axes: Axes, values: Sequence[Array]) -> None:
+    """A logarithmic axis for what falls far and stays positive."""
+    lowest = min(v.min() for v in values)
+    if lowest > 0 and any(v[0] > 10 * v[-1] for v in values):
+        decades = np.log10(max(v.max() for v in values) / lowest)
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 2.5 else (1,)))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.5g}"))
+
+
+@matplotlib.rc_context(STYLE)
+def confusion(matrix: Array, names: Sequence[str]) -> bytes:
+    """Counts `matrix[true, predicted]` (K, K): right answers in blue, mistakes in orange, shaded by their share of the row.
+
+    Up to 20 classes carry their counts, and at the right the share that is right. The full orange is the worst mistake, or 10 % of a row.
+    """
+    counts = np.asarray(matrix)
+    size = len(names)
+    if counts.shape != (size, size) or not np.issubdtype(counts.dtype, np.integer):
+        raise InputError(f"expected whole counts ({size}, {size}) for {size} names, got {counts.dtype} {counts.shape}")
+    totals = counts.sum(1)
+    shares = counts / np.maximum(totals, 1)[:, None]
+    right = np.eye(size, dtype=bool)
+    worst = max(shares[~right].max(initial=0), 0.1)
+    colors = np.where(right[..., None], _RIGHT(shares), _WRONG(np.minimum(shares / worst, 1)))
+
+    with_text = size <= 20
+    side = 1.4 + 0.38 * max(size, 5) if with_text else 6.6
+    figure = Figure(figsize=(side, side))
+    axes = figure.subplots()
+    axes.imshow(colors, interpolation="nearest")
+    axes.set(xlabel="predicted", ylabel="true")
+    axes.xaxis.set_label_position("top")
+    axes.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False, labelsize=9 if with_text else 7)
+    shown = range(0, size, 1 if with_text else -(-size // 25))
+    turned = max((len(names[k]) for k in shown), default=0) > 3
+    axes.set_xticks(
+        shown, [names[k] for k in shown], rotation=45 if turned else 0, ha="left" if turned else "center", rotation_mode="anchor"
+    )
+    axes.set_yticks(shown, [names[k] for k in shown])
+    if not with_text:
+        axes.spines[:].set_visible(True)
+        return _draw(figure)
+    axes.spines[:].set_visible(False)
+    axes.set_xticks(np.arange(1, size) - 0.5, minor=True)
+    axes.set_yticks(np.arange(1, size) - 0.5, minor=True)
+    axes.grid(which="minor", color="#eef1f4", linewidth=1)
+    axes.tick_params(which="minor", length=0, top=False)
+    for true, predicted in np.argwhere(counts):
+        dark = np.dot(colors[true, predicted, :3], (0.3, 0.59, 0.11)) < 0.6
+        axes.text(predicted, true, f"{counts[true, predicted]}", color=PAPER if dark else INK, ha="center", va="center")
+    for true in range(size):
+        share = f"{shares[true, true]:.0%}" if totals[true] else "–"
+        axes.text(1.01, true, share, color=QUIET, va="center", transform=axes.get_yaxis_transform())
+    return _draw(figure)
+
+
+@matplotlib.rc_context(STYLE)
+def scatter_map(points: Array, labels: Array, names: Sequence[str], wrong: Array | None = None) -> bytes:
+    """Points (n, 2) coloured and shaped by class, `labels` (n,) into `names`; those that are `wrong` (n,) get a ring.
+
+    A hundred classes are told apart: ten colours, and past ten classes ten shapes. Up to twenty are also named on the map.
+    """
+    points, labels = np.asarray(points, dtype=float), np.asarray(labels)
+    mistaken = np.zeros(len(points), dtype=bool) if wrong is None else np.asarray(wrong, dtype=bool)
+    if points.ndim != 2 or points.shape[1] != 2 or labels.shape != (len(points),) or mistaken.shape != labels.shape:
+        raise InputError(f"expected points (n, 2), labels (n,) and wrong (n,), got {points.shape}, {labels.shape} and {mistaken.shape}")
+    if len(labels) and (labels.min() < 0 or labels.max() >= len(names)):
+        raise InputError(f"labels must lie in 0..{len(names) - 1} for {len(names)} names, got {labels.min()}..{labels.max()}")
+
+    legend_columns = -(-len(names) // 26)
+    figure = Figure(figsize=(6.2 + 1.05 * legend_columns, 5.2))
+    axes = figure.subplots()
+    area = float(np.clip(20_000 / max(len(points), 1), 7, 36))
+    handles = []
+    for kind, name in enumerate(names):
+        color, marker = PALETTE[kind % 10], _MARKERS[kind // 10 % 10]
+        mine = labels == kind
+        axes.scatter(points[mine, 0], points[mine, 1], s=area, color=color, marker=marker, linewidths=0.3, edgecolors=PAPER)
+        handles.append(Line2D([], [], color=color, marker=marker, linestyle="", markersize=5.5, label=name))
+        if mine.any() and len(names) <= 20:
+            across, up = np.median(points[mine], axis=0)
+            axes.text(
+                *at, name, ha="center", va="center", weight="bold", bbox={"boxstyle": "round,pad=0.2", "fc": "#ffffffd0", "ec": "none"}
+            )
+    if wrong is not None:
+        axes.scatter(points[mistaken, 0], points[mistaken, 1], s=3 * area + 20, facecolors="none", edgecolors=INK, linewidths=1)
+        handles.append(Line2D([], [], marker="o", linestyle="", markersize=8, mfc="none", mec=INK, label=f"wrong ({mistaken.sum():,})"))
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(True)
+    axes.margins(0.04)
+    small = len(names) > 26
+    figure.legend(handles=handles, loc="outside right upper", ncols=legend_columns, fontsize=7 if small else 8.5, columnspacing=0.8)
+    return _draw(figure)
+
+
+@matplotlib.rc_context(STYLE)
+def histogram(values: Array, xlabel: str, title: str = "") -> bytes:
+    """How `values` are distributed, with their median; those that are not finite are counted in the label instead."""
+    values = np.asarray(values, dtype=float).ravel()
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        raise InputError(f"expected finite values of {xlabel!r} to draw, got none among {len(values)}")
+    figure = Figure(figsize=(6.6, 2.9))
+    axes = figure.subplots()
+    axes.hist(finite, bins=int(np.clip(np.sqrt(len(finite)), 8, 60)), color=PALETTE[0], edgecolor=PAPER, linewidth=0.6)
+    median = float(np.median(finite))
+    axes.axvline(median, color=INK, linewidth=1.2)
+    axes.annotate(f"median {median:.4g}", (median, 1), (5, -2), xycoords=("data", "axes fraction"), textcoords="offset points", va="top")
+    left_out = f"  ({len(values) - len(finite):,} not finite, left out)" if len(finite) < len(values) else ""
+    axes.set(xlabel=xlabel + left_out, ylabel="count", title=title)
+    axes.margins(y=0.12)
+    axes.grid(axis="y")
+    axes.tick_params(length=0)
+    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    return _draw(figure)
+
+
+def _draw(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi="figure", pil_kwargs={"compress_level": 1})
+    return encode(Image.open(buffer).convert("RGB"))

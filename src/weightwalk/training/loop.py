@@ -1,0 +1,288 @@
+"""The one training loop. Stopped or killed at any step and started again, it ends bitwise where it would have ended undisturbed (CPU).
+
+Two rules make that true. Every step is a function of the state and of (seed, step): its samples come from a stateless
+sampler, and torch's generators are seeded anew before it. And `last.safetensors` is the whole state, down to the log's
+rows and the running loss; it is written first, and the folder's other files follow from it:
+
+    last.safetensors      model, optimizer, step, running loss, rows, settings: what a crash would lose
+    best.safetensors      the model of the best row, written after `last` has that row
+    log.jsonl, log.csv    the rows: step, train_loss (mean since the row before), figures, learning_rate, seconds
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from weightwalk import config as settings
+from weightwalk.errors import InputError
+from weightwalk.files import write_bytes
+from weightwalk.progress import Progress, silent
+from weightwalk.registry import unknown
+from weightwalk.training import checkpoint
+from weightwalk.training.samplers import batch_indices, check, step_seed
+from weightwalk.training.stage import StageConfig
+
+__all__ = ["Objective", "Outcome", "StageConfig", "read_log", "train"]
+
+_OPTIMIZERS: dict[str, type[torch.optim.Adam]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+_SECONDS_PER_REPORT = 0.15
+_COLUMNS = ("step", "train_loss", "learning_rate", "seconds")
+
+
+class Objective(Protocol):
+    """What is trained, on what, and how well it does.
+
+    Answers must be functions of the model, the indices and torch's global generators; a state of its own (a counter, a
+    generator, numpy's or Python's random numbers) would be lost in a resume.
+    """
+
+    model: nn.Module
+    """What is trained: its parameters with `requires_grad`. All state lives here."""
+    num_samples: int
+    """Training samples; `loss` gets indices below it."""
+    monitor: str
+    """The key in the answer of `validate` that picks the best checkpoint."""
+    maximise: bool
+    """Whether more of the monitored figure is better."""
+
+    def loss(self, indices: Tensor) -> Tensor:
+        """The loss on those training samples, (B,) int64 on the CPU -> (); the model is in training mode."""
+        ...
+
+    def validate(self) -> dict[str, float]:
+        """Figures on held-out samples; the model is in evaluation mode and gradients are off."""
+        ...
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a call of `train` ended: `finished` is False when it was stopped; `best_step` is 0 before the first validation."""
+
+    steps: int
+    finished: bool
+    best_step: int
+    best: dict[str, float]
+    seconds: float
+
+
+def train(
+    objective: Objective,
+    config: StageConfig,
+    folder: Path,
+    *,
+    seed: int,
+    label: str = "training",
+    progress: Progress = silent,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Outcome:
+    """Train to the end of the stage, from `folder`'s last checkpoint where there is one.
+
+    Every `eval_every` steps and at the end the model is validated and everything saved. When `should_stop` answers True,
+    the state is saved at that step and the call returns. A finished stage is not trained again. After the end the model
+    holds its best parameters and is in evaluation mode. The model's device is used; torch's generators are left as found.
+
+    Raises InputError for a checkpoint that is damaged, of another model or of other settings, and for a loss or a
+    monitored figure that is not finite: then the last good checkpoint stays.
+    """
+    run = _Run(objective, config, Path(folder), seed, label)
+    run.resume()
+    reported = -math.inf
+    with torch.random.fork_rng(run.cuda_devices):
+        while run.step < config.steps:
+            if should_stop():
+                run.save()
+                return run.outcome(finished=False)
+            run.advance()
+            if run.step % config.eval_every == 0 or run.step == config.steps:
+                run.evaluate()
+            if time.monotonic() - reported >= _SECONDS_PER_REPORT or run.step == config.steps:
+                progress(label, run.step, config.steps, run.figures())
+                reported = time.monotonic()
+    checkpoint.load(run.best_path).restore(objective.model)
+    objective.model.eval()
+    return run.outcome(finished=True)
+
+
+class _Run:
+    """The state of a stage, and its moves."""
+
+    def __init__(self, objective: Objective, config: StageConfig, folder: Path, seed: int, label: str):
+        check(objective.num_samples, seed)
+        self.objective, self.config, self.seed, self.label = objective, config, seed, label
+        self.folder, self.last_path, self.best_path = folder, folder / "last.safetensors", folder / "best.safetensors"
+        self.parameters = [parameter for parameter in objective.model.parameters() if parameter.requires_grad]
+        if not self.parameters:
+            raise InputError(f"{label}: expected a model with parameters to train, got none that requires gradients; unfreeze some")
+        self.optimizer = _OPTIMIZERS[config.optimizer](self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+        self.cuda_devices = sorted({parameter.device.index for parameter in self.parameters if parameter.is_cuda})
+        self.settings: dict[str, Any] = {
+            **settings.to_dict(config),
+            "seed": seed,
+            "num_samples": objective.num_samples,
+            "monitor": objective.monitor,
+            "maximise": objective.maximise,
+        }
+        self.step = 0
+        self.rows: list[dict[str, float]] = []
+        self.loss_sum = 0.0  # of the steps since the last row, without those whose losses are pending
+        self.pending: list[Tensor] = []  # losses that were not read yet: reading one makes the CPU wait for the GPU
+        self.mean_loss = math.nan
+        self.seconds_before, self.started = 0.0, time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Time spent in this stage, in all calls together."""
+        return self.seconds_before + time.monotonic() - self.started
+
+    @property
+    def best_row(self) -> dict[str, float] | None:
+        """The row with the best monitored figure; of equals the earliest."""
+        choose = max if self.objective.maximise else min
+        return choose(self.rows, key=lambda row: row[self.objective.monitor]) if self.rows else None
+
+    def advance(self) -> None:
+        """One update."""
+        model, step = self.objective.model, self.step
+        value = step_seed(self.seed, step)
+        torch.default_generator.manual_seed(value)
+        for device in self.cuda_devices:
+            torch.cuda.default_generators[device].manual_seed(value)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.rate(step)
+        model.train()
+        self.optimizer.zero_grad()
+        loss = self.objective.loss(batch_indices(self.objective.num_samples, self.config.batch_size, step, self.seed))
+        assert loss.shape == (), f"{type(self.objective).__name__}.loss must answer with a scalar, got {tuple(loss.shape)}"
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.config.clip is not None:
+            nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
+        self.optimizer.step()
+        self.pending.append(loss.detach())
+        self.step += 1
+
+    def evaluate(self) -> None:
+        """Validate, add a row, and write everything."""
+        self.read_losses()
+        self.objective.model.eval()
+        with torch.no_grad():
+            figures = {name: float(figure) for name, figure in self.objective.validate().items()}
+        assert not set(figures) & set(_COLUMNS), f"validate() must not use the names {_COLUMNS}"
+        monitor = self.objective.monitor
+        if monitor not in figures:
+            raise InputError(unknown("figure to monitor", monitor, list(figures)))
+        self.demand_finite(f"the monitored figure {monitor}", figures[monitor], self.step)
+        self.rows.append(
+            {
+                "step": self.step,
+                "train_loss": self.loss_sum / (self.step - self.last_row_step),
+                **figures,
+                "learning_rate": self.config.rate(self.step - 1),
+                "seconds": round(self.seconds, 3),
+            }
+        )
+        self.loss_sum = 0.0
+        self.save()
+        self.write_results()
+
+    @property
+    def last_row_step(self) -> int:
+        return int(self.rows[-1]["step"]) if self.rows else 0
+
+    def read_losses(self) -> None:
+        """Add the pending losses to the sum, one by one: when they are read must not change the sum's last bit."""
+        if not self.pending:
+            return
+        losses = torch.stack(self.pending).tolist()
+        for step, loss in enumerate(losses, start=self.step - len(losses) + 1):
+            self.demand_finite("the training loss", loss, step)
+            self.loss_sum += loss
+        self.mean_loss = sum(losses) / len(losses)
+        self.pending = []
+
+    def demand_finite(self, what: str, value: float, step: int) -> None:
+        if not math.isfinite(value):
+            kept = f"the last good state is kept in {self.last_path}" if self.last_path.exists() else "nothing was saved yet"
+            raise InputError(
+                f"{self.label}: {what} became {value} in step {step}; {kept}; train again, in another folder, with a smaller "
+                f"learning_rate (now {self.config.learning_rate:g}) or a smaller clip (now {self.config.clip})"
+            )
+
+    def figures(self) -> dict[str, float]:
+        """What progress shows: the mean loss since it was last read, and the monitored figure of the last row."""
+        self.read_losses()
+        monitor = self.objective.monitor
+        return {"loss": self.mean_loss} | ({monitor: self.rows[-1][monitor]} if self.rows else {})
+
+    def save(self) -> None:
+        """Write `last.safetensors`."""
+        self.read_losses()
+        state = {"step": self.step, "loss_sum": self.loss_sum, "seconds": self.seconds, "rows": self.rows}
+        checkpoint.save(self.last_path, {"settings": self.settings, **state}, self.objective.model, self.optimizer)
+
+    def write_results(self) -> None:
+        """Write what follows from a state that was saved: the log, and the best model when it is the present one."""
+        best = self.best_row
+        if best is not None and best["step"] == self.step:
+            figures = {name: value for name, value in best.items() if name != "seconds"}
+            checkpoint.save(self.best_path, {"settings": self.settings, **figures}, self.objective.model)
+        table = io.StringIO()
+        columns = dict.fromkeys([name for row in self.rows for name in row])
+        writer = csv.DictWriter(table, list(columns), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_bytes(self.folder / "log.jsonl", "".join(json.dumps(row) + "\n" for row in self.rows).encode())
+        write_bytes(self.folder / "log.csv", table.getvalue().encode())
+
+    def resume(self) -> None:
+        """Take up the state of `last.safetensors`, if there is one."""
+        if not self.last_path.exists():
+            return
+        saved = checkpoint.load(self.last_path)
+        if "rows" not in saved.metadata:
+            raise InputError(f"expected the state of a training at {self.last_path}, got a model alone; delete it to train anew")
+        changes = settings.differences(saved.metadata["settings"], self.settings)
+        if changes:
+            raise InputError(
+                f"{self.last_path} was made with other settings: {'; '.join(changes)}; "
+                "go back to those, choose another folder, or delete this one to train anew"
+            )
+        saved.restore(self.objective.model, self.optimizer)
+        self.step, self.rows, self.loss_sum = saved.metadata["step"], saved.metadata["rows"], saved.metadata["loss_sum"]
+        self.seconds_before = saved.metadata["seconds"]
+        if self.last_row_step == self.step > 0:
+            self.write_results()
+        best = self.best_row
+        if best is not None and (not self.best_path.exists() or checkpoint.load(self.best_path).metadata["step"] != best["step"]):
+            raise InputError(
+                f"expected the model of step {best['step']} at {self.best_path}, found none or another; "
+                f"restore it from a copy, or delete {self.last_path} as well to train anew"
+            )
+
+    def outcome(self, finished: bool) -> Outcome:
+        best = self.best_row or {"step": 0}
+        figures = {name: value for name, value in best.items() if name not in _COLUMNS}
+        return Outcome(self.step, finished, int(best["step"]), figures, self.seconds)
+
+
+def read_log(folder: Path) -> list[dict[str, float]]:
+    """The rows of a stage so far, in order of steps; none before its first validation."""
+    path = Path(folder) / "log.jsonl"
+    try:
+        return [json.loads(line) for line in path.read_text().splitlines()]
+    except FileNotFoundError:
+        return []
+    except ValueError as error:
+        raise InputError(
+            f"expected a training log at {path}, got a file that is not JSON lines ({error}); resume the training to re-make it"
+        ) from None
