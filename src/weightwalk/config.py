@@ -2,6 +2,9 @@
 
 A configuration is a frozen dataclass of numbers, strings, booleans, None, tuples of those, and further
 configurations. Types are checked when a value is set: a wrong one is named with the type that was expected.
+
+A nested configuration may be one of several, chosen by name (an encoder): then it has a field `name` and a static method
+`named(name, **settings)`, and `encoder=NAME` replaces it by that one's defaults.
 """
 
 from __future__ import annotations
@@ -34,6 +37,8 @@ def _set(config: C, key: str, path: list[str], text: str) -> C:
     hints = typing.get_type_hints(type(config))
     name, rest = path[0], path[1:]
     value = getattr(config, name) if name in hints else None
+    if hasattr(value, "named") and rest in ([], ["name"]):
+        return dataclasses.replace(config, **{name: value.named(text)})  # type: ignore[type-var]
     if name not in hints or (rest and not dataclasses.is_dataclass(value)) or (not rest and dataclasses.is_dataclass(value)):
         raise InputError(unknown("setting", key, list(keys(config))))
     new = _set(value, key, rest, text) if rest else _parse(key, text, hints[name])
@@ -104,7 +109,7 @@ def from_dict(kind: type[C], value: Mapping[str, Any]) -> C:
 def _restore(hint: Any, value: Any) -> Any:
     for option in typing.get_args(hint) or (hint,):
         if dataclasses.is_dataclass(option) and isinstance(option, type) and isinstance(value, Mapping):
-            return from_dict(option, value)
+            return option.named(**value) if hasattr(option, "named") else from_dict(option, value)
     return tuple(value) if isinstance(value, list) else value
 
 

@@ -11,14 +11,14 @@ from __future__ import annotations
 import inspect
 import typing
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, make_dataclass
+from functools import cache
 from typing import Any
 
 from torch import Tensor, nn
 
 from weightwalk.errors import InputError
-from weightwalk.registry import Registry
+from weightwalk.registry import Registry, unknown
 from weightwalk.spec import NetworkSpec
 from weightwalk.weights import Weights
 
@@ -66,22 +66,31 @@ class Encoder(nn.Module, ABC):
 encoders: Registry[type[Encoder]] = Registry("encoder")
 
 
-def options(name: str) -> dict[str, Any]:
-    """The options of a registered encoder with their defaults."""
-    parameters = list(inspect.signature(encoders[name].__init__).parameters.values())[2:]
-    return {parameter.name: parameter.default for parameter in parameters}
+@dataclass(frozen=True)
+class EncoderConfig:
+    """The name of a registered encoder and, in the subclass that `named` makes for it, its options."""
+
+    name: str
+
+    @staticmethod
+    def named(name: str, **settings: Any) -> EncoderConfig:
+        """The configuration of the encoder `name`, with the defaults of its own signature except for `settings`."""
+        kind = _config_of(name)
+        known = [entry.name for entry in fields(kind)[1:]]
+        for key in settings:
+            if key not in known:
+                raise InputError(unknown(f"option of encoder {name!r}", key, known))
+        return kind(name, **settings)
+
+    def build(self, spec: NetworkSpec) -> Encoder:
+        """The encoder itself, for networks of `spec`."""
+        return encoders[self.name](spec, **{entry.name: getattr(self, entry.name) for entry in fields(self)[1:]})
 
 
-def option_types(name: str) -> dict[str, Any]:
-    """The options of a registered encoder with their types."""
-    hints = typing.get_type_hints(encoders[name].__init__)
-    return {option: hints[option] for option in options(name)}
-
-
-def build(name: str, spec: NetworkSpec, settings: Mapping[str, Any]) -> Encoder:
-    """Make the encoder `name` for `spec`; an unknown setting lists the known ones."""
-    known = options(name)
-    for key in settings:
-        if key not in known:
-            raise InputError(f"unknown option {key!r} of encoder {name!r}; known: {', '.join(known)}")
-    return encoders[name](spec, **settings)
+@cache
+def _config_of(name: str) -> type[EncoderConfig]:
+    """A frozen dataclass whose fields are the options of an encoder's `__init__`."""
+    signature, hints = inspect.signature(encoders[name].__init__), typing.get_type_hints(encoders[name].__init__)
+    options = list(signature.parameters.values())[2:]
+    entries = [(option.name, hints[option.name], field(default=option.default)) for option in options]
+    return make_dataclass(f"{encoders[name].__name__}Config", entries, bases=(EncoderConfig,), frozen=True)

@@ -59,5 +59,5 @@ def _bound(spec: NetworkSpec, field: Field, scheme: Scheme) -> float:
 def _uniform(key: Key, count: int) -> np.ndarray:
     """`count` doubles in [0, 1), 53 bits each."""
     seed, part, image, fit = np.array(key, dtype=np.int64).view(np.uint64)
-    stream = np.random.Philox(key=np.array([seed, fit]), counter=np.array([0, 0, part, image]))
+    stream = np.random.Philox(key=np.array([seed, fit], np.uint64), counter=np.array([0, 0, part, image], np.uint64))
     return (stream.random_raw(count) >> np.uint64(11)) * 2.0**-53

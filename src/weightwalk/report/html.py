@@ -169,7 +169,7 @@ _STYLE = """
   figure img { filter: brightness(.9); }
 }
 * { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 64rem; padding: 3.5rem 1.5rem 5rem; background: var(--page); color: var(--ink); }
+body { margin: 0 auto; max-width: 70rem; padding: 3.5rem 1.5rem 5rem; background: var(--page); color: var(--ink); }
 h1 { margin: 0; font-size: clamp(1.7rem, 4vw, 2.4rem); line-height: 1.15; letter-spacing: -.02em; text-wrap: balance; }
 h2 { margin: 0 0 1rem; font-size: 1.3rem; line-height: 1.25; letter-spacing: -.01em; scroll-margin-top: 1.5rem; }
 p { max-width: 42rem; margin: 0 0 1rem; }
@@ -178,15 +178,23 @@ nav ol { display: flex; flex-wrap: wrap; gap: .35rem 1.4rem; margin: 1.4rem 0 0;
 nav a { color: var(--accent); text-decoration: none; }
 nav a:hover, nav a:focus-visible { text-decoration: underline; }
 section { margin-top: 3rem; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(10.5rem, 1fr)); gap: .8rem; margin: 0 0 1rem; }
+.figures { display: flex; flex-wrap: wrap; gap: .8rem; margin: 0 0 1rem; }
 .figures div, .scroll, figure { background: var(--card); border: 1px solid var(--rule); border-radius: .6rem; }
-.figures div { display: flex; flex-direction: column-reverse; justify-content: flex-end; padding: 1rem 1.2rem; }
+.figures div {
+  flex: 1 1 auto; min-width: 9rem; display: flex;
+  flex-direction: column-reverse; justify-content: flex-end; padding: 1rem 1.2rem;
+}
 dt { color: var(--quiet); font-size: .88rem; line-height: 1.35; }
-dd { margin: 0; font-size: 2rem; font-weight: 650; line-height: 1.25; letter-spacing: -.02em; font-variant-numeric: tabular-nums; }
+dd {
+  margin: 0; white-space: nowrap; font-size: 1.85rem; font-weight: 650;
+  line-height: 1.25; letter-spacing: -.02em; font-variant-numeric: tabular-nums;
+}
 .pictures { display: flex; flex-wrap: wrap; gap: 1rem; align-items: stretch; margin: 0 0 1rem; }
-figure { flex: 1 1 min(100%, calc(var(--width) + 1.6rem)); margin: 0; overflow: hidden; display: flex; flex-direction: column; }
-figure img { display: block; max-width: 100%; height: auto; margin: auto; }
-figure { background: #fff; }
+figure {
+  background: #fff; flex: 1 1 min(100%, calc(var(--width) + 2rem)); margin: 0;
+  overflow: hidden; display: flex; flex-direction: column;
+}
+figure img { display: block; max-width: calc(100% - 2rem); height: auto; margin: auto; padding: .8rem 0; box-sizing: content-box; }
 figcaption { padding: .7rem 1rem .8rem; color: var(--quiet); background: var(--card); border-top: 1px solid var(--rule); font-size: .9rem; }
 .scroll { overflow-x: auto; margin: 0 0 1rem; padding: .3rem 0; }
 table { border-collapse: collapse; width: 100%; font-size: .92rem; font-variant-numeric: tabular-nums; }

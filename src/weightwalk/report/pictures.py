@@ -63,7 +63,7 @@ def _sheet(
     rows: Sequence[Sequence[Array]], labels: Sequence[str] = (), heads: Sequence[str] = (), captions: Sequence[Sequence[str]] = ()
 ) -> bytes:
     """Rows of (H, W, 3) pictures, framed by hairlines on paper, with names at the left, on top, or below each."""
-    font = ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf")), 11 * DENSITY)
+    font = ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf")), 12 * DENSITY)
     left = _GAP + (round(max(map(font.getlength, labels))) + _GAP if labels else 0)
     largest = max(max(picture.shape[:2]) for row in rows for picture in row)
     num_columns = max(map(len, rows))

@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 from PIL import Image
@@ -62,10 +63,10 @@ def curves(log: Sequence[Mapping[str, float]], x: str = "step", y: Sequence[str]
     for axes, (title, keys) in zip(grid, panels.items(), strict=False):
         for color, key in zip(PALETTE * len(keys), keys, strict=False):
             _curve(axes, *series[key], color=color, label=re.sub(r"[_/]+", " ", key))
-        axes.set_title(title.capitalize())
+        axes.set_title(title)
         axes.set_xlabel(x)
         axes.grid(axis="y")
-        axes.tick_params(length=0)
+        axes.tick_params(which="both", length=0)
         axes.margins(x=0.02)
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.10g}"))
@@ -81,7 +82,7 @@ def _series(log: Sequence[Mapping[str, float]], x: str, key: str) -> tuple[Array
 
 
 def _curve(axes: Axes, at: Array, values: Array, color: str, label: str) -> None:
-    label = f"{label}  {values[-1]:.4g}"
+    label = f"{label}, last {values[-1]:.4g}"
     if len(values) < 120:
         axes.plot(at, values, color=color, label=label, linewidth=1.8, marker="o" if len(values) < 40 else "", markersize=3)
         return
@@ -117,37 +118,40 @@ def confusion(matrix: Array, names: Sequence[str]) -> bytes:
     shares = counts / np.maximum(totals, 1)[:, None]
     right = np.eye(size, dtype=bool)
     worst = max(shares[~right].max(initial=0), 0.1)
-    colors = np.where(right[..., None], _RIGHT(shares), _WRONG(np.minimum(shares / worst, 1)))
+    colors = np.where(right[..., None], _RIGHT(shares), _WRONG(shares / worst))
 
     with_text = size <= 20
-    side = 1.4 + 0.38 * max(size, 5) if with_text else 6.6
-    figure = Figure(figsize=(side, side))
+    shown = list(range(0, size, 1 if with_text else -(-size // 25)))
+    ticks = [names[k] for k in shown]
+    longest = max(map(len, ticks), default=0)
+    turned = longest > 3
+    side = 0.37 * max(size, 4) if with_text else 5.8
+    figure = Figure(figsize=(side + 0.9 + 0.07 * longest, side + 0.5 + 0.05 * longest * turned))
     axes = figure.subplots()
     axes.imshow(colors, interpolation="nearest")
     axes.set(xlabel="predicted", ylabel="true")
     axes.xaxis.set_label_position("top")
-    axes.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False, labelsize=9 if with_text else 7)
-    shown = range(0, size, 1 if with_text else -(-size // 25))
-    turned = max((len(names[k]) for k in shown), default=0) > 3
-    axes.set_xticks(
-        shown, [names[k] for k in shown], rotation=45 if turned else 0, ha="left" if turned else "center", rotation_mode="anchor"
-    )
-    axes.set_yticks(shown, [names[k] for k in shown])
-    if not with_text:
-        axes.spines[:].set_visible(True)
-        return _draw(figure)
-    axes.spines[:].set_visible(False)
-    axes.set_xticks(np.arange(1, size) - 0.5, minor=True)
-    axes.set_yticks(np.arange(1, size) - 0.5, minor=True)
+    axes.set_xticks(shown, ticks, rotation=45 if turned else 0, ha="left" if turned else "center", rotation_mode="anchor")
+    axes.set_yticks(shown, ticks)
+    axes.tick_params(length=0, labeltop=True, labelbottom=False, labelsize=9 if with_text else 7)
+    axes.spines[:].set_visible(not with_text)
+    if with_text:
+        _counts(axes, counts, colors)
+        for true, total in enumerate(totals):
+            share = f"{100 * shares[true, true]:.0f} %" if total else "–"
+            axes.text(1.01, true, share, color=QUIET, va="center_baseline", transform=axes.get_yaxis_transform())
+    return _draw(figure)
+
+
+def _counts(axes: Axes, counts: Array, colors: Array) -> None:
+    """What is not zero, on a fine grid."""
+    for set_ticks in (axes.set_xticks, axes.set_yticks):
+        set_ticks(np.arange(1, len(counts)) - 0.5, minor=True)
     axes.grid(which="minor", color="#eef1f4", linewidth=1)
-    axes.tick_params(which="minor", length=0, top=False)
+    axes.tick_params(which="minor", length=0)
     for true, predicted in np.argwhere(counts):
         dark = np.dot(colors[true, predicted, :3], (0.3, 0.59, 0.11)) < 0.6
-        axes.text(predicted, true, f"{counts[true, predicted]}", color=PAPER if dark else INK, ha="center", va="center")
-    for true in range(size):
-        share = f"{shares[true, true]:.0%}" if totals[true] else "–"
-        axes.text(1.01, true, share, color=QUIET, va="center", transform=axes.get_yaxis_transform())
-    return _draw(figure)
+        axes.text(predicted, true, str(counts[true, predicted]), color=PAPER if dark else INK, ha="center", va="center_baseline")
 
 
 @matplotlib.rc_context(STYLE)
@@ -164,28 +168,26 @@ def scatter_map(points: Array, labels: Array, names: Sequence[str], wrong: Array
         raise InputError(f"labels must lie in 0..{len(names) - 1} for {len(names)} names, got {labels.min()}..{labels.max()}")
 
     legend_columns = -(-len(names) // 26)
-    figure = Figure(figsize=(6.2 + 1.05 * legend_columns, 5.2))
+    figure = Figure(figsize=(4.4 + 1.1 * legend_columns, 4.3 if legend_columns == 1 else 5.2))
     axes = figure.subplots()
     area = float(np.clip(20_000 / max(len(points), 1), 7, 36))
     handles = []
     for kind, name in enumerate(names):
         color, marker = PALETTE[kind % 10], _MARKERS[kind // 10 % 10]
-        mine = labels == kind
-        axes.scatter(points[mine, 0], points[mine, 1], s=area, color=color, marker=marker, linewidths=0.3, edgecolors=PAPER)
+        x, y = points[labels == kind].T
+        axes.scatter(x, y, s=area, color=color, marker=marker, linewidths=0.3 if area > 10 else 0, edgecolors=PAPER)
         handles.append(Line2D([], [], color=color, marker=marker, linestyle="", markersize=5.5, label=name))
-        if mine.any() and len(names) <= 20:
-            across, up = np.median(points[mine], axis=0)
-            axes.text(
-                *at, name, ha="center", va="center", weight="bold", bbox={"boxstyle": "round,pad=0.2", "fc": "#ffffffd0", "ec": "none"}
-            )
+        if len(x) and len(names) <= 20:
+            halo = [withStroke(linewidth=3.5, foreground=PAPER)]
+            axes.text(np.median(x), np.median(y), name, ha="center", va="center", size=11, weight="bold", path_effects=halo)
     if wrong is not None:
-        axes.scatter(points[mistaken, 0], points[mistaken, 1], s=3 * area + 20, facecolors="none", edgecolors=INK, linewidths=1)
+        axes.scatter(points[mistaken, 0], points[mistaken, 1], s=3 * area + 10, facecolors="none", edgecolors=INK, linewidths=0.9)
         handles.append(Line2D([], [], marker="o", linestyle="", markersize=8, mfc="none", mec=INK, label=f"wrong ({mistaken.sum():,})"))
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(True)
     axes.margins(0.04)
     small = len(names) > 26
-    figure.legend(handles=handles, loc="outside right upper", ncols=legend_columns, fontsize=7 if small else 8.5, columnspacing=0.8)
+    figure.legend(handles=handles, loc="outside right upper", ncols=max(legend_columns, 1), fontsize=7 if small else 8.5, columnspacing=0.8)
     return _draw(figure)
 
 

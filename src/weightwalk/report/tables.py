@@ -21,7 +21,7 @@ from typing import Any
 from weightwalk import files
 from weightwalk.errors import InputError
 
-_NUMBER = re.compile(r"[-+−]?\d[\d.,]*(e[-+]?\d+)?( ?± ?[\d.,]+)?( ?%| [^\W\d]{1,7})?")
+_NUMBER = re.compile(r"[-+−]?\d[\d.,]*(e[-+]?\d+)?( ?± ?[\d.,]+)?( ?%| [^\W\d]{1,7}( \d+ [^\W\d]{1,7})?)?")
 
 
 def cells(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[list[str]]:
@@ -43,7 +43,7 @@ def _cell(value: object) -> str:
 
 
 def numeric(rows: Sequence[Sequence[str]], num_columns: int) -> list[bool]:
-    """Which columns hold numbers and nothing else: `94.7 %`, `0.3 ± 0.1` and `12 s` count."""
+    """Which columns hold numbers and nothing else: `94.7 %`, `0.3 ± 0.1` and `1 min 12 s` count."""
     columns = [[row[column] for row in rows if row[column]] for column in range(num_columns)]
     return [bool(column) and all(_NUMBER.fullmatch(cell) for cell in column) for column in columns]
 

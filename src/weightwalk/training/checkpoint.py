@@ -35,7 +35,7 @@ class Checkpoint:
     metadata: dict[str, Any]
 
     def restore(self, model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> None:
-        """Copy the state into `model` and `optimizer`, where they are.
+        """Copy the state into `model` and `optimizer`, on whatever device they are.
 
         Raises InputError with the first tensor that does not fit, before anything is changed.
         """
@@ -112,9 +112,7 @@ def load(path: Path) -> Checkpoint:
         raise _damaged(path, "its content is not what was written")
     content = json.loads(text)
     if content["format"] != FORMAT:
-        raise InputError(
-            f"{path} has format {content['format']}, this version of weightwalk reads format {FORMAT}; use the one that wrote it"
-        )
+        raise InputError(f"{path} has format {content['format']}, expected {FORMAT}; read it with the version of weightwalk that wrote it")
     return Checkpoint(path, tensors, content["metadata"])
 
 
@@ -129,5 +127,5 @@ def _digest(tensors: Mapping[str, Tensor], text: str) -> str:
     digest = hashlib.sha256(text.encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"\n{name} {_describe(tensor)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

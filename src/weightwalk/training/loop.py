@@ -24,13 +24,13 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from weightwalk import config as settings
+from weightwalk.config import differences, to_dict
 from weightwalk.errors import InputError
 from weightwalk.files import write_bytes
 from weightwalk.progress import Progress, silent
 from weightwalk.registry import unknown
 from weightwalk.training import checkpoint
-from weightwalk.training.samplers import batch_indices, check, step_seed
+from weightwalk.training.samplers import batch_indices, check_sampling, step_seed
 from weightwalk.training.stage import StageConfig
 
 __all__ = ["Objective", "Outcome", "StageConfig", "read_log", "train"]
@@ -97,6 +97,7 @@ def train(
     """
     run = _Run(objective, config, Path(folder), seed, label)
     run.resume()
+    objective.model.train()
     reported = -math.inf
     with torch.random.fork_rng(run.cuda_devices):
         while run.step < config.steps:
@@ -118,7 +119,7 @@ class _Run:
     """The state of a stage, and its moves."""
 
     def __init__(self, objective: Objective, config: StageConfig, folder: Path, seed: int, label: str):
-        check(objective.num_samples, seed)
+        check_sampling(objective.num_samples, seed)
         self.objective, self.config, self.seed, self.label = objective, config, seed, label
         self.folder, self.last_path, self.best_path = folder, folder / "last.safetensors", folder / "best.safetensors"
         self.parameters = [parameter for parameter in objective.model.parameters() if parameter.requires_grad]
@@ -127,7 +128,7 @@ class _Run:
         self.optimizer = _OPTIMIZERS[config.optimizer](self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
         self.cuda_devices = sorted({parameter.device.index for parameter in self.parameters if parameter.is_cuda})
         self.settings: dict[str, Any] = {
-            **settings.to_dict(config),
+            **to_dict(config),
             "seed": seed,
             "num_samples": objective.num_samples,
             "monitor": objective.monitor,
@@ -138,12 +139,7 @@ class _Run:
         self.loss_sum = 0.0  # of the steps since the last row, without those whose losses are pending
         self.pending: list[Tensor] = []  # losses that were not read yet: reading one makes the CPU wait for the GPU
         self.mean_loss = math.nan
-        self.seconds_before, self.started = 0.0, time.monotonic()
-
-    @property
-    def seconds(self) -> float:
-        """Time spent in this stage, in all calls together."""
-        return self.seconds_before + time.monotonic() - self.started
+        self.seconds, self.clock = 0.0, time.monotonic()  # spent in this stage by all calls together, until the clock was read last
 
     @property
     def best_row(self) -> dict[str, float] | None:
@@ -153,14 +149,12 @@ class _Run:
 
     def advance(self) -> None:
         """One update."""
-        model, step = self.objective.model, self.step
-        value = step_seed(self.seed, step)
+        step, value = self.step, step_seed(self.seed, self.step)
         torch.default_generator.manual_seed(value)
         for device in self.cuda_devices:
             torch.cuda.default_generators[device].manual_seed(value)
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.rate(step)
-        model.train()
         self.optimizer.zero_grad()
         loss = self.objective.loss(batch_indices(self.objective.num_samples, self.config.batch_size, step, self.seed))
         assert loss.shape == (), f"{type(self.objective).__name__}.loss must answer with a scalar, got {tuple(loss.shape)}"
@@ -188,12 +182,14 @@ class _Run:
                 "train_loss": self.loss_sum / (self.step - self.last_row_step),
                 **figures,
                 "learning_rate": self.config.rate(self.step - 1),
-                "seconds": round(self.seconds, 3),
+                "seconds": round(self.read_clock(), 3),
             }
         )
         self.loss_sum = 0.0
         self.save()
-        self.write_results()
+        self.write_best()
+        self.write_log()
+        self.objective.model.train()
 
     @property
     def last_row_step(self) -> int:
@@ -224,34 +220,43 @@ class _Run:
         monitor = self.objective.monitor
         return {"loss": self.mean_loss} | ({monitor: self.rows[-1][monitor]} if self.rows else {})
 
+    def read_clock(self) -> float:
+        now = time.monotonic()
+        self.seconds, self.clock = self.seconds + now - self.clock, now
+        return self.seconds
+
     def save(self) -> None:
         """Write `last.safetensors`."""
         self.read_losses()
-        state = {"step": self.step, "loss_sum": self.loss_sum, "seconds": self.seconds, "rows": self.rows}
+        state = {"step": self.step, "loss_sum": self.loss_sum, "seconds": self.read_clock(), "rows": self.rows}
         checkpoint.save(self.last_path, {"settings": self.settings, **state}, self.objective.model, self.optimizer)
 
-    def write_results(self) -> None:
-        """Write what follows from a state that was saved: the log, and the best model when it is the present one."""
+    def write_best(self) -> None:
+        """Write `best.safetensors` when the present model is the best; after `save`, so that the state always knows of it."""
         best = self.best_row
         if best is not None and best["step"] == self.step:
             figures = {name: value for name, value in best.items() if name != "seconds"}
             checkpoint.save(self.best_path, {"settings": self.settings, **figures}, self.objective.model)
+
+    def write_log(self) -> None:
+        """Write the rows as JSON lines and as CSV, where they are not there yet."""
+        lines = "".join(json.dumps(row) + "\n" for row in self.rows)
         table = io.StringIO()
-        columns = dict.fromkeys([name for row in self.rows for name in row])
-        writer = csv.DictWriter(table, list(columns), lineterminator="\n")
+        writer = csv.DictWriter(table, list(dict.fromkeys(name for row in self.rows for name in row)), lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
-        write_bytes(self.folder / "log.jsonl", "".join(json.dumps(row) + "\n" for row in self.rows).encode())
-        write_bytes(self.folder / "log.csv", table.getvalue().encode())
+        for path, content in ((self.folder / "log.jsonl", lines.encode()), (self.folder / "log.csv", table.getvalue().encode())):
+            if not path.exists() or path.read_bytes() != content:
+                write_bytes(path, content)
 
     def resume(self) -> None:
-        """Take up the state of `last.safetensors`, if there is one."""
+        """Take up the state of `last.safetensors`, if there is one, and write what a kill kept from following it."""
         if not self.last_path.exists():
             return
         saved = checkpoint.load(self.last_path)
         if "rows" not in saved.metadata:
             raise InputError(f"expected the state of a training at {self.last_path}, got a model alone; delete it to train anew")
-        changes = settings.differences(saved.metadata["settings"], self.settings)
+        changes = differences(saved.metadata["settings"], self.settings)
         if changes:
             raise InputError(
                 f"{self.last_path} was made with other settings: {'; '.join(changes)}; "
@@ -259,15 +264,22 @@ class _Run:
             )
         saved.restore(self.objective.model, self.optimizer)
         self.step, self.rows, self.loss_sum = saved.metadata["step"], saved.metadata["rows"], saved.metadata["loss_sum"]
-        self.seconds_before = saved.metadata["seconds"]
-        if self.last_row_step == self.step > 0:
-            self.write_results()
-        best = self.best_row
-        if best is not None and (not self.best_path.exists() or checkpoint.load(self.best_path).metadata["step"] != best["step"]):
-            raise InputError(
-                f"expected the model of step {best['step']} at {self.best_path}, found none or another; "
-                f"restore it from a copy, or delete {self.last_path} as well to train anew"
-            )
+        self.seconds = saved.metadata["seconds"]
+        if self.best_row is None:
+            return
+        self.write_log()
+        if not self.has_best():
+            self.write_best()
+            if not self.has_best():
+                raise InputError(
+                    f"expected the model of step {self.best_row['step']} at {self.best_path}, found none or another; "
+                    f"restore it from a copy, or delete {self.last_path} as well to train anew"
+                )
+
+    def has_best(self) -> bool:
+        """Whether `best.safetensors` is there, whole, and of the best row."""
+        assert self.best_row is not None
+        return self.best_path.exists() and checkpoint.load(self.best_path).metadata.get("step") == self.best_row["step"]
 
     def outcome(self, finished: bool) -> Outcome:
         best = self.best_row or {"step": 0}
@@ -284,5 +296,5 @@ def read_log(folder: Path) -> list[dict[str, float]]:
         return []
     except ValueError as error:
         raise InputError(
-            f"expected a training log at {path}, got a file that is not JSON lines ({error}); resume the training to re-make it"
+            f"expected a training log at {path}, got lines that are not JSON ({error}); resume the training to mend it"
         ) from None

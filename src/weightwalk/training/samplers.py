@@ -37,7 +37,7 @@ def step_seed(seed: int, step: int) -> int:
     return int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0])
 
 
-def check(num_samples: int, seed: int) -> None:
+def check_sampling(num_samples: int, seed: int) -> None:
     """Refuse what cannot be sampled: no samples, or a seed out of 0 ... 2**64 - 1."""
     if num_samples < 1:
         raise InputError(f"expected at least one sample to train on, got {num_samples}; check the data, the split and the limit")

@@ -90,6 +90,7 @@ class ImageSet:
 
     @property
     def num_classes(self) -> int:
+        """Classes that have a name, whether or not this part has images of them."""
         return len(self.label_names)
 
 
@@ -108,7 +109,8 @@ def _to_bytes(x_NCHW: NDArray[Any]) -> NDArray[np.uint8]:
         raise InputError(
             f"expected pixels in [0, 1], got {value:g} in image {image}, channel {channel}, row {row}, column {column}; {remedy}"
         )
-    return np.rint(x_NCHW.astype(np.float64) * 255).astype(np.uint8)
+    rounded: NDArray[np.uint8] = np.rint(x_NCHW * 255).astype(np.uint8)
+    return rounded
 
 
 @dataclass(frozen=True)

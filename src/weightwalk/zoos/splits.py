@@ -38,9 +38,7 @@ class SplitRule:
         if self.val_every < 2:
             raise InputError(f"val_every must be at least 2 so that some images are left to train on, got {self.val_every}")
         if len(set(digits)) != len(digits) or not set(digits) < set(range(10)):
-            raise InputError(
-                f"val_digits and test_digits must be different digits 0..9 that leave some to train on, got {self.val_digits} and {self.test_digits}"
-            )
+            raise InputError(f"val_digits and test_digits must be different digits that leave some for train, got {digits}")
 
     def assign(self, part: str, indices: NDArray[np.int64]) -> NDArray[np.int8]:
         """Codes into `SPLITS` of the images `indices` (n,) of one part: (n,)."""

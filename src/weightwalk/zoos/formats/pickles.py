@@ -1,8 +1,8 @@
 """Pickled dictionaries of numbers, texts and numpy arrays, read without running anything that they bring.
 
-A pickle is a program that may call any function it can name. Here it can name four, and none of
-them is what it asked for: numpy's constructors are answered by stand-ins that only keep what they
-are given, so that a hostile file reaches neither other code nor numpy's own unpickling.
+A pickle is a program that may call any function it can name. Here it can name what arrays need, and
+gets stand-ins that only keep what they are given: a hostile file reaches neither other code nor
+numpy's own unpickling.
 """
 
 from __future__ import annotations
@@ -68,22 +68,23 @@ class _Array:
         self.array = np.frombuffer(raw, dtype.resolve()).reshape(shape, order="F" if column_major else "C").copy()
 
 
-class _Unpickler(pickle.Unpickler):
-    _GLOBALS = {
-        "numpy.core.multiarray._reconstruct": _Array,
-        "numpy._core.multiarray._reconstruct": _Array,
-        "numpy.ndarray": _Array,
-        "numpy.dtype": _Dtype,
-        "_codecs.encode": str.encode,
-    }
+_GLOBALS: dict[str, Any] = {
+    "numpy.core.multiarray._reconstruct": _Array,
+    "numpy._core.multiarray._reconstruct": _Array,
+    "numpy.ndarray": _Array,
+    "numpy.dtype": _Dtype,
+    "_codecs.encode": str.encode,
+}
 
+
+class _Unpickler(pickle.Unpickler):
     def __init__(self, content: bytes, path: Path):
         super().__init__(io.BytesIO(content), encoding="bytes")
         self._path = path
 
     def find_class(self, module: str, name: str) -> Any:
         try:
-            return self._GLOBALS[f"{module}.{name}"]
+            return _GLOBALS[f"{module}.{name}"]
         except KeyError:
             raise InputError(
                 f"expected numpy arrays and nothing else in {self._path}, got a pickle that asks for {module}.{name}; "

@@ -1,0 +1,10 @@
+"""Where recipes are found by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from weightwalk.registry import Registry
+from weightwalk.tasks.inr_classification.config import RunConfig
+
+RECIPES: Registry[Callable[[], RunConfig]] = Registry("recipe")

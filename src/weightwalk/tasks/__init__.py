@@ -1,0 +1,1 @@
+"""Tasks: which data, which loss, which metrics, which report."""
