@@ -161,12 +161,11 @@ _PAGE = """<!doctype html>
 
 _STYLE = """
 :root {
-  --ink: #1b2733; --quiet: #5d6b78; --rule: #dde3e8; --page: #f6f7f9; --card: #fff; --accent: #1c5fa8;
+  --ink: #1b2733; --quiet: #5d6b78; --rule: #dde3e8; --page: #f6f7f9; --card: #fff; --plate: #fff; --accent: #1c5fa8;
   font: 100%/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif;
 }
 @media (prefers-color-scheme: dark) {
-  :root { --ink: #e6ebf0; --quiet: #9aa8b5; --rule: #2d3743; --page: #11161c; --card: #1a212a; --accent: #7db4ec; }
-  figure img { filter: brightness(.9); }
+  :root { --ink: #e6ebf0; --quiet: #9aa8b5; --rule: #2d3743; --page: #11161c; --card: #1a212a; --plate: #e2e3e4; --accent: #7db4ec; }
 }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 70rem; padding: 3.5rem 1.5rem 5rem; background: var(--page); color: var(--ink); }
@@ -191,10 +190,13 @@ dd {
 }
 .pictures { display: flex; flex-wrap: wrap; gap: 1rem; align-items: stretch; margin: 0 0 1rem; }
 figure {
-  background: #fff; flex: 1 1 min(100%, calc(var(--width) + 2rem)); margin: 0;
+  background: var(--plate); flex: 1 1 min(100%, calc(var(--width) + 2rem)); margin: 0;
   overflow: hidden; display: flex; flex-direction: column;
 }
-figure img { display: block; max-width: calc(100% - 2rem); height: auto; margin: auto; padding: .8rem 0; box-sizing: content-box; }
+figure img {
+  display: block; max-width: calc(100% - 2rem); height: auto; margin: auto; padding: .8rem 0;
+  box-sizing: content-box; mix-blend-mode: multiply;
+}
 figcaption { padding: .7rem 1rem .8rem; color: var(--quiet); background: var(--card); border-top: 1px solid var(--rule); font-size: .9rem; }
 .scroll { overflow-x: auto; margin: 0 0 1rem; padding: .3rem 0; }
 table { border-collapse: collapse; width: 100%; font-size: .92rem; font-variant-numeric: tabular-nums; }
@@ -205,12 +207,11 @@ tbody tr { border-top: 1px solid var(--rule); }
 tbody th { font-weight: 500; }
 .number { text-align: right; white-space: nowrap; }
 @media print {
-  :root { --ink: #000; --quiet: #444; --rule: #ccc; --page: #fff; --card: #fff; font-size: 80%; }
+  :root { --ink: #000; --quiet: #444; --rule: #ccc; --page: #fff; --card: #fff; --plate: #fff; font-size: 80%; }
   body { max-width: none; padding: 0; }
   nav { display: none; }
   section { margin-top: 1.8rem; }
   h2 { break-after: avoid; }
   figure, .figures, tr { break-inside: avoid; }
-  figure img { filter: none; }
 }
 """

@@ -17,9 +17,11 @@ def plane(features: NDArray[Any], seed: int) -> NDArray[np.float64]:
     Fewer than four points keep their principal axes; features that are all alike land on the origin.
     """
     features = np.asarray(features, dtype=np.float64)
-    if features.ndim != 2 or not np.isfinite(features).all():
+    if features.ndim != 2:
+        raise InputError(f"expected features (n, d) to project, got {features.shape}")
+    if not np.isfinite(features).all():
         raise InputError(
-            f"expected finite features (n, d) to project, got {'some that are not finite in ' * (features.ndim == 2)}{features.shape}"
+            f"features must be finite to be projected, got {np.count_nonzero(~np.isfinite(features).all(1))} rows that are not"
         )
     num_points = len(features)
     varied = features[:, np.ptp(features, axis=0) > 0] if num_points else features[:, :0]
@@ -34,9 +36,6 @@ def plane(features: NDArray[Any], seed: int) -> NDArray[np.float64]:
     start = np.pad(principal[:, :2], ((0, 0), (0, max(0, 2 - principal.shape[1]))))
     if num_points < 4:
         return start
+    tsne = TSNE(perplexity=min(30.0, (num_points - 1) / 3), init=start / start[:, 0].std() * 1e-4, random_state=seed)
     with threadpool_limits(1):
-        perplexity = min(30.0, (num_points - 1) / 3)
-        plane: NDArray[np.float64] = TSNE(perplexity=perplexity, init=start / start[:, 0].std() * 1e-4, random_state=seed).fit_transform(
-            principal
-        )
-    return plane.astype(np.float64)
+        return np.asarray(tsne.fit_transform(principal), dtype=np.float64)

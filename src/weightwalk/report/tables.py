@@ -21,7 +21,7 @@ from typing import Any
 from weightwalk import files
 from weightwalk.errors import InputError
 
-_NUMBER = re.compile(r"[-+−]?\d[\d.,]*(e[-+]?\d+)?( ?± ?[\d.,]+)?( ?%| [^\W\d]{1,7}( \d+ [^\W\d]{1,7})?)?")
+_NUMBER = re.compile(r"[-+−]?\d+([.,]\d+)*(e[-+]?\d+)?( ?± ?[\d.,]+)?( ?%| [^\W\d]{1,7}( \d+ [^\W\d]{1,7})?)?")
 
 
 def cells(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[list[str]]:
