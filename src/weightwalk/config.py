@@ -40,7 +40,7 @@ def _set(config: C, key: str, path: list[str], text: str) -> C:
     if hasattr(value, "named") and rest in ([], ["name"]):
         return dataclasses.replace(config, **{name: value.named(text)})  # type: ignore[type-var]
     if name not in hints or (rest and not dataclasses.is_dataclass(value)) or (not rest and dataclasses.is_dataclass(value)):
-        raise InputError(unknown("setting", key, list(keys(config))))
+        raise InputError(unknown("setting", key, list(keys(config, key.removesuffix(".".join(path))))))
     new = _set(value, key, rest, text) if rest else _parse(key, text, hints[name])
     return dataclasses.replace(config, **{name: new})  # type: ignore[type-var]
 
@@ -117,12 +117,19 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
     """What changed between two dictionaries of settings, each as `key was X, now Y`."""
     found: list[str] = []
     for key in [*old, *(key for key in new if key not in old)]:
-        before, after = old.get(key), new.get(key)
+        before, after = _numbered(old.get(key)), _numbered(new.get(key))
         if isinstance(before, Mapping) and isinstance(after, Mapping):
             found += differences(before, after, f"{prefix}{key}.")
         elif before != after:
-            found.append(f"{prefix}{key} was {before}, now {after}")
+            found.append(f"{prefix}{key} was {old.get(key)}, now {new.get(key)}")
     return found
+
+
+def _numbered(value: Any) -> Any:
+    """A list of dictionaries (a network's steps) as a dictionary by position, so that only the entry that differs is named."""
+    if isinstance(value, list) and value and all(isinstance(entry, Mapping) for entry in value):
+        return {str(position): entry for position, entry in enumerate(value)}
+    return value
 
 
 def fingerprint(value: Mapping[str, Any]) -> str:

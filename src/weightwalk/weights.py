@@ -100,10 +100,14 @@ class Weights:
             if permutation is None:
                 rows.append(None)
                 continue
-            order = permutation.to(self.device).expand(len(self), -1)
-            if order.shape[1] != width or not torch.equal(order.sort(dim=1).values, torch.arange(width, device=self.device).expand_as(order)):
-                raise InputError(f"permutations[{group}] must hold each of 0..{width - 1} once, got {permutation.tolist()}")
-            rows.append(order)
+            order = permutation.to(self.device)
+            shapes, once = ((width,), (len(self), width)), torch.arange(width, device=self.device)
+            if order.shape not in shapes or order.dtype != torch.int64 or not (order.sort(dim=-1).values == once).all():
+                raise InputError(
+                    f"permutations[{group}] must hold each of 0..{width - 1} once, int64 of shape {shapes[0]} or {shapes[1]}, "
+                    f"got {order.dtype} {tuple(order.shape)}; draw them with weightwalk.symmetry.random_permutations"
+                )
+            rows.append(order.expand(len(self), -1))
         lefts, rights = [*rows, None], [None, *rows]
         return Weights(
             self.spec,
@@ -114,6 +118,8 @@ class Weights:
     @classmethod
     def cat(cls, batches: Sequence[Weights]) -> Weights:
         """One batch out of several of the same spec."""
+        if not batches:
+            raise InputError("expected at least one batch of networks, got none")
         first = batches[0]
         if any(batch.spec != first.spec for batch in batches):
             raise InputError(f"only networks of one spec make a batch, got {', '.join(sorted({str(batch.spec) for batch in batches}))}")
@@ -146,9 +152,7 @@ class Weights:
 
     def to_state_dict(self, index: int = 0) -> dict[str, Tensor]:
         """One network's tensors under the names `layers.L.weight` and `layers.L.bias`."""
-        return {
-            f"layers.{field.layer}.{field.role}": self._tensor(field.layer, field.role)[index].clone() for field in self.spec.fields
-        }
+        return {f"layers.{field.layer}.{field.role}": self._tensor(field.layer, field.role)[index].clone() for field in self.spec.fields}
 
     @classmethod
     def from_state_dicts(cls, spec: NetworkSpec, state_dicts: Sequence[Mapping[str, Tensor]]) -> Weights:
@@ -178,7 +182,9 @@ def _flatten(spec: NetworkSpec, state: Mapping[str, Tensor], number: int) -> Ten
     tensors = {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor) and tensor.is_floating_point()}
     prefixes = sorted({name.removesuffix("weight") for name in tensors if name.endswith("weight")}, key=_natural)
     if len(prefixes) != len(spec.layers):
-        raise InputError(f"network {number}: expected {len(spec.layers)} weights for {spec}, got {len(prefixes)} ({', '.join(tensors) or 'no tensors'})")
+        raise InputError(
+            f"network {number}: expected {len(spec.layers)} weights for {spec}, got {len(prefixes)} ({', '.join(tensors) or 'no tensors'})"
+        )
     parts = []
     for field in spec.fields:
         name = f"{prefixes[field.layer]}{field.role}"

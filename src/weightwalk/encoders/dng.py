@@ -98,7 +98,8 @@ class DNGEncoder(Encoder):
         for index, (shot, module) in enumerate(zip(self.graph.snapshots, walk.steps, strict=True)):
             maps = cast(StepMaps, module)
             edges_BOIF = self.features(weights.weights[index])
-            message_BOD = torch.einsum("boid,bid->bod", maps.edge(edges_BOIF), maps.source(nodes[shot.source]))
+            # einsum("boid,bid->bod"), which would copy the edges into another order first
+            message_BOD = (maps.edge(edges_BOIF) * maps.source(nodes[shot.source])[:, None]).sum(2)
             update_BOD = maps.input(earlier[shot.target] if earlier else self._bias_features(shot, index, weights))
             memory = walk.cell(update_BOD.flatten(0, 1), message_BOD.flatten(0, 1)).unflatten(0, message_BOD.shape[:2])
             nodes.append(self.dropout(maps.norm(memory)))
@@ -111,6 +112,6 @@ class DNGEncoder(Encoder):
         features_BOF: Tensor = self.features(bias_BO)
         if self.activations is None:
             return features_BOF
-        number = torch.tensor(ACTIVATIONS.index(shot.layer.activation), device=features_BOF.device)
+        number = torch.tensor(ACTIVATIONS.index(weights.spec.layers[index].activation), device=features_BOF.device)
         embedding_F: Tensor = self.activations(number)
         return features_BOF + embedding_F

@@ -33,7 +33,8 @@ class INR2JLS(nn.Module):
         latent_stride: int = 4,
     ):
         super().__init__()
-        self.grid = (image_shape[1] // latent_stride, image_shape[2] // latent_stride)
+        stride = max(latent_stride, 1)  # a grid as large as the image is refused in the next line
+        self.grid = (image_shape[1] // stride, image_shape[2] // stride)
         doublings = num_doublings(image_shape, self.grid)
         self.num_views = num_views
         self.encoder = encoder

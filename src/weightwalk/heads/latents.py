@@ -55,7 +55,7 @@ class ConvDecoder(nn.Module):
 def num_doublings(image_shape: tuple[int, int, int], grid: tuple[int, int]) -> int:
     """How often a latent grid must double to reach the image's height and width; InputError if it never does."""
     height, width = image_shape[1:]
-    factor = height // grid[0]
+    factor = height // grid[0] if grid[0] > 0 else 0
     if factor < 2 or factor & (factor - 1) or (grid[0] * factor, grid[1] * factor) != (height, width):
         raise InputError(
             f"a latent grid must be the image's size ({height} x {width}) divided by 2, 4, 8, ..., got {grid[0]} x {grid[1]}; "

@@ -48,9 +48,9 @@ def load(
         raise InputError(f"unknown kind {kind!r}; known: encoder, inr2jls")
     encoder = _encoder(state_dict, "encoder.", spec)
     theta, fuse, project = (
-        _get(state_dict, f"latent_gen.{name}") for name in ("latent_init", "src_fusion.0.weight", "src_fusion.2.weight")
+        _get(state_dict, f"latent_gen.{name}", 2) for name in ("latent_init", "src_fusion.0.weight", "src_fusion.2.weight")
     )
-    first, last = _get(state_dict, "decoder.conv.0.weight"), _get(state_dict, "decoder.conv.2.weight")
+    first, last = _get(state_dict, "decoder.conv.0.weight", 4), _get(state_dict, "decoder.conv.2.weight", 4)
     channels, height, width = image_shape or _guess_shape(len(theta), last.shape[1])
     if channels != last.shape[1]:
         raise InputError(f"image_shape has {channels} channels but the decoder writes {last.shape[1]}")
@@ -78,9 +78,11 @@ def load(
     return _fill(model, names, state_dict)
 
 
-def _get(state_dict: Mapping[str, Tensor], name: str) -> Tensor:
+def _get(state_dict: Mapping[str, Tensor], name: str, dims: int | None = None) -> Tensor:
     if name not in state_dict:
         raise InputError(f"expected the release's parameter {name!r}, found {', '.join(list(state_dict)[:5])}, ...; is `kind` right?")
+    if dims is not None and state_dict[name].dim() != dims:
+        raise InputError(f"{name} must have {dims} axes, got {tuple(state_dict[name].shape)}")
     return state_dict[name]
 
 
@@ -95,7 +97,7 @@ def _encoder(state_dict: Mapping[str, Tensor], prefix: str, spec: NetworkSpec) -
     passes = {int(found[1]) for name in state_dict if (found := re.fullmatch(re.escape(prefix) + r"edge_lin_(\d+)_\d+\.weight", name))}
     return DNGEncoder(
         spec,
-        dim=_get(state_dict, f"{prefix}input_init_node").shape[1],
+        dim=_get(state_dict, f"{prefix}input_init_node", 2).shape[1],
         num_frequencies=_get(state_dict, f"{prefix}fourier_layer.b").numel(),
         num_passes=max(passes, default=0) + 1,
     )

@@ -7,6 +7,7 @@ image. Each has a `_small` twin for two cores: same method, narrower, fewer step
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from weightwalk.encoders import EncoderConfig
 from weightwalk.recipes.registry import RECIPES
@@ -93,6 +94,22 @@ def _small_encoder(recipe: str, dataset: str) -> EncoderOnlyConfig:
 
 def _register(recipe: str, dataset: str, make: Callable[[str, str], RunConfig]) -> None:
     RECIPES.register(recipe)(lambda: make(recipe, dataset))
+
+
+@RECIPES.register("digits_inr2jls")
+def digits_inr2jls() -> INR2JLSConfig:
+    """The demo: 8 x 8 digits fitted with `--recipe tiny --init shared`, a few minutes on two cores."""
+    small = _small_inr2jls("digits_inr2jls", "digits")
+    return replace(
+        small, pretrain=replace(small.pretrain, steps=1_500, eval_every=150), classify=replace(small.classify, steps=1_500, eval_every=150)
+    )
+
+
+@RECIPES.register("digits_encoder")
+def digits_encoder() -> EncoderOnlyConfig:
+    """The DNG-Encoder alone on the demo's networks."""
+    small = _small_encoder("digits_encoder", "digits")
+    return replace(small, classify=replace(small.classify, steps=1_000, eval_every=100))
 
 
 for _short, _dataset in _DATASETS.items():

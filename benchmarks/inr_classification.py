@@ -1,0 +1,147 @@
+"""INR classification on real images, from files to rows in results/: fit the zoos, train every recipe with every seed, evaluate, write.
+
+    python benchmarks/inr_classification.py --data DIR --work DIR [--datasets mnist fashion-mnist] [--inits shared independent]
+        [--methods encoder inr2jls] [--seeds 0 1 2] [--train-images 12000] [--test-images 5000] [--fits 2] [--set key=value ...]
+
+DIR/mnist and DIR/fashion-mnist hold the published idx files. Everything is kept under the work folder and resumed
+when the script is started again; several may run at once on different data sets. Rows go to results/inr_classification.csv.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import statistics
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from weightwalk import config as configs
+from weightwalk import files
+from weightwalk.recipes import RECIPES
+from weightwalk.report.tables import ResultRow, append, commit, hardware
+from weightwalk.tasks.inr_classification import run as runs
+from weightwalk.tasks.inr_classification.config import RunConfig
+from weightwalk.zoos.fit import FIT_RECIPES, fit_zoo, load_sets
+from weightwalk.zoos.store import Zoo
+
+RESULTS = Path(__file__).parents[1] / "results" / "inr_classification.csv"
+SHORT = {"mnist": "mnist", "fashion-mnist": "fashion"}
+CPU = torch.device("cpu")
+
+
+class Lines:
+    """Progress as a line now and then."""
+
+    def __init__(self, name: str, seconds: float = 30.0):
+        self.name, self.seconds, self.last = name, seconds, 0.0
+
+    def __call__(self, label: str, done: int, total: int, figures: Mapping[str, float]) -> None:
+        if time.monotonic() - self.last > self.seconds or done == total:
+            self.last = time.monotonic()
+            print(self.name, label, f"{done}/{total}", {name: round(value, 4) for name, value in figures.items()}, flush=True)
+
+
+def fit(dataset: str, init: str, arguments: argparse.Namespace) -> Zoo:
+    """The zoo of a data set and a start, fitted where it is not there yet; two rows tell how well and in what time."""
+    path, recipe = arguments.work / f"{dataset}-{init}", FIT_RECIPES["fast"]
+    minutes = 0.0
+    for split, limit in (("train", arguments.train_images), ("test", arguments.test_images)):
+        sets = load_sets(dataset, arguments.data / dataset, split, limit)
+        outcome = fit_zoo(sets, path, recipe, init=init, fits=arguments.fits, split=split, progress=Lines(path.name))
+        note = arguments.work / f"{path.name}-{split}-{limit}.json"
+        if outcome.fitted:
+            files.write_json(note, dataclasses.asdict(outcome))
+        minutes += json.loads(note.read_text())["seconds"] / 60 if note.exists() else 0.0
+    zoo = Zoo.open(path)
+    for metric, value, std in (("PSNR dB", float(zoo.psnr.mean()), float(zoo.psnr.std())), ("networks", len(zoo), None)):
+        name = f"{recipe.name}@{configs.fingerprint(configs.to_dict(recipe))}"
+        append(
+            RESULTS,
+            ResultRow(
+                "inr_fitting",
+                dataset,
+                "siren",
+                "weights",
+                init,
+                arguments.fits,
+                metric,
+                value,
+                std,
+                (0,),
+                name,
+                commit(),
+                hardware(),
+                round(minutes, 1),
+            ),
+        )
+    return zoo
+
+
+def measure(recipe: str, zoo: Zoo, arguments: argparse.Namespace) -> None:
+    """Train and evaluate a recipe with every seed and write its rows."""
+    evaluations, base = [], configs.override(RECIPES[recipe](), arguments.set)
+    for seed in arguments.seeds:
+        config: RunConfig = dataclasses.replace(base, seed=seed)
+        out = arguments.work / "runs" / f"{recipe}-{zoo.settings['init']}-{name_of(base)}-s{seed}"
+        runs.train(config, zoo, out, device=CPU, progress=Lines(out.name))
+        run = runs.Run.open(out)
+        done = (out / "evaluation.json").exists()
+        evaluations.append(run.evaluation() if done else runs.evaluate(run, zoo, device=CPU))
+        print(out.name, {key: evaluations[-1][key] for key in ("test_accuracy", "val_accuracy", "seconds")}, flush=True)
+    minutes = statistics.mean(sum(e["seconds"].values()) for e in evaluations) / 60
+    made = runs.Run.open(out).record["made"]
+    for metric in ("test_accuracy", "val_accuracy"):
+        values = [100 * evaluation[metric] for evaluation in evaluations]
+        row = ResultRow(
+            task="inr_classification",
+            dataset=base.dataset,
+            method=f"{base.encoder.name}+{base.method}" if base.method == "inr2jls" else base.encoder.name,
+            access=evaluations[0]["access"],
+            init=zoo.settings["init"],
+            fits=base.fits or arguments.fits,
+            metric=f"{metric} %",
+            value=round(statistics.mean(values), 2),
+            std=round(statistics.stdev(values), 2) if len(values) > 1 else None,
+            seeds=tuple(arguments.seeds),
+            recipe=f"{recipe}@{name_of(base)}",
+            commit=made["commit"],
+            hardware=made["hardware"],
+            minutes=round(minutes, 1),
+        )
+        append(RESULTS, row)
+
+
+def name_of(config: RunConfig) -> str:
+    """The fingerprint of a configuration whatever its seed."""
+    return configs.fingerprint(configs.to_dict(dataclasses.replace(config, seed=0)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--datasets", nargs="+", default=["mnist", "fashion-mnist"])
+    parser.add_argument("--inits", nargs="+", default=["shared", "independent"])
+    parser.add_argument("--methods", nargs="+", default=["encoder", "inr2jls"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--train-images", type=int, default=12_000)
+    parser.add_argument("--test-images", type=int, default=5_000)
+    parser.add_argument("--fits", type=int, default=2)
+    parser.add_argument("--set", nargs="*", default=[])
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    for dataset in arguments.datasets:
+        for init in arguments.inits:
+            zoo = fit(dataset, init, arguments)
+            for method in arguments.methods:
+                measure(f"{SHORT[dataset]}_{method}_small", zoo, arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""The command line: one short file per command, parsing and printing only. Whatever is slow to import is imported inside commands."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import weightwalk
+from weightwalk.cli import classify, demo, evaluate, fit, inspect, recipes, report, train
+
+app = typer.Typer(
+    help="Weight-space learning: networks that read the weights of other networks.",
+    epilog="Start with `weightwalk demo`. Every command has --help, --json and --quiet.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for module in (demo, fit, inspect, recipes, train, evaluate, classify, report):
+    app.command(module.__name__.rpartition(".")[2])(module.command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(weightwalk.__version__)
+        raise typer.Exit()
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")] = False,
+) -> None:
+    """Options of the program itself."""
+
+
+def main() -> None:
+    """The entry point of `weightwalk`."""
+    app(prog_name="weightwalk")

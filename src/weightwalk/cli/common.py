@@ -1,0 +1,169 @@
+"""What the commands share: their common options, and the terminal they answer on.
+
+Answers go to stdout; progress, remarks and errors go to stderr. Exit codes: 0, 2 for what the user can mend, and
+128 + the signal's number for a command that was asked to stop and kept its work.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import IO, Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from weightwalk.cli.progress import Bars, Lines
+from weightwalk.errors import InputError
+from weightwalk.progress import Progress, silent
+from weightwalk.report import tables
+
+AsJson = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, and one line for an answer.")]
+Device = Annotated[str, typer.Option(help="auto (CUDA where there is one), cpu or cuda.")]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a trained run.", show_default=False)]
+ZooOfRun = Annotated[Path | None, typer.Option("--zoo", help="The zoo; without it, the one that the run was trained on.")]
+
+_WIDTH_OF_FILES = 120
+
+
+class Terminal:
+    """Where one command shows its progress and gives its answer; made by `terminal`."""
+
+    def __init__(self, as_json: bool, quiet: bool):
+        self.as_json, self.quiet = as_json, quiet
+        self._reporter = None if quiet else Bars(_console(sys.stderr)) if sys.stderr.isatty() else Lines(sys.stderr)
+        self.progress: Progress = self._reporter or silent
+        self._stop: int | None = None
+
+    def close(self) -> None:
+        """End the progress bars: whatever is printed comes below them."""
+        if self._reporter is not None:
+            self._reporter.close()
+
+    def remark(self, text: str) -> None:
+        """A line on stderr about what goes on."""
+        if not self.quiet:
+            self.close()
+            _console(sys.stderr).print(Text(text, style="bold"), soft_wrap=True)
+
+    def answer(self, values: Mapping[str, Any], line: str, *blocks: RenderableType) -> None:
+        """The result: `values` with --json, else `blocks` and the essential `line`; the line alone with --quiet."""
+        self.close()
+        console = _console(sys.stdout)
+        if self.as_json:
+            print(json.dumps(values, default=str))
+            return
+        for block in () if self.quiet else blocks:
+            console.print(block)
+        console.print(Text(line), soft_wrap=True)
+
+    def should_stop(self) -> bool:
+        """Whether a signal has asked the command to end; for work that can be gone on with."""
+        return self._stop is not None
+
+    def stopped(self, values: Mapping[str, Any], line: str) -> typer.Exit:
+        """To be raised when work was ended by a signal: says what was kept."""
+        assert self._stop is not None
+        self.close()
+        if self.as_json:
+            print(json.dumps({"stopped": True, **values}, default=str))
+        print(f"{line}; the same command goes on from there", file=sys.stderr)
+        return typer.Exit(128 + self._stop)
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """The first SIGINT or SIGTERM asks to stop at the next safe point; a second one ends the process at once."""
+
+        def note(number: int, frame: FrameType | None) -> None:
+            self._stop = number
+            restore()
+            if not self.quiet:
+                os.write(2, b"\nstopping at the next safe point; once more to stop at once, without saving\n")
+
+        def restore() -> None:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            restore()
+
+
+@contextmanager
+def terminal(as_json: bool, quiet: bool) -> Iterator[Terminal]:
+    """The terminal of a command; bad input, and files that cannot be used, become one sentence and exit code 2."""
+    screen = Terminal(as_json, quiet)
+    try:
+        yield screen
+    except InputError as error:
+        raise _failed(screen, str(error)) from None
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise _failed(screen, f"cannot use {error.filename}: {(error.strerror or 'unknown reason').lower()}; choose another path") from None
+    finally:
+        screen.close()
+
+
+def _failed(screen: Terminal, sentence: str) -> typer.Exit:
+    screen.close()
+    if screen.as_json:
+        print(json.dumps({"error": sentence}))
+    print(f"error: {sentence}", file=sys.stderr)
+    return typer.Exit(2)
+
+
+def _console(file: IO[str]) -> Console:
+    """Rich on `file`; wider than its guess of 80 where no terminal sets the width."""
+    return Console(file=file, highlight=False, width=None if file.isatty() else _WIDTH_OF_FILES)
+
+
+def table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> RenderableType:
+    """Rows of anything under a title, numbers flush right; no cell is read as markup."""
+    cells = tables.cells(header, rows)
+    grid = Table(box=box.SIMPLE_HEAD)
+    for name, right in zip(header, tables.numeric(cells, len(header)), strict=True):
+        grid.add_column(Text(name), justify="right" if right else "left", overflow="fold")
+    for row in cells:
+        grid.add_row(*map(Text, row))
+    return Group(Text(title, style="bold"), grid)
+
+
+def facts(title: str, values: Mapping[str, object]) -> RenderableType:
+    """Names and values under a title."""
+    grid = Table(box=box.SIMPLE, show_header=False)
+    for name, (value,) in zip(values, tables.cells([""], [[value] for value in values.values()]), strict=True):
+        grid.add_row(Text(name), Text(value, overflow="fold"))
+    return Group(Text(title, style="bold"), grid)
+
+
+def next_steps(*commands: str) -> RenderableType:
+    """What to type next."""
+    return Text("next: " + "\n      ".join(commands) + "\n", style="cyan")
+
+
+def duration(seconds: float) -> str:
+    """`0.4 s`, `12 s`, `3 min 5 s`, `2 h 4 min`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def percent(share: float) -> str:
+    """`94.7 %`."""
+    return f"{100 * share:.1f} %"

@@ -1,0 +1,85 @@
+"""`weightwalk demo`: from 1,797 digits to a classifier of networks and its report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from weightwalk.cli.common import AsJson, Device, Quiet, duration, next_steps, percent, table, terminal
+from weightwalk.cli.fit import fit_times, keep_time
+
+RECIPE = "digits_inr2jls"
+
+
+def command(
+    out: Annotated[Path, typer.Option(help="The folder of everything that it makes.")] = Path("runs/demo"),
+    device: Device = "auto",
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """From digits to a report, in minutes: an INR per digit, INR2JLS trained on them, and what came of it.
+
+    Goes on where it was stopped, and reuses what is finished.
+    """
+    with terminal(as_json, quiet) as screen, screen.listening():
+        from weightwalk.recipes import RECIPES
+        from weightwalk.tasks.inr_classification import report
+        from weightwalk.tasks.inr_classification.run import Run, evaluate, pick_device, train
+        from weightwalk.zoos.fit import FIT_RECIPES, fit_zoo, load_sets
+        from weightwalk.zoos.store import Zoo
+
+        picked, zoo_path, run_path = pick_device(device), out / "zoo", out / "run"
+        screen.remark("1/3  one INR for each of 1,797 digits, all from one start")
+        fitted = fit_zoo(
+            load_sets("digits", None),
+            zoo_path,
+            FIT_RECIPES["tiny"],
+            init="shared",
+            device=str(picked),
+            progress=screen.progress,
+            should_stop=screen.should_stop,
+        )
+        keep_time(zoo_path, fitted)
+        if not fitted.finished:
+            raise screen.stopped({"demo": str(out)}, f"stopped while fitting; the finished shards are saved in {zoo_path}")
+        zoo = Zoo.open(zoo_path)
+
+        screen.remark(f"2/3  training {RECIPE}: networks that read those INRs, from their weights alone")
+        outcomes = train(RECIPES[RECIPE](), zoo, run_path, device=picked, progress=screen.progress, should_stop=screen.should_stop)
+        stage, last = list(outcomes.items())[-1]
+        if not last.finished:
+            raise screen.stopped({"demo": str(out)}, f"saved at step {last.steps:,} of {stage} in {run_path}")
+
+        screen.remark("3/3  measuring on INRs that were never trained on, and drawing the report")
+        run = Run.open(run_path)
+        found = evaluate(run, zoo, device=picked, progress=screen.progress)
+        times = fit_times(zoo_path)
+        page = report.write(run, zoo, out / "report.html", times)
+
+        times |= {f"train: {name}": outcome.seconds for name, outcome in outcomes.items()}
+        screen.answer(
+            {"demo": str(out), "test_accuracy": found["test_accuracy"], "seconds": times, "zoo": str(zoo_path), "run": str(run_path)}
+            | {"report": str(page)},
+            f"{percent(found['test_accuracy'])} of {found['networks']['test']} held-out INRs right, from weights alone; open {page}",
+            table(
+                "What was done",
+                ["", "what came of it", "time"],
+                [
+                    ["INRs", f"{len(zoo):,}, PSNR {zoo.psnr.mean():.1f} dB", duration(sum(fit_times(zoo_path).values()))],
+                    *([name, f"{o.steps:,} steps, {_figures(o.best)}", duration(o.seconds)] for name, o in outcomes.items()),
+                    ["held-out accuracy", percent(found["test_accuracy"]), ""],
+                    ["in all", "", duration(sum(times.values()))],
+                ],
+            ),
+            next_steps(
+                f"weightwalk inspect {zoo_path}",
+                f"weightwalk classify {run_path} {zoo_path}",
+                "weightwalk fit mnist --root DIR --init shared",
+            ),
+        )
+
+
+def _figures(figures: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.3g}" for name, value in figures.items())

@@ -1,0 +1,86 @@
+"""`weightwalk fit`: pictures -> a zoo of INRs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from weightwalk import files
+from weightwalk.cli.common import AsJson, Device, Quiet, duration, next_steps, table, terminal
+
+if TYPE_CHECKING:
+    from weightwalk.zoos.fit import FitOutcome
+
+_TIME_FILE = "fit.json"  # beside the manifest, which holds nothing that differs from run to run
+
+
+def command(
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="digits, mnist, fashion-mnist, cifar10, cifar100 or folder.")],
+    root: Annotated[Path | None, typer.Option(help="The folder of the data set's files; digits needs none. Nothing is downloaded.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The zoo to make or to add to.", show_default="zoos/DATASET")] = None,
+    split: Annotated[str, typer.Option(help="Pictures to fit: train (validation included), test or all.")] = "all",
+    limit: Annotated[int | None, typer.Option(help="At most this many pictures of each part of the data set.")] = None,
+    fits: Annotated[int, typer.Option(help="INRs per training picture.")] = 1,
+    recipe: Annotated[str, typer.Option(help="tiny (for 8 x 8 pixels), fast, nfn or dws: network, pixels and optimisation.")] = "fast",
+    init: Annotated[str, typer.Option(help="independent, shared, or a .safetensors with one network's parameters.")] = "independent",
+    seed: Annotated[int, typer.Option(help="What the starts are drawn from.")] = 0,
+    device: Device = "auto",
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fit an INR to every picture: DATASET -> a zoo.
+
+    A zoo that is there gets what it lacks, so an interrupted fit goes on where it was.
+    """
+    with terminal(as_json, quiet) as screen, screen.listening():
+        from weightwalk.tasks.inr_classification.run import pick_device
+        from weightwalk.zoos.fit import FIT_RECIPES, fit_zoo, load_sets
+        from weightwalk.zoos.splits import SPLITS
+        from weightwalk.zoos.store import Zoo
+
+        path = out or Path("zoos") / dataset
+        outcome = fit_zoo(
+            load_sets(dataset, root, split, limit),
+            path,
+            FIT_RECIPES[recipe],
+            init=init,
+            fits=fits,
+            seed=seed,
+            split=split,
+            device=str(pick_device(device)),
+            progress=screen.progress,
+            should_stop=screen.should_stop,
+        )
+        keep_time(path, outcome)
+        values = {"zoo": str(path), **asdict(outcome)}
+        if not outcome.finished:
+            raise screen.stopped(values, f"stopped while fitting; the finished shards are saved in {path}")
+        zoo = Zoo.open(path)
+        counts = {name: len(zoo.rows(name)) for name in SPLITS}
+        psnr = {name: float(zoo.psnr[zoo.rows(name)].mean()) if count else None for name, count in counts.items()}
+        screen.answer(
+            {**values, "networks": counts},
+            f"{path}: {len(zoo):,} INRs ({outcome.fitted:,} new, {outcome.already_there:,} were there), "
+            f"init {init}, PSNR {zoo.psnr.mean():.1f} dB, {duration(outcome.seconds)}",
+            table(f"{path}: {zoo.spec}", ["split", "INRs", "mean PSNR"], [[name, counts[name], _decibel(psnr[name])] for name in SPLITS]),
+            next_steps(f"weightwalk inspect {path}", f"weightwalk recipes --dataset {dataset}"),
+        )
+
+
+def keep_time(zoo: Path, outcome: FitOutcome) -> None:
+    """Add the seconds of a call of `fit_zoo` to those that the zoo has cost so far."""
+    if outcome.fitted:
+        files.write_json(zoo / _TIME_FILE, {"seconds": sum(fit_times(zoo).values()) + outcome.seconds})
+
+
+def fit_times(zoo: Path) -> dict[str, float]:
+    """What fitting a zoo took, by the name of that work; empty where nobody kept it."""
+    path = zoo / _TIME_FILE
+    return {"fit the INRs": float(files.read_json(path, "the time that a zoo took")["seconds"])} if path.exists() else {}
+
+
+def _decibel(value: float | None) -> str | None:
+    return None if value is None else f"{value:.1f} dB"

@@ -1,0 +1,50 @@
+"""`weightwalk recipes`: what can be trained, and what can be set."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from weightwalk.cli.common import AsJson, Quiet, next_steps, table, terminal
+
+
+def command(
+    recipe: Annotated[str | None, typer.Argument(metavar="[RECIPE]", help="Show this one's settings.", show_default=False)] = None,
+    dataset: Annotated[str | None, typer.Option(help="Only recipes that read a zoo of this data set.")] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """List the recipes that `train` knows, or the settings of one."""
+    with terminal(as_json, quiet) as screen:
+        from weightwalk import config
+        from weightwalk.recipes import RECIPES
+
+        if recipe is not None:
+            settings = config.keys(RECIPES[recipe]())
+            line = f"{recipe}: {len(settings)} settings; change them with --set KEY=VALUE"
+            screen.answer(settings, line, table(recipe, ["setting", "value"], [[key, _written(value)] for key, value in settings.items()]))
+            return
+        made = {name: make() for name, make in RECIPES.items()}
+        shown = {name: value for name, value in made.items() if dataset in (None, value.dataset)}
+        stages = {name: {key: n for key, n in config.keys(value).items() if key.endswith(".steps")} for name, value in shown.items()}
+        screen.answer(
+            {name: config.to_dict(value) for name, value in shown.items()},
+            ", ".join(shown) if quiet else f"{len(shown)} recipes",
+            table(
+                "Recipes",
+                ["recipe", "zoo of", "method", "encoder", "steps"],
+                [
+                    [name, value.dataset, value.method, value.encoder.name, " + ".join(f"{n:,}" for n in stages[name].values())]
+                    for name, value in shown.items()
+                ],
+            ),
+            next_steps("weightwalk recipes RECIPE", "weightwalk train RECIPE --zoo ZOO"),
+        )
+
+
+def _written(value: object) -> str:
+    """As `--set` takes it."""
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)

@@ -1,0 +1,92 @@
+"""`weightwalk train`: a recipe and a zoo -> a trained run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.console import RenderableType
+
+from weightwalk.cli.common import AsJson, Device, Quiet, duration, next_steps, table, terminal
+from weightwalk.errors import InputError
+
+if TYPE_CHECKING:
+    from weightwalk.tasks.inr_classification.config import RunConfig
+    from weightwalk.training.loop import Outcome
+    from weightwalk.zoos.store import Zoo
+
+
+def command(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="One of `weightwalk recipes`.", show_default=False)],
+    zoo: Annotated[Path | None, typer.Option(help="What to train on.", show_default="zoos/DATASET")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; repeatable.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder.", show_default="runs/RECIPE")] = None,
+    resume: Annotated[
+        Literal["auto", "never", "must"],
+        typer.Option(help="Go on with the run that is in the folder: if there is one, never, or it must be."),
+    ] = "auto",
+    seed: Annotated[int | None, typer.Option(help="The same as --set seed=SEED.")] = None,
+    device: Device = "auto",
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train RECIPE on a zoo.
+
+    Ctrl-C or SIGTERM saves; the same command goes on, and ends with the same model as if it had never been stopped.
+    """
+    with terminal(as_json, quiet) as screen, screen.listening():
+        from weightwalk import config
+        from weightwalk.recipes import RECIPES
+        from weightwalk.tasks.inr_classification.run import pick_device, train
+
+        run_config = config.override(RECIPES[recipe](), [*(settings or []), *([] if seed is None else [f"seed={seed}"])])
+        path = out or Path("runs") / recipe
+        there = (path / "run.json").exists()
+        if there and resume == "never":
+            raise InputError(f"expected no run at {path} with --resume never, found one; choose another --out")
+        if not there and resume == "must":
+            raise InputError(f"expected a run to resume at {path}, found none; leave --resume must out to begin it")
+        opened = _open_zoo(zoo or Path("zoos") / run_config.dataset, run_config)
+        outcomes = train(run_config, opened, path, device=pick_device(device), progress=screen.progress, should_stop=screen.should_stop)
+        values = {"run": str(path), "stages": {name: asdict(outcome) for name, outcome in outcomes.items()}}
+        stage, last = list(outcomes.items())[-1]
+        if not last.finished:
+            raise screen.stopped(values, f"saved at step {last.steps:,} of {stage} in {path}")
+        best = ", ".join(f"{name} {value:.4g}" for name, value in last.best.items())
+        screen.answer(
+            values,
+            f"{path}: trained {recipe} on {opened.path} in {duration(sum(outcome.seconds for outcome in outcomes.values()))}; {best}",
+            _stages(outcomes),
+            next_steps(f"weightwalk evaluate {path}", f"weightwalk report {path}"),
+        )
+
+
+def _open_zoo(path: Path, config: RunConfig) -> Zoo:
+    """The zoo, or the command that makes it."""
+    from weightwalk.zoos.store import Zoo
+
+    if not path.exists():
+        root = "" if config.dataset == "digits" else " --root DIR"
+        raise InputError(f"expected a zoo at {path}, found nothing; make it with `weightwalk fit {config.dataset}{root} --out {path}`")
+    return Zoo.open(path)
+
+
+def _stages(outcomes: Mapping[str, Outcome]) -> RenderableType:
+    """What every stage came to."""
+    return table(
+        "Training",
+        ["stage", "steps", "best at step", "figures there", "time"],
+        [
+            [
+                name,
+                f"{o.steps:,}",
+                f"{o.best_step:,}",
+                ", ".join(f"{key} {value:.4g}" for key, value in o.best.items()),
+                duration(o.seconds),
+            ]
+            for name, o in outcomes.items()
+        ],
+    )

@@ -1,0 +1,103 @@
+"""What every encoder must keep: the suite that the registered ones pass, for other people's as well."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from weightwalk import config
+from weightwalk.encoders import Encoder, EncoderConfig
+from weightwalk.errors import InputError
+from weightwalk.spec import NetworkSpec
+from weightwalk.testing.laws import assert_batch_alone, assert_equivariant, assert_invariant, assert_save_load
+from weightwalk.testing.tiny import random_weights, tiny_specs
+from weightwalk.weights import Weights
+
+NUM_NETWORKS = 3
+
+
+def check_encoder(encoder: str | type[Encoder], **options: Any) -> list[str]:
+    """Try an encoder, by its registered name or as a class, with `options` on every tiny spec; the names of those that it reads.
+
+    It may refuse a spec with an InputError when it is made, but not all of them. For the others it must keep:
+
+    - shapes: one (B, n_l, d) per node group, pooled (B, pooled_dim), finite, in the dtype of the networks;
+    - pooled(permute(w)) = pooled(w) and nodes(permute(w)) = permute(nodes(w)), in float32 and float64;
+    - a network in a batch = the network alone; save = load, bitwise;
+    - gradients are finite, also for networks whose parameters are all zero, and reach every parameter;
+    - networks of another shape are refused with an InputError.
+
+    By name also: its options survive a configuration file. Raises AssertionError with the first law that is broken and the spec.
+    """
+    if isinstance(encoder, str):
+        settings = EncoderConfig.named(encoder, **options)
+        again = EncoderConfig.named(**config.to_dict(settings))
+        assert again == settings, f"the options of encoder {encoder!r} must be plain values; {settings} came back from JSON as {again}"
+
+    def build(spec: NetworkSpec) -> Encoder:
+        return EncoderConfig.named(encoder, **options).build(spec) if isinstance(encoder, str) else encoder(spec, **options)
+
+    passed = []
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        for name, spec in tiny_specs().items():
+            try:
+                build(spec)
+            except InputError:
+                continue
+            try:
+                _check(lambda spec=spec: build(spec), random_weights(spec, NUM_NETWORKS, seed=1))  # type: ignore[misc]
+            except AssertionError as error:
+                raise AssertionError(f"{encoder} on the tiny spec {name!r} ({spec}): {error}") from error
+            passed.append(name)
+    assert passed, f"{encoder} refuses every spec of {', '.join(tiny_specs())}"
+    return passed
+
+
+def _check(make: Callable[[], Encoder], weights: Weights) -> None:
+    model = make()
+    _assert_shapes(model.eval(), weights)
+    assert_invariant(model, weights)
+    assert_equivariant(model, weights)
+    assert_batch_alone(model, weights)
+    assert_save_load(make, weights)
+    _assert_gradients(model.train(), weights)
+    _assert_refusal(model, weights)
+
+
+def _assert_shapes(model: Encoder, weights: Weights) -> None:
+    encoding = model(weights)
+    expected = {"pooled": (len(weights), model.pooled_dim)}
+    got = {"pooled": tuple(encoding.pooled.shape)}
+    dims = {nodes.shape[-1] for nodes in encoding.nodes}
+    for group, width in enumerate(weights.spec.widths):
+        expected[f"nodes[{group}]"] = (len(weights), width, *list(dims)[:1])
+    got |= {f"nodes[{group}]": tuple(nodes.shape) for group, nodes in enumerate(encoding.nodes)}
+    assert got == expected, f"expected the shapes {expected}, got {got}"
+    for tensor in (encoding.pooled, *encoding.nodes):
+        assert tensor.dtype == weights.dtype, f"expected {weights.dtype} like the networks, got {tensor.dtype}"
+        assert tensor.isfinite().all(), "expected finite numbers, got NaN or infinity"
+
+
+def _assert_gradients(model: Encoder, weights: Weights) -> None:
+    zeros = Weights.from_flat(weights.spec, torch.zeros_like(weights.flat()))
+    for networks, what in ((weights, "random networks"), (zeros, "networks of zeros")):
+        model.zero_grad()
+        encoding = model(networks)
+        torch.stack([tensor.pow(3).sum() for tensor in (encoding.pooled, *encoding.nodes)]).sum().backward()  # type: ignore[no-untyped-call]
+        for name, parameter in model.named_parameters():
+            assert parameter.grad is not None, f"{name} has no part in the encoding: no gradient reaches it from {what}"
+            assert parameter.grad.isfinite().all(), f"the gradient of {name} is not finite for {what}"
+
+
+def _assert_refusal(model: Encoder, weights: Weights) -> None:
+    widths = [width + 1 for width in weights.spec.widths]
+    try:
+        model(random_weights(NetworkSpec.mlp(widths), 1, seed=0))
+    except InputError:
+        return
+    raise AssertionError(
+        f"networks of the widths {widths} were read, but the encoder was made for {weights.spec.widths}; expected an InputError"
+    )

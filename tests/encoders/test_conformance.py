@@ -1,0 +1,160 @@
+"""Every registered encoder passes the suite; every law has a twin of the DNG-Encoder that breaks it, and that the suite catches."""
+
+from copy import deepcopy
+
+import pytest
+import torch
+from torch import nn
+
+from weightwalk import InputError, NetworkSpec, Weights
+from weightwalk.encoders import DNGEncoder, Encoder, Encoding, encoders
+from weightwalk.spec import Layer
+from weightwalk.testing import check_encoder, random_weights, tiny_specs
+
+SMALL = {"dim": 8, "num_frequencies": 4}
+
+
+@pytest.mark.parametrize("name", encoders)
+def test_registered_encoders_conform(name):
+    assert check_encoder(name)
+
+
+@pytest.mark.parametrize("options", [{"num_passes": 3}, {"dropout": 0.5}, {"activation_embedding": True}, {"scale": 1.0}], ids=str)
+def test_the_dng_encoder_conforms_with_its_options(options):
+    read = check_encoder("dng", **SMALL, **options)
+    assert read == [name for name, spec in tiny_specs().items() if all(layer.kind == "dense" for layer in spec.layers)]
+
+
+class Small(DNGEncoder):
+    def __init__(self, spec):
+        super().__init__(spec, **SMALL)
+
+
+def test_a_class_needs_no_name():
+    assert "siren" in check_encoder(Small)
+
+
+class WeighsSourcesByPosition(Small):
+    """Sources count by where they stand: neither pooled nor nodes survive another order."""
+
+    def read(self, weights):
+        scaled = [w * torch.linspace(0.5, 1, w.shape[2], dtype=w.dtype).reshape(1, 1, -1) for w in weights.weights]
+        return super().read(Weights(weights.spec, scaled, weights.biases))
+
+
+class SortsNodes(Small):
+    """Invariant and wrong: nodes that do not move with their neurons."""
+
+    def read(self, weights):
+        encoding = super().read(weights)
+        return Encoding(tuple(nodes.sort(dim=1).values for nodes in encoding.nodes), encoding.pooled)
+
+
+class LooksAtItsBatch(Small):
+    """Statistics over the minibatch, as the released NG-GNN has them."""
+
+    def read(self, weights):
+        encoding = super().read(weights)
+        return Encoding(encoding.nodes, encoding.pooled - encoding.pooled.mean(0))
+
+
+class ForgetsATensor(Small):
+    """Random numbers that are in no state dict."""
+
+    def __init__(self, spec):
+        super().__init__(spec)
+        self.shift = torch.randn(self.pooled_dim)
+
+    def read(self, weights):
+        encoding = super().read(weights)
+        return Encoding(encoding.nodes, encoding.pooled + self.shift.to(encoding.pooled.dtype))
+
+
+class ComputesInSingle(Small):
+    """Silently float32 inside, whatever goes in and comes out."""
+
+    def read(self, weights):
+        if weights.dtype == torch.float32:
+            return super().read(weights)
+        encoding = deepcopy(self).float().read(weights.to(torch.float32))
+        return Encoding(tuple(nodes.double() for nodes in encoding.nodes), encoding.pooled.double())
+
+
+class PoolsHidden(Small):
+    """The first hidden memories in order: shapes are right, the order of hidden neurons shows."""
+
+    def __init__(self, spec):
+        super().__init__(spec)
+        self.pooled_dim = spec.widths[1] * 8
+
+    def read(self, weights):
+        encoding = super().read(weights)
+        return Encoding(encoding.nodes, encoding.nodes[1].flatten(1))
+
+
+class HasADeadParameter(Small):
+    def __init__(self, spec):
+        super().__init__(spec)
+        self.unused = nn.Linear(2, 2)
+
+
+class ReadsAnything(Small):
+    """A network of another shape gets some answer."""
+
+    def forward(self, weights):
+        try:
+            return super().forward(weights)
+        except InputError:
+            return self.read(random_weights(self.spec, len(weights), seed=0))
+
+
+class DividesByZero(Small):
+    """The gradient of a norm at zero."""
+
+    def read(self, weights):
+        encoding = super().read(weights)
+        sizes = (self.input_memory.sum() * 0 + weights.weights[0]).flatten(1).pow(2).sum(1).sqrt()
+        return Encoding(encoding.nodes, encoding.pooled + sizes[:, None])
+
+
+class SaysAnotherWidth(Small):
+    def __init__(self, spec):
+        super().__init__(spec)
+        self.pooled_dim += 1
+
+
+class RefusesAll(Encoder):
+    def __init__(self, spec: NetworkSpec):
+        raise InputError("no")
+
+    def read(self, weights):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("twin", "sentence"),
+    [
+        (WeighsSourcesByPosition, "not invariant to the order of hidden neurons"),
+        (PoolsHidden, "not invariant to the order of hidden neurons"),
+        (ComputesInSingle, "numbers differ in torch.float64"),
+        (SortsNodes, "node group 1 is not equivariant"),
+        (LooksAtItsBatch, "alone is not what it is in a batch of 3"),
+        (ForgetsATensor, "pooled after save and load"),
+        (HasADeadParameter, "unused.weight has no part in the encoding"),
+        (DividesByZero, "the gradient of input_memory is not finite for networks of zeros"),
+        (ReadsAnything, "expected an InputError"),
+        (SaysAnotherWidth, "expected the shapes"),
+        (RefusesAll, "refuses every spec"),
+    ],
+)
+def test_wrong_twins_are_caught(twin, sentence):
+    with pytest.raises(AssertionError, match=sentence):
+        check_encoder(twin)
+
+
+def test_the_tiny_specs_are_of_every_kind():
+    layers = [layer for spec in tiny_specs().values() for layer in spec.layers]
+    assert {layer.kind for layer in layers} >= {kind.kind for kind in Layer.__subclasses__()}
+    assert {layer.bias for layer in layers} == {True, False}
+    for spec in tiny_specs().values():
+        assert len(set(spec.hidden_widths)) == len(spec.hidden_widths)

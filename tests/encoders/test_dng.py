@@ -1,0 +1,172 @@
+"""The DNG-Encoder against its equations, written out edge by edge."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from weightwalk import InputError, NetworkSpec, Weights
+from weightwalk.encoders import DNGEncoder, Encoding
+from weightwalk.spec import ACTIVATIONS
+from weightwalk.testing import assert_close, random_weights, tiny_specs
+
+SMALL = {"dim": 5, "num_frequencies": 3}
+DENSE = {name: spec for name, spec in tiny_specs().items() if all(layer.kind == "dense" for layer in spec.layers)}
+
+
+def encoder_for(spec: NetworkSpec, **options) -> DNGEncoder:
+    """In float64, with parameters of which none is at a value that would hide it (ones and zeros of LayerNorm)."""
+    encoder = DNGEncoder(spec, **{**SMALL, **options}).double()
+    for parameter in encoder.parameters():
+        parameter.data += 0.2 * torch.randn_like(parameter)
+    return encoder
+
+
+def phi(x: Tensor, frequencies: Tensor) -> Tensor:
+    angles = [2 * math.pi * float(x) * float(f) for f in frequencies]
+    return torch.tensor([math.sin(a) for a in angles] + [math.cos(a) for a in angles], dtype=torch.float64)
+
+
+def affine(module, x: Tensor) -> Tensor:
+    return module.weight @ x + module.bias
+
+
+def gru(cell, x: Tensor, h: Tensor) -> Tensor:
+    """Gates in the order reset, update, new; the reset acts on the hidden map's output."""
+    xr, xz, xn = (cell.weight_ih @ x + cell.bias_ih).chunk(3)
+    hr, hz, hn = (cell.weight_hh @ h + cell.bias_hh).chunk(3)
+    reset, update = torch.sigmoid(xr + hr), torch.sigmoid(xz + hz)
+    return (1 - update) * torch.tanh(xn + reset * hn) + update * h
+
+
+def layer_norm(norm, x: Tensor) -> Tensor:
+    centred = x - x.mean()
+    return centred / torch.sqrt((centred**2).mean() + 1e-5) * norm.weight + norm.bias
+
+
+def naive(encoder: DNGEncoder, weights: Weights, index: int) -> list[list[Tensor]]:
+    """Memories of every node of one network after the last pass, by loops over nodes and edges (Eq 4 and 6)."""
+    frequencies = encoder.features.frequencies
+    earlier = None
+    for walk in encoder.passes:
+        memory = [list(encoder.input_memory)]
+        for layer, maps in zip(range(len(weights.spec.layers)), walk.steps, strict=True):
+            w, b = weights.weights[layer][index], weights.biases[layer]
+            group = []
+            for i in range(w.shape[0]):
+                message = torch.zeros(len(memory[0][0]), dtype=torch.float64)
+                for j in range(w.shape[1]):
+                    message = message + affine(maps.edge, phi(w[i, j], frequencies)) * affine(maps.source, memory[layer][j])
+                feature = phi(torch.zeros(()) if b is None else b[index, i], frequencies)
+                if encoder.activations is not None:
+                    feature = feature + encoder.activations.weight[ACTIVATIONS.index(weights.spec.layers[layer].activation)]
+                x = affine(maps.input, feature if earlier is None else earlier[layer + 1][i])
+                group.append(layer_norm(maps.norm, gru(walk.cell, x, message)))
+            memory.append(group)
+        earlier = memory
+    return memory
+
+
+@pytest.mark.parametrize("options", [{}, {"num_passes": 3}, {"activation_embedding": True}, {"dropout": 0.5}], ids=str)
+@pytest.mark.parametrize("name", DENSE)
+@torch.no_grad()
+def test_the_module_is_its_equations(name, options):
+    spec = DENSE[name]
+    encoder = encoder_for(spec, **options).eval()
+    weights = random_weights(spec, 2, seed=0, dtype=torch.float64)
+    encoding = encoder(weights)
+    for index in range(2):
+        expected = [torch.stack(group) for group in naive(encoder, weights, index)]
+        for group, nodes in enumerate(expected):
+            assert_close(encoding.nodes[group][index], nodes, what=f"group {group}", atol=1e-10, rtol=0.0)
+        assert_close(encoding.pooled[index], expected[-1].flatten(), what="pooled", atol=1e-10, rtol=0.0)
+
+
+@torch.no_grad()
+def test_wrong_twin_with_the_roles_in_the_recurrence_swapped():
+    spec = DENSE["siren"]
+    encoder, weights = encoder_for(spec), random_weights(spec, 1, seed=0, dtype=torch.float64)
+    expected = encoder.encode(weights)
+    cell = encoder.passes[0].cell
+    right = cell.forward
+    cell.forward = lambda x, h: right(h, x)
+    assert (encoder.encode(weights) - expected).abs().max() > 0.01
+
+
+def test_sizes_are_the_paper_s_where_they_are_not_given():
+    encoder = DNGEncoder(NetworkSpec.mlp([2, 8, 8, 3]))
+    assert encoder.pooled_dim == 3 * 128
+    assert encoder.features.dim == 256
+    encoding = encoder(random_weights(encoder.spec, 4, seed=0))
+    assert isinstance(encoding, Encoding)
+    assert [tuple(nodes.shape) for nodes in encoding.nodes] == [(4, 2, 128), (4, 8, 128), (4, 8, 128), (4, 3, 128)]
+    assert abs(float(DNGEncoder(encoder.spec, num_frequencies=20000).features.frequencies.std()) - 3.0) < 0.1
+
+
+def test_frequencies_are_saved_and_not_trained():
+    encoder = DNGEncoder(DENSE["siren"], **SMALL)
+    assert "features.frequencies" in encoder.state_dict()
+    assert "features.frequencies" not in dict(encoder.named_parameters())
+
+
+def test_dropout_works_in_training_only():
+    encoder, weights = encoder_for(DENSE["siren"], dropout=0.5), random_weights(DENSE["siren"], 2, seed=0, dtype=torch.float64)
+    encoder.train()
+    nodes = encoder(weights).nodes
+    assert all((group == 0).any() for group in nodes[1:])
+    assert not (nodes[0] == 0).any()
+    assert not torch.equal(encoder.encode(weights), encoder.encode(weights))
+    encoder.eval()
+    assert torch.equal(encoder.encode(weights), encoder.encode(weights))
+
+
+def test_the_activation_embedding_tells_activations_apart():
+    """The same numbers under another activation: read by shape, told apart only with the embedding."""
+    relu, tanh = (NetworkSpec.mlp([2, 4, 1], activation) for activation in ("relu", "tanh"))
+    flat = random_weights(relu, 2, seed=0, dtype=torch.float64).flat()
+    for embeds in (True, False):
+        encoder = encoder_for(relu, activation_embedding=embeds)
+        answers = [encoder.encode(Weights.from_flat(spec, flat)) for spec in (relu, tanh)]
+        assert torch.equal(*answers) is not embeds
+
+
+def test_a_layer_without_biases_enters_with_zero():
+    spec = NetworkSpec.mlp([2, 4, 1], bias=False)
+    weights = random_weights(spec, 2, seed=0, dtype=torch.float64)
+    encoder = encoder_for(spec)
+    biased = NetworkSpec.mlp([2, 4, 1])
+    twin = DNGEncoder(biased, **SMALL).double()
+    twin.load_state_dict(encoder.state_dict())
+    zeros = Weights(biased, weights.weights, [torch.zeros(2, 4).double(), torch.zeros(2, 1).double()])
+    assert torch.equal(encoder.encode(weights), twin.encode(zeros))
+
+
+def test_gradients_reach_parameters_and_the_networks_that_are_read():
+    spec = DENSE["deep"]
+    encoder, weights = encoder_for(spec, num_passes=2), random_weights(spec, 2, seed=0, dtype=torch.float64)
+    leaves = [tensor.requires_grad_() for tensor in (*weights.weights, *weights.biases)]
+    encoder.encode(weights).pow(3).sum().backward()
+    for name, tensor in [*encoder.named_parameters(), *((f"input {k}", leaf) for k, leaf in enumerate(leaves))]:
+        assert tensor.grad is not None, name
+        assert tensor.grad.abs().sum() > 0, name
+
+
+def test_convolutions_are_refused_by_name():
+    with pytest.raises(InputError, match=r"reads dense steps, but step t_1 of conv 1-4 .* is conv"):
+        DNGEncoder(tiny_specs()["conv"])
+
+
+@pytest.mark.parametrize("options", [{"dim": 0}, {"num_frequencies": 0}, {"num_passes": 0}, {"dropout": 1.0}, {"dropout": -0.1}], ids=str)
+def test_sizes_that_make_no_encoder_are_refused(options):
+    with pytest.raises(InputError, match="a DNG-Encoder needs"):
+        DNGEncoder(DENSE["siren"], **options)
+
+
+@pytest.mark.parametrize(
+    "spec", [NetworkSpec.mlp([2, 5, 4, 2]), NetworkSpec.mlp([2, 5, 1]), NetworkSpec.mlp([2, 5, 4, 1], bias=False)], ids=str
+)
+def test_networks_of_another_shape_are_refused(spec):
+    encoder = DNGEncoder(NetworkSpec.mlp([2, 5, 4, 1]), **SMALL)
+    with pytest.raises(InputError, match=r"reads networks of the shape MLP 2-5-4-1 \(sine\), got MLP"):
+        encoder(random_weights(spec, 1, seed=0))

@@ -1,0 +1,95 @@
+import errno
+import hashlib
+import os
+import subprocess
+import sys
+
+import pytest
+
+from weightwalk import InputError, files
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_content_arrives_and_folders_are_made(tmp_path):
+    files.write_json(tmp_path / "a" / "b.json", {"x": [1, None]})
+    assert files.read_json(tmp_path / "a" / "b.json", "a test") == {"x": [1, None]}
+    assert names(tmp_path / "a") == ["b.json"]
+
+
+def test_what_fails_in_the_middle_leaves_the_old_file(tmp_path):
+    path = tmp_path / "file"
+    files.write_bytes(path, b"old")
+
+    def write_half():
+        with files.replacing(path) as scratch:
+            scratch.write_bytes(b"half of the new")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write_half()
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["file"]
+
+
+def test_a_process_that_dies_in_the_middle_leaves_the_old_file(tmp_path):
+    path = tmp_path / "file"
+    files.write_bytes(path, b"old")
+    code = f"""
+import os, pathlib
+from weightwalk import files
+with files.replacing(pathlib.Path({str(path)!r})) as scratch:
+    scratch.write_bytes(b"half of the new")
+    os._exit(9)
+"""
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 9
+    assert path.read_bytes() == b"old"
+    assert all(name.endswith(".partial") for name in names(tmp_path) if name != "file")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_is_told_in_a_sentence_and_loses_nothing(tmp_path, monkeypatch, number):
+    path = tmp_path / "file"
+    files.write_bytes(path, b"old")
+
+    def full(descriptor):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match=r"no room left to write .*nothing that was finished is lost"):
+        files.write_bytes(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["file"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+def test_a_disk_that_is_really_full(tmp_path):
+    with (
+        pytest.raises(InputError, match="no room left"),
+        files.replacing(tmp_path / "file"),
+        open("/dev/full", "wb", buffering=0) as handle,
+    ):
+        handle.write(b"x")
+    assert names(tmp_path) == []
+
+
+def test_other_trouble_keeps_its_own_error(tmp_path):
+    with pytest.raises(IsADirectoryError), files.replacing(tmp_path / "file"):
+        raise IsADirectoryError(errno.EISDIR, "is a directory")
+
+
+def test_reading_json_says_what_was_expected(tmp_path):
+    with pytest.raises(InputError, match=r"expected a recipe at .*none.json, found no such file"):
+        files.read_json(tmp_path / "none.json", "a recipe")
+    (tmp_path / "broken.json").write_text("{")
+    (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
+    for name in ("broken.json", "binary.json"):
+        with pytest.raises(InputError, match="got a file that is not JSON"):
+            files.read_json(tmp_path / name, "a recipe")
+
+
+def test_digest(tmp_path):
+    (tmp_path / "x").write_bytes(b"abc")
+    assert files.sha256(tmp_path / "x") == hashlib.sha256(b"abc").hexdigest()

@@ -1,0 +1,178 @@
+import shutil
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from weightwalk import InputError, NetworkSpec, Weights
+from weightwalk.networks.siren import Key, initialise
+from weightwalk.spec import Conv, Dense
+from weightwalk.testing import assert_close, random_weights
+from weightwalk.zoos import engine
+from weightwalk.zoos.engine import GROUP, Descent, fit
+from weightwalk.zoos.pixels import PixelFormat
+
+SPEC = NetworkSpec.mlp([2, 7, 6, 3], omega=20.0)
+COORDINATES = PixelFormat().coordinates(5, 4)
+needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+
+
+def problem(count: int, spec: NetworkSpec = SPEC, dtype: torch.dtype = torch.float32) -> tuple[Weights, torch.Tensor, torch.Tensor]:
+    """Starts, coordinates and smooth random targets in [-1, 1]."""
+    start = initialise(spec, [Key(0, 0, image, 0) for image in range(count)]).to(dtype)
+    directions = torch.randn(count, spec.widths[-1], 2, generator=torch.Generator().manual_seed(1))
+    return start, COORDINATES.to(dtype), torch.sin(3 * directions @ COORDINATES.T).to(dtype)
+
+
+def by_autograd(start: Weights, x: torch.Tensor, targets: torch.Tensor, descent: Descent) -> Weights:
+    """The same descent with torch's own gradients and its own Adam, one network after another."""
+    fitted = []
+    for index in range(len(start)):
+        flat = start[index].flat().clone().requires_grad_()
+        optimizer = torch.optim.Adam([flat], lr=descent.learning_rate)
+        decay = {"constant": lambda t: 1.0, "cosine": lambda t: 0.5 * (1 + torch.cos(torch.tensor(torch.pi * t / descent.steps)).item())}
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, decay[descent.schedule])
+        for _ in range(descent.steps):
+            optimizer.zero_grad()
+            F.mse_loss(Weights.from_flat(start.spec, flat).run(x)[0].T, targets[index]).backward()
+            optimizer.step()
+            schedule.step()
+        fitted.append(flat.detach())
+    return Weights.from_flat(start.spec, torch.cat(fitted))
+
+
+@pytest.mark.parametrize("widths", [[2, 5, 1], [2, 7, 6, 3], [3, 4, 5, 6, 2]], ids=str)
+def test_gradients_by_hand_are_autograd_s(widths):
+    spec = NetworkSpec.mlp(widths, omega=7.0)
+    weights = random_weights(spec, 4, seed=0, dtype=torch.float64)
+    x, targets = torch.randn(9, widths[0], dtype=torch.float64), torch.randn(4, widths[-1], 9, dtype=torch.float64)
+    flat = weights.flat().requires_grad_()
+    expected = (Weights.from_flat(spec, flat).run(x).mT - targets).square().mean(dim=(1, 2))
+    expected.sum().backward()
+    values = [t for w, b in zip(weights.weights, weights.biases, strict=True) for t in (w, b.unsqueeze(-1))]
+    loss, gradients = engine._Step((7.0,) * (len(widths) - 2), 0.0)._gradients(values, x.T.contiguous(), targets)
+    assert_close(loss, expected.detach(), what="loss")
+    assert_close(torch.cat([gradient.flatten(1) for gradient in gradients], dim=1), flat.grad, what="gradients")
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_a_descent_is_torch_s_adam(schedule):
+    descent = Descent(steps=25, learning_rate=2e-3, schedule=schedule)
+    start, x, targets = problem(3, dtype=torch.float64)
+    fitted, errors = fit(start, x, targets, descent)
+    expected = by_autograd(start, x, targets, descent)
+    assert_close(fitted.flat(), expected.flat(), what="parameters", atol=1e-6, rtol=1e-5)
+    assert_close(errors, (expected.run(x).mT - targets).square().mean(dim=(1, 2)), what="errors", atol=1e-6, rtol=1e-4)
+    assert (errors < 0.9 * (start.run(x).mT - targets).square().mean(dim=(1, 2))).all()
+
+
+def test_the_cosine_ends_near_zero_and_the_constant_stays():
+    cosine = Descent(steps=100, learning_rate=0.5, schedule="cosine").table()
+    assert cosine.shape == (100, 3)
+    assert [cosine[t, 0].item() for t in (0, 50)] == pytest.approx([0.5, 0.25])
+    assert cosine[-1, 0] < 2e-4
+    assert (Descent(steps=5, learning_rate=0.5).table()[:, 0] == 0.5).all()
+    assert Descent(steps=2, learning_rate=0.5).table()[:, 1].tolist() == pytest.approx([0.1, 0.19])
+
+
+def assert_alone_is_together(mode: engine.Mode, count: int = 64) -> None:
+    """The law: network i fitted alone, in another batch, or among 64, ends the same."""
+    start, x, targets = problem(count)
+    descent = Descent(steps=20, learning_rate=3e-3, schedule="cosine")
+    together, errors = fit(start, x, targets, descent, mode)
+    for rows in ([0], [count - 1], [5, 40, 17], list(range(GROUP + 3))):
+        few, few_errors = fit(start[rows], x, targets[rows], descent, mode)
+        assert_close(few.flat(), together[rows].flat(), what=f"rows {rows}", atol=1e-5, rtol=0.0)
+        assert_close(few_errors, errors[rows], what=f"errors of {rows}", atol=1e-5, rtol=0.0)
+
+
+def test_a_fit_alone_is_the_fit_in_a_batch():
+    assert_alone_is_together("eager")
+
+
+def test_wrong_twin_that_weighs_its_loss_by_the_batch(monkeypatch):
+    class Twin(engine._Step):
+        def _gradients(self, values, inputs, targets):
+            loss, gradients = super()._gradients(values, inputs, targets)
+            return loss, [gradient / (loss.max() + 0.01 * loss[:, None, None]) for gradient in gradients]
+
+    monkeypatch.setattr(engine, "_stepper", lambda omegas, stop_loss, compiles: Twin(omegas, stop_loss))
+    with pytest.raises(AssertionError, match="largest difference"):
+        assert_alone_is_together("eager")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's compiler imports what torch deprecates
+@needs_compiler
+def test_compiled_is_eager_and_alone_is_together():
+    assert_alone_is_together("compiled", count=41)
+    start, x, targets = problem(3)
+    descent = Descent(steps=20, learning_rate=3e-3, schedule="cosine")
+    one, two = (fit(start, x, targets, descent, mode)[0].flat() for mode in ("eager", "compiled"))
+    assert_close(two, one, what="compiled", atol=1e-4, rtol=1e-3)
+
+
+def test_the_mode_looks_at_pixels_and_machine_only(monkeypatch):
+    small, large = torch.zeros(64, 2), torch.zeros(784, 2)
+    monkeypatch.setattr(shutil, "which", lambda name: "/bin/" + name)
+    assert [engine._compiles("auto", x) for x in (small, large)] == [False, True]
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert [engine._compiles(mode, large) for mode in ("auto", "eager", "compiled")] == [False, False, True]
+
+
+def test_a_network_below_stop_loss_stands_still_and_the_others_go_on():
+    start, x, targets = problem(3)
+    targets[1] = start[1].run(x)[0].T + 1e-3
+    fitted, errors = fit(start, x, targets, Descent(steps=30, learning_rate=3e-3, stop_loss=1e-4))
+    assert torch.equal(fitted.flat()[1], start.flat()[1])
+    assert errors[1] < 1e-4
+    moved = (fitted.flat() - start.flat()).abs().amax(dim=1)
+    assert moved[0] > 0.01
+    assert moved[2] > 0.01
+
+
+def test_one_that_reaches_stop_loss_stays_there():
+    start, x, targets = problem(2)
+    short, long = (fit(start, x, targets, Descent(steps=steps, learning_rate=5e-3, stop_loss=0.05))[0].flat() for steps in (400, 500))
+    assert torch.equal(short, long)
+    assert not torch.equal(short, fit(start, x, targets, Descent(steps=500, learning_rate=5e-3))[0].flat())
+
+
+def test_starts_and_targets_are_left_as_they_were():
+    start, x, targets = problem(2)
+    before = start.flat(), targets.clone()
+    fit(start, x, targets, Descent(steps=3, learning_rate=1e-2))
+    assert torch.equal(start.flat(), before[0])
+    assert torch.equal(targets, before[1])
+
+
+@pytest.mark.parametrize(
+    ("spec", "sentence"),
+    [
+        (NetworkSpec.mlp([2, 4, 1], "relu"), "sine layers with a linear last one"),
+        (NetworkSpec.mlp([2, 1]), "sine layers with a linear last one"),
+        (NetworkSpec((Dense(2, 3, "sine"), Dense(3, 1, "sine"))), "sine layers with a linear last one"),
+        (NetworkSpec.mlp([2, 4, 1], bias=False), "dense layers with biases"),
+        (NetworkSpec((Conv(2, 3, "sine"), Conv(3, 1))), "dense layers with biases"),
+    ],
+    ids=str,
+)
+def test_other_networks_are_refused(spec, sentence):
+    with pytest.raises(InputError, match=sentence):
+        fit(random_weights(spec, 1, seed=0), COORDINATES, torch.zeros(1, 1, 20), Descent(1, 1e-3))
+
+
+def test_targets_that_do_not_fit_are_refused():
+    start, x, targets = problem(3)
+    with pytest.raises(InputError, match=r"expected targets of shape \(3, 3, 20\) .*got \(2, 3, 20\)"):
+        fit(start, x, targets[:2], Descent(1, 1e-3))
+    for value in (torch.nan, torch.inf):
+        targets[2, 0, 7] = value
+        with pytest.raises(InputError, match="signal 2 is not"):
+            fit(start, x, targets, Descent(1, 1e-3))
+
+
+@pytest.mark.parametrize("change", [{"steps": 0}, {"learning_rate": 0.0}, {"stop_loss": -1.0}], ids=str)
+def test_descents_that_go_nowhere_are_refused(change):
+    with pytest.raises(InputError, match="a fit needs steps >= 1"):
+        Descent(**{"steps": 1, "learning_rate": 1e-3, **change})

@@ -1,0 +1,194 @@
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from weightwalk import InputError
+from weightwalk.networks.siren import SHARED, Key, initialise
+from weightwalk.testing import random_weights
+from weightwalk.zoos import engine
+from weightwalk.zoos import fit as fitting
+from weightwalk.zoos.engine import Descent
+from weightwalk.zoos.fit import FIT_RECIPES, FitRecipe, fit_zoo, load_sets, split_rule
+from weightwalk.zoos.images import ImageSet
+from weightwalk.zoos.store import Zoo, verify
+
+RECIPE = FitRecipe("quick", hidden=(6, 5), descent=Descent(steps=4, learning_rate=3e-3))
+
+
+@pytest.fixture(autouse=True)
+def _small_shards_on_a_fast_disk(monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+    monkeypatch.setattr(fitting, "SHARD_IMAGES", 8)
+
+
+def digits(limit=30, split="all"):
+    return load_sets("digits", None, split, limit)
+
+
+def content(folder):
+    """Every file's bytes, by its path in the zoo."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file() and path.name != ".lock"
+    }
+
+
+def no_fits(monkeypatch):
+    def refuse(*arguments):
+        raise AssertionError("nothing should be fitted again")
+
+    monkeypatch.setattr(engine, "fit", refuse)
+
+
+def stop_after(calls):
+    asked = iter(range(10**6))
+    return lambda: next(asked) >= calls
+
+
+def test_every_image_once_and_training_images_as_often_as_asked(tmp_path):
+    seen = []
+    outcome = fit_zoo(digits(), tmp_path / "zoo", RECIPE, fits=3, progress=lambda *state: seen.append(state))
+    zoo = Zoo.open(tmp_path / "zoo")
+    assert (outcome.fitted, outcome.already_there, outcome.finished) == (30 + 2 * 21, 0, True)
+    assert outcome.mean_psnr == pytest.approx(float(zoo.psnr.mean()), abs=1e-3)
+    assert [len(zoo.rows(split)) for split in ("train", "val", "test")] == [63, 3, 6]
+    assert zoo.spec == RECIPE.spec(1)
+    assert verify(tmp_path / "zoo") == []
+    assert seen[-1][:3] == ("fitting", 72, 72)
+    for split in ("val", "test"):
+        assert set(zoo.image_keys[zoo.rows(split)]).isdisjoint(zoo.image_keys[zoo.rows("train")])
+
+
+def test_a_stored_network_shows_its_picture(tmp_path):
+    recipe = replace(RECIPE, hidden=(16, 16), descent=Descent(steps=150, learning_rate=5e-3, schedule="cosine"))
+    fit_zoo(digits(8), tmp_path / "zoo", recipe)
+    zoo = Zoo.open(tmp_path / "zoo")
+    rendered, pictures = recipe.pixels.render(zoo.weights(zoo.rows()), 8, 8), zoo.images(zoo.rows()) / 255
+    psnr = -10 * torch.log10((rendered - pictures).square().mean(dim=(1, 2, 3)))
+    assert torch.allclose(psnr, torch.from_numpy(zoo.psnr), atol=1e-2)
+    assert psnr.min() > 18
+
+
+def test_stopped_and_begun_again_is_the_same_bytes(tmp_path, monkeypatch):
+    whole = fit_zoo(digits(), tmp_path / "whole", RECIPE, fits=2)
+    first = fit_zoo(digits(), tmp_path / "zoo", RECIPE, fits=2, should_stop=stop_after(3))
+    assert not first.finished
+    assert 0 < first.fitted < whole.fitted
+    second = fit_zoo(digits(), tmp_path / "zoo", RECIPE, fits=2)
+    assert (second.already_there, second.fitted) == (first.fitted, whole.fitted - first.fitted)
+    assert content(tmp_path / "zoo") == content(tmp_path / "whole")
+    no_fits(monkeypatch)
+    third = fit_zoo(digits(), tmp_path / "zoo", RECIPE, fits=2)
+    assert (third.fitted, third.already_there, third.finished) == (0, whole.fitted, True)
+    assert third.mean_psnr == pytest.approx(whole.mean_psnr, abs=1e-3)
+
+
+@pytest.mark.parametrize("init", ["independent", "shared"])
+def test_adding_fits_is_having_asked_for_them_at_once(tmp_path, init):
+    fit_zoo(digits(), tmp_path / "once", RECIPE, fits=3, init=init)
+    for fits in (1, 3):
+        fit_zoo(digits(), tmp_path / "twice", RECIPE, fits=fits, init=init)
+    assert content(tmp_path / "twice") == content(tmp_path / "once")
+
+
+def test_a_network_does_not_depend_on_what_else_was_fitted(tmp_path):
+    fit_zoo(digits(30), tmp_path / "many", RECIPE)
+    fit_zoo(digits(5), tmp_path / "few", RECIPE)
+    fit_zoo(digits(30), tmp_path / "few", RECIPE)
+    many, few = Zoo.open(tmp_path / "many"), Zoo.open(tmp_path / "few")
+    assert torch.equal(many.weights(many.rows()).flat(), few.weights(few.rows()).flat())
+
+
+def test_starts(tmp_path, monkeypatch):
+    """What the engine is given: random starts of their own, one for all, or the file's."""
+    begun = []
+    right = engine.fit
+
+    def watch(start, *arguments):
+        begun.append(start.flat())
+        return right(start, *arguments)
+
+    monkeypatch.setattr(engine, "fit", watch)
+    spec = RECIPE.spec(1)
+    one = random_weights(spec, 1, seed=0)
+    save_file(one.to_state_dict(), tmp_path / "start.safetensors")
+    for init, fits in (("independent", 2), ("shared", 2), (str(tmp_path / "start.safetensors"), 1)):
+        begun.clear()
+        fit_zoo(digits(6), tmp_path / f"zoo{len(init)}", RECIPE, init=init, fits=fits, seed=3)
+        if init == "independent":
+            keys = [Key(3, 2, image, fit) for fit in range(2) for image in range(6)]
+            assert torch.equal(torch.cat(begun), initialise(spec, keys).flat())
+        elif init == "shared":
+            keys = [Key(3, 0, SHARED, fit) for fit in range(2) for _ in range(6)]
+            assert torch.equal(torch.cat(begun), initialise(spec, keys).flat())
+        else:
+            assert torch.equal(torch.cat(begun), one.flat().expand(6, -1))
+        assert Zoo.open(tmp_path / f"zoo{len(init)}").settings["init"].split(":")[0] == ("file" if "/" in init else init)
+
+
+def test_other_settings_are_refused_and_named(tmp_path):
+    out = tmp_path / "zoo"
+    fit_zoo(digits(8), out, RECIPE)
+    before = content(out)
+    changes = [
+        (digits(8), RECIPE, {"seed": 1}, "seed was 0, now 1"),
+        (digits(8), RECIPE, {"init": "shared"}, "init was independent, now shared"),
+        (digits(8), replace(RECIPE, omega=10.0), {}, r"spec.steps.0.omega was 30.0, now 10.0; .*fit.omega was 30.0, now 10.0"),
+        (digits(8), replace(RECIPE, descent=Descent(5, 3e-3)), {}, "fit.descent.steps was 4, now 5"),
+        ([replace(digits(8)[0], dataset="other")], RECIPE, {}, "dataset was digits, now other"),
+    ]
+    for sets, recipe, options, sentence in changes:
+        with pytest.raises(InputError, match=f"other settings .*{sentence}"):
+            fit_zoo(sets, out, recipe, **options)
+    assert content(out) == before
+
+
+def test_splits_can_be_fitted_one_after_the_other(tmp_path):
+    outcomes = [fit_zoo(digits(20), tmp_path / "zoo", RECIPE, split=split) for split in ("test", "train", "all")]
+    assert [outcome.fitted for outcome in outcomes] == [4, 16, 0]
+    zoo = Zoo.open(tmp_path / "zoo")
+    assert [len(zoo.rows(split)) for split in ("train", "val", "test")] == [14, 2, 4]
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda out: fit_zoo(digits(2), out, RECIPE, fits=0), "at least 1 fit per image, got 0"),
+        (lambda out: fit_zoo([], out, RECIPE), "expected sets of images"),
+        (lambda out: fit_zoo(digits(2), out, RECIPE, init="shard"), "expected --init independent, shared or the path"),
+        (lambda out: fit_zoo(digits(2), out, RECIPE, init=__file__), "got a file that is not"),
+        (lambda out: fit_zoo(digits(2), out, RECIPE, init=__file__, fits=2), "expected --fits 1"),
+        (lambda out: load_sets("digits", None, "val"), "expected --split train, test or all, got 'val'"),
+        (lambda out: load_sets("digits", None, "all", 0), "expected --limit of at least 1 image"),
+        (lambda out: load_sets("digit", None), "unknown data set 'digit'.*did you mean 'digits'"),
+    ],
+)
+def test_what_cannot_be_fitted_is_refused(tmp_path, call, sentence):
+    with pytest.raises(InputError, match=sentence):
+        call(tmp_path / "zoo")
+    assert not (tmp_path / "zoo").exists()
+
+
+def test_images_of_two_sizes_make_no_zoo(tmp_path):
+    sets = [ImageSet.from_arrays(np.zeros((2, size, size), np.uint8), dataset="x", part=part) for size, part in ((4, "train"), (5, "test"))]
+    with pytest.raises(InputError, match="images of one size"):
+        fit_zoo(sets, tmp_path / "zoo", RECIPE)
+
+
+def test_recipes_are_their_protocols():
+    nfn, dws = FIT_RECIPES["nfn"], FIT_RECIPES["dws"]
+    assert (nfn.hidden, nfn.omega, nfn.scheme) == ((32, 32), 30.0, "nfn")
+    assert (nfn.descent.steps, nfn.descent.learning_rate, nfn.descent.schedule, nfn.descent.stop_loss) == (5000, 5e-5, "constant", 0.0)
+    assert (nfn.pixels.low, nfn.pixels.high, nfn.pixels.axes) == (-1.0, 1.0, "ij")
+    assert (dws.pixels.low, dws.pixels.high, dws.pixels.axes) == (-0.5, 0.5, "xy")
+    assert float(dws.pixels.psnr(torch.tensor([dws.descent.stop_loss]))) == pytest.approx(40.0)
+    assert nfn.spec(3).widths == (2, 32, 32, 3)
+
+
+def test_validation_images_are_as_many_as_published():
+    for dataset, size, train in (("mnist", 60_000, 55_000), ("fashion-mnist", 60_000, 55_000), ("cifar10", 50_000, 45_000)):
+        codes = split_rule(dataset).assign("train", np.arange(size))
+        assert np.bincount(codes).tolist() == [train, size - train]
