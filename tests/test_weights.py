@@ -150,7 +150,7 @@ STATE = GOOD.to_state_dict()
             "be None",
         ),
         (lambda: Weights(SPEC, GOOD.weights, (GOOD.biases[0], torch.zeros(2, 3))), r"biases\[1\] must be \(2, 1\)"),
-        (lambda: Weights(SPEC, GOOD.weights, (GOOD.biases[0], GOOD.biases[1].double())), "layer 1 is torch.float64 on cpu but weights"),
+        (lambda: Weights(SPEC, GOOD.weights, (GOOD.biases[0], GOOD.biases[1].double())), "layer 1 is torch.float64 on cpu, weights"),
         (lambda: GOOD.permute([]), "has 1 groups of hidden neurons, got 0 permutations"),
         (lambda: GOOD.permute([torch.tensor([0, 0, 1])]), r"permutations\[0\] must hold each of 0..2 once"),
         (lambda: GOOD.permute([torch.arange(4)]), r"permutations\[0\] must hold each of 0..2 once"),

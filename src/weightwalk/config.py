@@ -37,7 +37,7 @@ def _set(config: C, key: str, path: list[str], text: str) -> C:
     hints = typing.get_type_hints(type(config))
     name, rest = path[0], path[1:]
     value = getattr(config, name) if name in hints else None
-    if hasattr(value, "named") and rest in ([], ["name"]):
+    if value is not None and hasattr(value, "named") and rest in ([], ["name"]):
         return dataclasses.replace(config, **{name: value.named(text)})  # type: ignore[type-var]
     if name not in hints or (rest and not dataclasses.is_dataclass(value)) or (not rest and dataclasses.is_dataclass(value)):
         raise InputError(unknown("setting", key, list(keys(config, key.removesuffix(".".join(path))))))

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any, ClassVar, NamedTuple
 
 from weightwalk.errors import InputError
@@ -116,7 +117,14 @@ class NetworkSpec:
         object.__setattr__(self, "steps", tuple(self.steps))
         if not self.layers:
             raise InputError("a network needs at least one step with parameters, got none")
-        for index, (before, after) in enumerate(zip(self.steps, self.steps[1:], strict=False)):
+        if self.steps[0].kind == "mean_pool":
+            raise InputError("a network begins with a step that has parameters, got mean_pool")
+        for index, (before, after) in enumerate(pairwise(self.steps)):
+            if (before.kind == "conv") == (after.kind == "dense"):
+                raise InputError(
+                    f"step {index} ({before.kind}) cannot feed step {index + 1} ({after.kind}); "
+                    "conv steps come first, then one mean_pool, then dense steps"
+                )
             if before.fan_out != after.fan_in:
                 raise InputError(
                     f"step {index} ({before.kind}) writes {before.fan_out} nodes but step {index + 1} ({after.kind}) "
@@ -129,7 +137,7 @@ class NetworkSpec:
         if len(widths) < 2:
             raise InputError(f"an MLP needs at least an input and an output width, got {list(widths)}")
         hidden_omega = omega if activation in ("sine", "gaussian") else 1.0
-        pairs = list(zip(widths, widths[1:], strict=False))
+        pairs = list(pairwise(widths))
         return cls(
             tuple(
                 Dense(int(i), int(o), activation, hidden_omega, bias) if index < len(pairs) - 1 else Dense(int(i), int(o), bias=bias)

@@ -53,7 +53,7 @@ class Weights:
             for tensor in (weight, bias):
                 if tensor is not None and (tensor.dtype != first.dtype or tensor.device != first.device):
                     raise InputError(
-                        f"layer {index} is {tensor.dtype} on {tensor.device} but weights[0] is {first.dtype} on {first.device}; convert one of them"
+                        f"layer {index} is {tensor.dtype} on {tensor.device}, weights[0] {first.dtype} on {first.device}; convert one"
                     )
 
     def __len__(self) -> int:

@@ -243,7 +243,7 @@ def test_a_sample_of_the_classifier_is_one_view_of_one_network(zoo):
     expected = torch.nn.functional.cross_entropy(logits, torch.from_numpy(zoo.labels[zoo.rows("train")[[network]]]))
     assert_close(objective.loss(torch.tensor([network * 6 + view])), expected, what="loss")
     summed = sum(objective.model(maps[:, v]) for v in range(6))
-    assert_close(methods.summed_logits(objective.model, maps), summed, what="summed logits")
+    assert_close(methods.mean_logits(objective.model, maps), summed / 6, what="mean logits")
 
 
 @torch.no_grad()

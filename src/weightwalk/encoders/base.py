@@ -54,7 +54,14 @@ class Encoder(nn.Module, ABC):
     def forward(self, weights: Weights) -> Encoding:
         """`read`, after a look at the shape: InputError if the networks have another one than the encoder was made for."""
         if weights.spec != self.spec and weights.spec.shape != self.spec.shape:
-            raise InputError(f"this model reads networks of the shape {self.spec}, got {weights.spec}; use a model trained on such networks")
+            raise InputError(
+                f"this model reads networks of the shape {self.spec}, got {weights.spec}; use a model trained on such networks"
+            )
+        own = next(self.parameters(), None)
+        if own is not None and (own.dtype, own.device) != (weights.dtype, weights.device):
+            raise InputError(
+                f"this model is {own.dtype} on {own.device}, got networks in {weights.dtype} on {weights.device}; move one with `.to`"
+            )
         return self.read(weights)
 
     def encode(self, weights: Weights) -> Tensor:

@@ -52,7 +52,8 @@ class INR2JLS(nn.Module):
 
     def maps(self, weights: Weights) -> Tensor:
         """The latents as one feature map per view, (B, V, latent_dim, h, w)."""
-        return self.latents(weights).unflatten(1, (self.num_views, *self.grid)).movedim(-1, 2)
+        latents = self.latents(weights)
+        return latents.reshape(len(latents), self.num_views, *self.grid, -1).movedim(-1, 2)
 
     def decode(self, weights: Weights) -> Tensor:
         """The pictures in [-1, 1], one per view, (B, V, C, H, W)."""

@@ -5,6 +5,8 @@ Axes: B networks, V views, T = V h w latents, D memory, E encoding, C latent cha
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -43,7 +45,7 @@ class ConvDecoder(nn.Module):
         super().__init__()
         channels = [latent_dim, *[hidden_dim] * (num_doublings - 1), image_channels]
         layers: list[nn.Module] = []
-        for before, after in zip(channels, channels[1:], strict=False):
+        for before, after in pairwise(channels):
             layers += [nn.ConvTranspose2d(before, after, kernel_size=4, stride=2, padding=1), nn.ReLU()]
         self.layers = nn.Sequential(*layers[:-1])
 

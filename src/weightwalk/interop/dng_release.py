@@ -39,7 +39,7 @@ def load(
 
     `widths` are n_0 ... n_L of the MLPs that it reads. kind "encoder" gives a `DNGEncoder` (`.encode(weights)` -> (B, n_L d));
     "inr2jls" gives an `INR2JLS` (also `.latents` and `.decode`) and needs `image_shape` (C, H, W), which the parameters do not tell;
-    (1, 28, 28) and (C, 32, 32) are assumed for 49 and 64 latents per view of the paper's six. Raises InputError where names or shapes do not fit.
+    without it, 49 or 64 latents in each of the paper's six views mean 28 x 28 or 32 x 32. InputError where names or shapes do not fit.
     """
     spec = NetworkSpec.mlp(widths)
     if kind == "encoder":
@@ -126,7 +126,9 @@ def _fill(model: M, names: Mapping[str, str], state_dict: Mapping[str, Tensor]) 
         raise InputError(f"the release's parameters have nothing for {missing[0]} ({len(missing)} missing); are the widths right?")
     strangers = set(state_dict) - set(names.values())
     if strangers:
-        raise InputError(f"no place for the release's parameter {sorted(strangers)[0]!r} ({len(strangers)} too many); are the widths right?")
+        raise InputError(
+            f"no place for the release's parameter {sorted(strangers)[0]!r} ({len(strangers)} too many); are the widths right?"
+        )
     for ours, theirs in names.items():
         if ours not in own:
             raise InputError(f"no place for the release's parameter {theirs!r}; are the widths right?")

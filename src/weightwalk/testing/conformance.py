@@ -86,7 +86,7 @@ def _assert_gradients(model: Encoder, weights: Weights) -> None:
     for networks, what in ((weights, "random networks"), (zeros, "networks of zeros")):
         model.zero_grad()
         encoding = model(networks)
-        torch.stack([tensor.pow(3).sum() for tensor in (encoding.pooled, *encoding.nodes)]).sum().backward()  # type: ignore[no-untyped-call]
+        torch.stack([tensor.pow(3).sum() for tensor in (encoding.pooled, *encoding.nodes)]).sum().backward()
         for name, parameter in model.named_parameters():
             assert parameter.grad is not None, f"{name} has no part in the encoding: no gradient reaches it from {what}"
             assert parameter.grad.isfinite().all(), f"the gradient of {name} is not finite for {what}"

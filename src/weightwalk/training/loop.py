@@ -47,8 +47,11 @@ class Objective(Protocol):
     generator, numpy's or Python's random numbers) would be lost in a resume.
     """
 
-    model: nn.Module
-    """What is trained: its parameters with `requires_grad`. All state lives here."""
+    @property
+    def model(self) -> nn.Module:
+        """What is trained: its parameters with `requires_grad`. All state lives here."""
+        ...
+
     num_samples: int
     """Training samples; `loss` gets indices below it."""
     monitor: str
@@ -158,7 +161,7 @@ class _Run:
         self.optimizer.zero_grad()
         loss = self.objective.loss(batch_indices(self.objective.num_samples, self.config.batch_size, step, self.seed))
         assert loss.shape == (), f"{type(self.objective).__name__}.loss must answer with a scalar, got {tuple(loss.shape)}"
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         if self.config.clip is not None:
             nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
         self.optimizer.step()

@@ -10,9 +10,9 @@ Axes: G networks of a group, I fan-in, O fan-out, C channels, P pixels.
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import torch
@@ -75,7 +75,7 @@ def fit(start: Weights, coordinates_PI: Tensor, targets_BCP: Tensor, descent: De
             means, squares = [torch.zeros_like(v) for v in values], [torch.zeros_like(v) for v in values]
             active = torch.ones(GROUP, 1, 1, device=start.device)
             for rate, correct1, correct2 in table:
-                step(values, means, squares, active, inputs, targets, rate, correct1, correct2)
+                step.advance(values, means, squares, active, inputs, targets, rate, correct1, correct2)
             flat = torch.cat([v.reshape(GROUP, -1) for v in values], dim=1)
             finished.append(flat[:count])
             errors.append((_render(values, step.omegas, inputs) - targets).square().mean(dim=(1, 2))[:count])
@@ -95,12 +95,13 @@ def _render(values: list[Tensor], omegas: tuple[float, ...], inputs_IP: Tensor) 
 
 
 class _Step:
-    """One Adam step of a group, in place on its parameters and moments."""
+    """One Adam step of a group, in place on its parameters and moments; `advance` is it, compiled or not."""
 
-    def __init__(self, omegas: tuple[float, ...], stop_loss: float):
+    def __init__(self, omegas: tuple[float, ...], stop_loss: float, compiles: bool):
         self.omegas, self.stop_loss = omegas, stop_loss
+        self.advance: Callable[..., None] = torch.compile(self._advance, dynamic=False, fullgraph=True) if compiles else self._advance
 
-    def __call__(
+    def _advance(
         self,
         values: list[Tensor],
         means: list[Tensor],
@@ -142,37 +143,32 @@ class _Step:
         return loss, gradients[::-1]
 
 
-class _CompiledStep(_Step):
-    def __init__(self, omegas: tuple[float, ...], stop_loss: float):
-        super().__init__(omegas, stop_loss)
-        self._graph = torch.compile(super().__call__, dynamic=False, fullgraph=True)
-
-    def __call__(self, *arguments: object) -> None:  # type: ignore[override]
-        self._graph(*arguments)
-
-
-_STEPPERS: dict[tuple[tuple[float, ...], float, bool], _Step] = {}
-
-
+@cache
 def _stepper(omegas: tuple[float, ...], stop_loss: float, compiles: bool) -> _Step:
-    key = (omegas, stop_loss, compiles)
-    if key not in _STEPPERS:
-        _STEPPERS[key] = (_CompiledStep if compiles else _Step)(omegas, stop_loss)
-    return _STEPPERS[key]
+    return _Step(omegas, stop_loss, compiles)
 
 
 def _compiles(mode: Mode, coordinates: Tensor) -> bool:
     """`auto` looks at the signal and the machine only, never at how many networks there are: that must not change a fit."""
-    if mode != "auto":
-        return mode == "compiled"
-    has_compiler = coordinates.is_cuda or any(shutil.which(name) for name in ("c++", "g++", "clang++"))
-    return has_compiler and len(coordinates) >= COMPILE_FROM_PIXELS
+    return mode == "compiled" or (mode == "auto" and len(coordinates) >= COMPILE_FROM_PIXELS and _can_compile(coordinates.device))
+
+
+@cache
+def _can_compile(device: torch.device) -> bool:
+    """Whether torch.compile works here, found out by doing it: a compiler without Python's headers, say, does not."""
+    try:
+        torch.compile(torch.sin)(torch.ones(8, device=device))
+    except Exception:  # whatever the compiler's back end raises; eager steps do the same work
+        return False
+    return True
 
 
 def _check(spec: NetworkSpec, coordinates_PI: Tensor, targets_BCP: Tensor, num_networks: int) -> None:
     layers = spec.layers
     if len(layers) < 2 or any(layer.activation != "sine" for layer in layers[:-1]) or layers[-1].activation != "identity":
         raise InputError(f"the fitting engine fits sine layers with a linear last one, got {spec}")
+    if not num_networks:
+        raise InputError("expected at least one network to fit, got none")
     if any(layer.kind != "dense" or not layer.bias for layer in layers):
         raise InputError(f"the fitting engine fits dense layers with biases, got {spec}")
     expected = (num_networks, spec.widths[-1], len(coordinates_PI))
@@ -180,4 +176,6 @@ def _check(spec: NetworkSpec, coordinates_PI: Tensor, targets_BCP: Tensor, num_n
         raise InputError(f"expected targets of shape {expected} (networks, channels, pixels), got {tuple(targets_BCP.shape)}")
     finite = torch.isfinite(targets_BCP).flatten(1).all(dim=1)
     if not finite.all():
-        raise InputError(f"targets must be finite numbers, but signal {int(finite.logical_not().nonzero()[0])} is not; mend or leave it out")
+        raise InputError(
+            f"targets must be finite numbers, but signal {int(finite.logical_not().nonzero()[0])} is not; mend or leave it out"
+        )

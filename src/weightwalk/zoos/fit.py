@@ -76,7 +76,7 @@ class FitOutcome:
 
 
 def load_sets(dataset: str, root: Path | None, split: str = "all", limit: int | None = None) -> list[ImageSet]:
-    """The parts of a data set that hold images of `split` (train, which includes validation; test; all), `limit` images of each part at most."""
+    """The parts of a data set with images of `split` (train, which includes validation; test; all), at most `limit` images of each."""
     if split not in ("train", "test", "all"):
         raise InputError(f"expected --split train, test or all, got {split!r}")
     if limit is not None and limit < 1:
@@ -87,7 +87,7 @@ def load_sets(dataset: str, root: Path | None, split: str = "all", limit: int | 
 
 
 def split_rule(dataset: str) -> SplitRule:
-    """Every 12th image of MNIST's and Fashion-MNIST's training files validates (55,000 / 5,000), every 10th of others (CIFAR: 45,000 / 5,000)."""
+    """Every 12th training image of MNIST and Fashion-MNIST validates (55,000 / 5,000), every 10th of others (CIFAR: 45,000 / 5,000)."""
     return SplitRule(val_every=12 if dataset in ("mnist", "fashion-mnist") else 10)
 
 
@@ -113,6 +113,8 @@ def fit_zoo(
     """
     if not sets or len({(s.image_shape, s.label_names) for s in sets}) > 1:
         raise InputError(f"expected sets of images of one size with the same labels, got {[(s.part, s.image_shape) for s in sets]}")
+    if not 0 <= seed < 2**63:
+        raise InputError(f"expected a seed from 0 to 2^63 - 1, got {seed}")
     if fits < 1:
         raise InputError(f"expected at least 1 fit per image, got {fits}")
     spec = recipe.spec(sets[0].image_shape[0])
@@ -213,4 +215,6 @@ def _starts(
         given = Weights.from_state_dicts(spec, [load_file(path)]).to(torch.float32)
     except SafetensorError as error:
         raise InputError(f"expected a .safetensors with one network's parameters at {path}, got a file that is not ({error})") from None
+    if not given.flat().isfinite().all():
+        raise InputError(f"expected a start of finite numbers in {path}, got NaN or infinity among them; make it again")
     return lambda part, chunk, fit: given[[0] * len(chunk)], f"file:{files.sha256(path)[:10]}"

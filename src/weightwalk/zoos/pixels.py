@@ -45,7 +45,8 @@ class PixelFormat:
         if weights.spec.widths[0] != 2:
             raise InputError(f"a picture is a function of 2 coordinates, but {weights.spec} takes {weights.spec.widths[0]}")
         outputs_BPC = weights.run(self.coordinates(height, width, weights.device).to(weights.dtype))
-        return ((outputs_BPC - self.low) / (self.high - self.low)).transpose(1, 2).unflatten(2, (height, width))
+        pictures_BCP = ((outputs_BPC - self.low) / (self.high - self.low)).transpose(1, 2)
+        return pictures_BCP.reshape(*pictures_BCP.shape[:2], height, width)
 
 
 def to_unit(pixels: Tensor) -> Tensor:

@@ -64,12 +64,18 @@ class Stage:
 class Method(Protocol):
     """A trainable model of this task."""
 
-    stages: tuple[Stage, ...]
-    modules: dict[str, nn.Module]
-    """What each stage trains, by the stage's name."""
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """In the order of training."""
+        ...
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """What each stage trains, by the stage's name."""
+        ...
 
     def logits(self, weights: Weights) -> Tensor:
-        """(B, num_classes) of a batch of networks."""
+        """(B, num_classes) of a batch of networks; their softmax are its probabilities."""
         ...
 
     def features(self, weights: Weights) -> Tensor:
@@ -87,7 +93,10 @@ def build(config: RunConfig, spec: NetworkSpec, image_shape: tuple[int, int, int
 
 
 class LatentMethod:
-    """INR2JLS, then a classifier of its frozen latents: every view's map is a sample in training, and their logits are summed in use."""
+    """INR2JLS, then a classifier of its frozen latents: every view's map is a sample in training, and their logits are averaged in use.
+
+    The paper sums them, which names the same class; the mean of as many views as a training sample has is what probabilities are made of.
+    """
 
     def __init__(self, config: INR2JLSConfig, spec: NetworkSpec, image_shape: tuple[int, int, int], num_classes: int, device: torch.device):
         sizes = config.latents
@@ -111,18 +120,18 @@ class LatentMethod:
         )
 
     def logits(self, weights: Weights) -> Tensor:
-        """Summed over the views."""
-        return summed_logits(self.classifier, self.model.maps(weights))
+        """The mean over the views."""
+        return mean_logits(self.classifier, self.model.maps(weights))
 
     def features(self, weights: Weights) -> Tensor:
         """The latents of the first view."""
         return self.model.maps(weights)[:, 0].flatten(1)
 
 
-def summed_logits(classifier: nn.Module, maps_BVChw: Tensor) -> Tensor:
-    """The classifier's logits of every view's map, summed over views: (B, num_classes)."""
+def mean_logits(classifier: nn.Module, maps_BVChw: Tensor) -> Tensor:
+    """The classifier's logits of every view's map, averaged over views: (B, num_classes)."""
     logits: Tensor = classifier(maps_BVChw.flatten(0, 1))
-    return logits.unflatten(0, maps_BVChw.shape[:2]).sum(1)
+    return logits.reshape(*maps_BVChw.shape[:2], -1).mean(1)
 
 
 class PretrainObjective:
@@ -181,11 +190,10 @@ class LatentObjective:
         return F.cross_entropy(self.model(maps), self._labels[networks.to(self._labels.device)])
 
     def validate(self) -> dict[str, float]:
-        """Accuracy of the summed logits on the validation split, and their cross-entropy per view."""
-        cached = None if self._val is None else self._val.split(EVAL_BATCH)
-        parts = cached if cached is not None else (self._maps(rows) for rows in batches(self._data.val))
-        logits = torch.cat([summed_logits(self.model, maps) for maps in parts])
-        return classification_figures(logits / self._frozen.num_views, self._data.labels(self._data.val))
+        """Accuracy and cross-entropy of the views' mean logits on the validation split."""
+        parts = (self._maps(rows) for rows in batches(self._data.val)) if self._val is None else torch.split(self._val, EVAL_BATCH)
+        logits = torch.cat([mean_logits(self.model, maps) for maps in parts])
+        return classification_figures(logits, self._data.labels(self._data.val))
 
 
 def classification_figures(logits: Tensor, labels: Tensor) -> dict[str, float]:

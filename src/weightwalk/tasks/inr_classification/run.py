@@ -1,9 +1,9 @@
 """A run: a folder with a configuration, the stages of its training, and what came of it.
 
-    RUN/run.json                 recipe, method, configuration, the zoo's settings, where and with what it was made
-    RUN/<stage>/                 what the training loop keeps: last and best checkpoint, logs
-    RUN/evaluation.json          metrics on the validation and the test split, confusion matrix
-    RUN/predictions.safetensors  of every test network: probabilities, label, zoo row, features
+RUN/run.json                 recipe, method, configuration, the zoo's settings, where and with what it was made
+RUN/<stage>/                 what the training loop keeps: last and best checkpoint, logs
+RUN/evaluation.json          metrics on the validation and the test split, confusion matrix
+RUN/predictions.safetensors  of every test network: probabilities, label, zoo row, features
 """
 
 from __future__ import annotations
@@ -52,11 +52,17 @@ class Run:
         """InputError for a folder that is no run, a run of a newer version or of another task."""
         path = Path(path)
         record = files.read_json(path / "run.json", "a run's description")
+        if not isinstance(record, dict) or record.get("task") != TASK:
+            raise InputError(f"expected a run of the task {TASK} at {path}, got another description; check the path")
         version = record.get("schema_version")
-        if record.get("task") != TASK or not isinstance(version, int):
-            raise InputError(f"expected a run of the task {TASK} at {path}, got {record.get('task')!r}; check the path")
-        if version > SCHEMA_VERSION:
+        if isinstance(version, int) and version > SCHEMA_VERSION:
             raise InputError(f"expected a run of schema {SCHEMA_VERSION} at most at {path}, got {version}; upgrade weightwalk")
+        missing = [key for key in ("method", "config", "zoo", "label_names", "made") if key not in record]
+        if missing or record["method"] not in METHODS:
+            what = f"no {missing[0]}" if missing else f"the method {record['method']!r}"
+            raise InputError(
+                f"expected a run's description of schema {SCHEMA_VERSION} at {path / 'run.json'}, got one with {what}; train again"
+            )
         return cls(path, configs.from_dict(METHODS[record["method"]], record["config"]), record)
 
     @property
@@ -95,7 +101,9 @@ class Run:
 
     def evaluation(self) -> dict[str, Any]:
         """What `evaluate` found."""
-        value: dict[str, Any] = files.read_json(self.path / "evaluation.json", "the evaluation of a run (make it with `weightwalk evaluate`)")
+        value: dict[str, Any] = files.read_json(
+            self.path / "evaluation.json", "the evaluation of a run (make it with `weightwalk evaluate`)"
+        )
         return value
 
 
@@ -132,7 +140,8 @@ def train(
     data = Data(zoo, zoo.rows("train", config.fits), zoo.rows("val", 1), device)
     if not len(data.train) or not len(data.val):
         raise InputError(
-            f"expected training and validation networks in {zoo.path}, got {len(data.train)} and {len(data.val)}; fit more with --split train"
+            f"expected training and validation networks in {zoo.path}, got {len(data.train)} and {len(data.val)}; "
+            "fit more with --split train"
         )
     run = _open_or_create(config, zoo, data, Path(out))
     method = run.build(device)
@@ -162,7 +171,9 @@ def _open_or_create(config: RunConfig, zoo: Zoo, data: Data, out: Path) -> Run:
         old = Run.open(out).record
         changed = configs.differences({key: old.get(key) for key in record}, record)
         if changed:
-            raise InputError(f"{out} is a run with other settings ({'; '.join(changed)}); choose another --out, or go back to those settings")
+            raise InputError(
+                f"{out} is a run with other settings ({'; '.join(changed)}); choose another --out, or go back to those settings"
+            )
         return Run.open(out)
     if out.exists() and (not out.is_dir() or any(not entry.name.startswith(".") for entry in out.iterdir())):
         raise InputError(f"expected a run, an empty folder or nothing at {out}, found something else; choose another --out")
@@ -172,7 +183,9 @@ def _open_or_create(config: RunConfig, zoo: Zoo, data: Data, out: Path) -> Run:
 
 
 @torch.no_grad()
-def predict(method: Method, data: Data, rows: NDArray[np.int64], progress: Progress = silent, label: str = "evaluating") -> dict[str, Tensor]:
+def predict(
+    method: Method, data: Data, rows: NDArray[np.int64], progress: Progress = silent, label: str = "evaluating"
+) -> dict[str, Tensor]:
     """Probabilities (n, K) and features (n, D) of rows of a zoo, on the CPU."""
     probabilities, features, done = [], [], 0
     for part in batches(rows):
