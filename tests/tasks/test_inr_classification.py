@@ -15,7 +15,7 @@ from weightwalk.encoders import EncoderConfig
 from weightwalk.symmetry import random_permutations
 from weightwalk.tasks.inr_classification import methods
 from weightwalk.tasks.inr_classification.config import METHODS, EncoderOnlyConfig, INR2JLSConfig, LatentSizes
-from weightwalk.tasks.inr_classification.run import Run, classify, evaluate, pick_device, train
+from weightwalk.tasks.inr_classification.run import Run, classify, evaluate, train
 from weightwalk.testing import assert_close, random_weights, tiny_zoo
 from weightwalk.training import checkpoint
 from weightwalk.training.stage import StageConfig
@@ -266,13 +266,3 @@ def test_the_seed_decides_the_start(zoo):
     one, same, other = start(0), start(0), start(1)
     assert all(torch.equal(one[name], same[name]) for name in one)
     assert not all(torch.equal(one[name], other[name]) for name in one)
-
-
-def test_devices():
-    assert pick_device("cpu") == CPU
-    with pytest.raises(InputError, match="unknown device 'gpu'; known: auto, cpu, cuda"):
-        pick_device("gpu")
-    if not torch.cuda.is_available():
-        assert pick_device("auto") == CPU
-        with pytest.raises(InputError, match="without CUDA; use --device cpu"):
-            pick_device("cuda:0")

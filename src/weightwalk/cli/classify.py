@@ -31,12 +31,13 @@ def command(
 ) -> None:
     """Classify INRs by their weights."""
     with terminal(as_json, quiet) as screen:
-        from weightwalk.tasks.inr_classification.run import Run, classify, pick_device
+        from weightwalk import devices
+        from weightwalk.tasks.inr_classification.run import Run, classify
         from weightwalk.weights import Weights
         from weightwalk.zoos.parameters import load_network
         from weightwalk.zoos.store import Zoo
 
-        opened, picked = Run.open(run), pick_device(device)
+        opened, picked = Run.open(run), devices.pick(device)
         answers: list[dict[str, Any]] = []
         accuracy: dict[str, dict[str, float]] = {}
         singles = [path for path in inputs if not path.is_dir()]

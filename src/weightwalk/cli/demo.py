@@ -24,13 +24,14 @@ def command(
     Goes on where it was stopped, and reuses what is finished.
     """
     with terminal(as_json, quiet) as screen, screen.listening():
+        from weightwalk import devices
         from weightwalk.recipes import RECIPES
         from weightwalk.tasks.inr_classification import report
-        from weightwalk.tasks.inr_classification.run import Run, evaluate, pick_device, train
+        from weightwalk.tasks.inr_classification.run import Run, evaluate, train
         from weightwalk.zoos.fit import FIT_RECIPES, fit_zoo, load_sets
         from weightwalk.zoos.store import Zoo
 
-        picked, zoo_path, run_path = pick_device(device), out / "zoo", out / "run"
+        picked, zoo_path, run_path = devices.pick(device), out / "zoo", out / "run"
         screen.remark("1/3  one INR for each of 1,797 digits, all from one start")
         fitted = fit_zoo(
             load_sets("digits", None),

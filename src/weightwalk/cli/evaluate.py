@@ -8,12 +8,13 @@ from weightwalk.cli.common import AsJson, Device, Quiet, RunArgument, ZooOfRun, 
 def command(run: RunArgument, zoo: ZooOfRun = None, device: Device = "auto", as_json: AsJson = False, quiet: Quiet = False) -> None:
     """Measure a run on the test networks of its zoo, or of another zoo of such networks."""
     with terminal(as_json, quiet) as screen:
-        from weightwalk.tasks.inr_classification.run import Run, evaluate, pick_device
+        from weightwalk import devices
+        from weightwalk.tasks.inr_classification.run import Run, evaluate
         from weightwalk.zoos.store import Zoo
 
         opened = Run.open(run)
         path = zoo or opened.record["made"]["zoo_path"]
-        found = evaluate(opened, Zoo.open(path), device=pick_device(device), progress=screen.progress)
+        found = evaluate(opened, Zoo.open(path), device=devices.pick(device), progress=screen.progress)
         screen.answer(
             {"run": str(run), **found},
             f"{run}: {percent(found['test_accuracy'])} of {found['networks']['test']:,} test INRs right",

@@ -36,7 +36,7 @@ def command(
     A zoo that is there gets what it lacks, so an interrupted fit goes on where it was.
     """
     with terminal(as_json, quiet) as screen, screen.listening():
-        from weightwalk.tasks.inr_classification.run import pick_device
+        from weightwalk import devices
         from weightwalk.zoos.fit import FIT_RECIPES, fit_zoo, load_sets
         from weightwalk.zoos.splits import SPLITS
         from weightwalk.zoos.store import Zoo
@@ -50,7 +50,7 @@ def command(
             fits=fits,
             seed=seed,
             split=split,
-            device=str(pick_device(device)),
+            device=str(devices.pick(device)),
             progress=screen.progress,
             should_stop=screen.should_stop,
         )

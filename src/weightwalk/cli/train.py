@@ -38,9 +38,9 @@ def command(
     Ctrl-C or SIGTERM saves; the same command goes on, and ends with the same model as if it had never been stopped.
     """
     with terminal(as_json, quiet) as screen, screen.listening():
-        from weightwalk import config
+        from weightwalk import config, devices
         from weightwalk.recipes import RECIPES
-        from weightwalk.tasks.inr_classification.run import pick_device, train
+        from weightwalk.tasks.inr_classification.run import train
 
         run_config = config.override(RECIPES[recipe](), [*(settings or []), *([] if seed is None else [f"seed={seed}"])])
         path = out or Path("runs") / recipe
@@ -50,7 +50,7 @@ def command(
         if not there and resume == "must":
             raise InputError(f"expected a run to resume at {path}, found none; leave --resume must out to begin it")
         opened = _open_zoo(zoo or Path("zoos") / run_config.dataset, run_config)
-        outcomes = train(run_config, opened, path, device=pick_device(device), progress=screen.progress, should_stop=screen.should_stop)
+        outcomes = train(run_config, opened, path, device=devices.pick(device), progress=screen.progress, should_stop=screen.should_stop)
         values = {"run": str(path), "stages": {name: asdict(outcome) for name, outcome in outcomes.items()}}
         stage, last = list(outcomes.items())[-1]
         if not last.finished:

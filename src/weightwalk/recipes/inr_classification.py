@@ -55,12 +55,12 @@ def _small_inr2jls(recipe: str, dataset: str) -> INR2JLSConfig:
     return INR2JLSConfig(
         recipe=recipe,
         dataset=dataset,
-        encoder=EncoderConfig.named("dng", dim=64, num_frequencies=32),
+        encoder=EncoderConfig.named("dng", dim=128, num_frequencies=32),
         fits=None,
         seed=0,
-        latents=LatentSizes(theta_dim=64, generator_dim=128, latent_dim=32, decoder_dim=32, classifier_dim=64),
+        latents=LatentSizes(theta_dim=64, generator_dim=256, latent_dim=32, decoder_dim=32, classifier_dim=128),
         pretrain=StageConfig(
-            steps=4_000, batch_size=64, learning_rate=2e-3, warmup_start=0.1, warmup_steps=100, schedule="cosine", clip=1.0, eval_every=500
+            steps=5_000, batch_size=64, learning_rate=2e-3, warmup_start=0.1, warmup_steps=100, schedule="cosine", clip=1.0, eval_every=500
         ),
         classify=StageConfig(
             steps=4_000, batch_size=128, learning_rate=1e-3, weight_decay=0.05, optimizer="adamw", schedule="cosine", eval_every=500
@@ -72,16 +72,16 @@ def _small_encoder(recipe: str, dataset: str) -> EncoderOnlyConfig:
     return EncoderOnlyConfig(
         recipe=recipe,
         dataset=dataset,
-        encoder=EncoderConfig.named("dng", dim=64, num_frequencies=32),
+        encoder=EncoderConfig.named("dng", dim=128, num_frequencies=32, dropout=0.1),
         fits=None,
         seed=0,
         head_dim=128,
-        head_dropout=0.2,
+        head_dropout=0.5,
         classify=StageConfig(
             steps=5_000,
             batch_size=64,
             learning_rate=2e-3,
-            weight_decay=5e-4,
+            weight_decay=1e-2,
             optimizer="adamw",
             warmup_start=0.1,
             warmup_steps=100,
@@ -101,7 +101,10 @@ def digits_inr2jls() -> INR2JLSConfig:
     """The demo: 8 x 8 digits fitted with `--recipe tiny --init shared`, a few minutes on two cores."""
     small = _small_inr2jls("digits_inr2jls", "digits")
     return replace(
-        small, pretrain=replace(small.pretrain, steps=1_500, eval_every=150), classify=replace(small.classify, steps=1_500, eval_every=150)
+        small,
+        encoder=EncoderConfig.named("dng", dim=128, num_frequencies=32, dropout=0.1),
+        pretrain=replace(small.pretrain, steps=1_500, eval_every=150, optimizer="adamw", weight_decay=1e-2),
+        classify=replace(small.classify, steps=1_500, eval_every=150),
     )
 
 

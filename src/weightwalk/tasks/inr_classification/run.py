@@ -24,7 +24,6 @@ from weightwalk import config as configs
 from weightwalk import files
 from weightwalk.errors import InputError
 from weightwalk.progress import Progress, silent
-from weightwalk.registry import unknown
 from weightwalk.report.tables import commit, hardware
 from weightwalk.spec import NetworkSpec
 from weightwalk.tasks.inr_classification.config import METHODS, RunConfig
@@ -105,18 +104,6 @@ class Run:
             self.path / "evaluation.json", "the evaluation of a run (make it with `weightwalk evaluate`)"
         )
         return value
-
-
-def pick_device(name: str) -> torch.device:
-    """`auto` is CUDA where there is one, else the CPU; InputError for a device that this machine lacks."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise InputError(f"expected a device that this machine has, got {name!r} without CUDA; use --device cpu")
-    try:
-        return torch.device(name)
-    except RuntimeError:
-        raise InputError(unknown("device", name, ["auto", "cpu", "cuda"])) from None
 
 
 def train(
