@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from weightwalk.encoders.base import Encoder, Encoding, encoders
+from weightwalk.encoders.film import messages
 from weightwalk.errors import InputError
 from weightwalk.graphs.dynamic import DynamicGraph, Snapshot
 from weightwalk.graphs.features import FourierFeatures
@@ -97,9 +98,7 @@ class DNGEncoder(Encoder):
         nodes = [inputs_BID]
         for index, (shot, module) in enumerate(zip(self.graph.snapshots, walk.steps, strict=True)):
             maps = cast(StepMaps, module)
-            edges_BOIF = self.features(weights.weights[index])
-            # einsum("boid,bid->bod"), which would copy the edges into another order first
-            message_BOD = (maps.edge(edges_BOIF) * maps.source(nodes[shot.source])[:, None]).sum(2)
+            message_BOD = messages(weights.weights[index], self.features, maps.edge, maps.source(nodes[shot.source]))
             update_BOD = maps.input(earlier[shot.target] if earlier else self._bias_features(shot, index, weights))
             memory = walk.cell(update_BOD.flatten(0, 1), message_BOD.flatten(0, 1)).unflatten(0, message_BOD.shape[:2])
             nodes.append(self.dropout(maps.norm(memory)))

@@ -58,7 +58,7 @@ def _small_inr2jls(recipe: str, dataset: str) -> INR2JLSConfig:
         encoder=EncoderConfig.named("dng", dim=128, num_frequencies=32),
         fits=None,
         seed=0,
-        latents=LatentSizes(theta_dim=64, generator_dim=256, latent_dim=32, decoder_dim=32, classifier_dim=128),
+        latents=LatentSizes(theta_dim=64, generator_dim=128, latent_dim=32, decoder_dim=32, classifier_dim=128),
         pretrain=StageConfig(
             steps=5_000, batch_size=64, learning_rate=2e-3, warmup_start=0.1, warmup_steps=100, schedule="cosine", clip=1.0, eval_every=500
         ),
