@@ -27,7 +27,7 @@ def messages(weights_BOI: Tensor, features: FourierFeatures, edge: nn.Linear, so
     """
     if weights_BOI.requires_grad:
         return plain_messages(weights_BOI, features, edge, sources_BID)
-    summed: Tensor = _Messages.apply(weights_BOI, features, edge.weight, edge.bias, sources_BID)
+    summed: Tensor = _Messages.apply(weights_BOI, features, edge.weight, edge.bias, sources_BID)  # type: ignore[no-untyped-call]
     return summed
 
 
