@@ -50,7 +50,7 @@ def test_gradients_by_hand_are_autograd_s(widths):
     expected = (Weights.from_flat(spec, flat).run(x).mT - targets).square().mean(dim=(1, 2))
     expected.sum().backward()
     values = [t for w, b in zip(weights.weights, weights.biases, strict=True) for t in (w, b.unsqueeze(-1))]
-    loss, gradients = engine._Step((7.0,) * (len(widths) - 2), 0.0)._gradients(values, x.T.contiguous(), targets)
+    loss, gradients = engine._Step((7.0,) * (len(widths) - 2), 0.0, False)._gradients(values, x.T.contiguous(), targets)
     assert_close(loss, expected.detach(), what="loss")
     assert_close(torch.cat([gradient.flatten(1) for gradient in gradients], dim=1), flat.grad, what="gradients")
 
@@ -96,7 +96,7 @@ def test_wrong_twin_that_weighs_its_loss_by_the_batch(monkeypatch):
             loss, gradients = super()._gradients(values, inputs, targets)
             return loss, [gradient / (loss.max() + 0.01 * loss[:, None, None]) for gradient in gradients]
 
-    monkeypatch.setattr(engine, "_stepper", lambda omegas, stop_loss, compiles: Twin(omegas, stop_loss))
+    monkeypatch.setattr(engine, "_stepper", Twin)
     with pytest.raises(AssertionError, match="largest difference"):
         assert_alone_is_together("eager")
 
@@ -114,9 +114,9 @@ def test_compiled_is_eager_and_alone_is_together():
 
 def test_the_mode_looks_at_pixels_and_machine_only(monkeypatch):
     small, large = torch.zeros(64, 2), torch.zeros(784, 2)
-    monkeypatch.setattr(shutil, "which", lambda name: "/bin/" + name)
+    monkeypatch.setattr(engine, "_can_compile", lambda device: True)
     assert [engine._compiles("auto", x) for x in (small, large)] == [False, True]
-    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr(engine, "_can_compile", lambda device: False)
     assert [engine._compiles(mode, large) for mode in ("auto", "eager", "compiled")] == [False, False, True]
 
 
@@ -160,6 +160,14 @@ def test_starts_and_targets_are_left_as_they_were():
 def test_other_networks_are_refused(spec, sentence):
     with pytest.raises(InputError, match=sentence):
         fit(random_weights(spec, 1, seed=0), COORDINATES, torch.zeros(1, 1, 20), Descent(1, 1e-3))
+
+
+def test_a_machine_that_cannot_compile_is_found_out(monkeypatch):
+    def broken(function):
+        raise RuntimeError("no compiler")
+
+    monkeypatch.setattr(torch, "compile", broken)
+    assert not engine._can_compile.__wrapped__(torch.device("cpu"))
 
 
 def test_targets_that_do_not_fit_are_refused():
