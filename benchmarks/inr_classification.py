@@ -57,7 +57,7 @@ def fit(dataset: str, init: str, arguments: argparse.Namespace) -> Zoo:
             files.write_json(note, dataclasses.asdict(outcome))
         minutes += json.loads(note.read_text())["seconds"] / 60 if note.exists() else 0.0
     zoo = Zoo.open(path)
-    for metric, value, std in (("PSNR dB", float(zoo.psnr.mean()), float(zoo.psnr.std())), ("networks", len(zoo), None)):
+    for metric, value, std in (("PSNR dB", round(float(zoo.psnr.mean()), 2), round(float(zoo.psnr.std()), 2)), ("networks", len(zoo), None)):
         name = f"{recipe.name}@{configs.fingerprint(configs.to_dict(recipe))}"
         append(
             RESULTS,
