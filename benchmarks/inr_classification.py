@@ -57,7 +57,8 @@ def fit(dataset: str, init: str, arguments: argparse.Namespace) -> Zoo:
             files.write_json(note, dataclasses.asdict(outcome))
         minutes += json.loads(note.read_text())["seconds"] / 60 if note.exists() else 0.0
     zoo = Zoo.open(path)
-    for metric, value, std in (("PSNR dB", round(float(zoo.psnr.mean()), 2), round(float(zoo.psnr.std()), 2)), ("networks", len(zoo), None)):
+    psnr = zoo.psnr.astype(float)
+    for metric, value, std in (("PSNR dB", round(psnr.mean(), 2), round(psnr.std(), 2)), ("networks", len(zoo), None)):
         name = f"{recipe.name}@{configs.fingerprint(configs.to_dict(recipe))}"
         append(
             RESULTS,

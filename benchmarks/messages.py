@@ -1,6 +1,6 @@
 """The DNG-Encoder's message sum in pieces against the same in one piece: forward and backward, side by side, one thread.
 
-    python benchmarks/messages.py [--json]
+python benchmarks/messages.py [--json]
 """
 
 from __future__ import annotations
