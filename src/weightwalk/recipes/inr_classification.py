@@ -3,7 +3,7 @@
 Recipes without a suffix have the paper's sizes and steps, and want a GPU and a zoo with 10 further fits per training
 image. Each has a `_small` twin for two cores: same method, narrower, fewer steps, a cosine schedule. `digits_*` are small from the start.
 
-Deviation: the paper's warm-up factors min(1, 0.5 + 0.05 k) and min(1, 0.3 + 0.07 k) change with every thousand steps k; ours grow by the step.
+Deviation: the paper's warm-up factors min(1, 0.5 + 0.05 k) and min(1, 0.3 + 0.07 k) change every thousand steps; ours grow by the step.
 """
 
 from __future__ import annotations
