@@ -16,6 +16,14 @@ from weightwalk.cli.common import terminal
 from weightwalk.training import checkpoint
 
 
+@pytest.fixture(autouse=True)
+def _as_in_a_terminal():
+    """Whoever starts the tests in the background has SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def test_terminated_and_resumed_is_uninterrupted(call, shared_zoo, tmp_path, train_arguments):
     settings = {"classify.steps": 80, "classify.eval_every": 10, "classify.batch_size": 16}
     arguments = train_arguments(shared_zoo, tmp_path / "stopped", "digits_encoder", **settings)
