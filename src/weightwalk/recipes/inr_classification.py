@@ -105,7 +105,7 @@ def digits_inr2jls() -> INR2JLSConfig:
     return replace(
         small,
         encoder=EncoderConfig.named("dng", dim=128, num_frequencies=32, dropout=0.1),
-        pretrain=replace(small.pretrain, steps=2_400, eval_every=200, optimizer="adamw", weight_decay=1e-2),
+        pretrain=replace(small.pretrain, steps=1_500, eval_every=150, optimizer="adamw", weight_decay=1e-2),
         classify=replace(small.classify, steps=1_500, eval_every=150),
     )
 
