@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -168,8 +169,14 @@ class LatentObjective:
         self.num_samples = len(data.train) * model.num_views
         self._frozen, self._data = model.eval().requires_grad_(False), data
         self._labels = data.labels(data.train)
-        self._train = self._cache(data.train)
-        self._val = self._cache(data.val)
+
+    @cached_property
+    def _train(self) -> Tensor | None:
+        return self._cache(self._data.train)
+
+    @cached_property
+    def _val(self) -> Tensor | None:
+        return self._cache(self._data.val)
 
     def _maps(self, rows: NDArray[np.int64]) -> Tensor:
         with torch.no_grad():
