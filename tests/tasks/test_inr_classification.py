@@ -221,9 +221,10 @@ def latent_objective(zoo: Zoo) -> methods.LatentObjective:
 @torch.no_grad()
 def test_latents_that_are_cached_and_latents_that_are_not_give_the_same_losses(zoo, monkeypatch):
     cached = latent_objective(zoo)
+    assert cached._train is not None
+    assert cached._val is not None
     monkeypatch.setattr(methods, "CACHE_BYTES", 0)
     computed = latent_objective(zoo)
-    assert cached._train is not None
     assert computed._train is computed._val is None
     assert cached.num_samples == computed.num_samples == 84 * 6
     indices = torch.tensor([0, 5, 6, 83 * 6 + 2, 17, 17])
