@@ -22,8 +22,9 @@ def messages(weights_BOI: Tensor, features: FourierFeatures, edge: nn.Linear, so
     """m_i = sum_j  (W_e phi(w_ij) + b_e) * s_j, with s_j the mapped memory of source j and * elementwise: (B, O, D).
 
     Per edge there are F features and D products, a hundred times the network itself. They are made for a few networks at
-    a time, summed, forgotten, and made again for the gradient, so memory does not grow with the batch and the work stays in cache
-    (`benchmarks/messages.py`: twice as fast at F = 64, D = 128, 1.4 times at the paper's F = 256, D = 512). Weights that want a gradient go the plain way.
+    a time, summed, forgotten, and made again for the gradient, so memory does not grow with the batch and the work stays in
+    cache (`benchmarks/messages.py`: twice as fast at F = 64, D = 128, 1.4 times at the paper's F = 256, D = 512). Weights
+    that want a gradient go the plain way.
     """
     if weights_BOI.requires_grad:
         return plain_messages(weights_BOI, features, edge, sources_BID)
