@@ -17,8 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 from weightwalk.errors import InputError
 from weightwalk.registry import Registry
 from weightwalk.zoos.formats import Pictures, cifar, folder, idx
+from weightwalk.zoos.splits import PARTS
 
-_PARTS = ("train", "test", "all")
 _DIGITS = tuple("0123456789")
 _GARMENTS = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 
@@ -35,8 +35,8 @@ class ImageSet:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "label_names", tuple(self.label_names))
-        if self.part not in _PARTS:
-            raise InputError(f"expected a part {', '.join(_PARTS)}, got {self.part!r}")
+        if self.part not in PARTS:
+            raise InputError(f"expected a part {', '.join(PARTS)}, got {self.part!r}")
         if self.pixels.dtype != np.uint8 or self.pixels.ndim != 4 or 0 in self.pixels.shape:
             raise InputError(
                 f"expected uint8 pixels (N, C, H, W) of at least one image, got {self.pixels.dtype} {self.pixels.shape}; "

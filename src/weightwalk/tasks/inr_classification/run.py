@@ -31,6 +31,7 @@ from weightwalk.tasks.inr_classification.methods import Data, Method, batches, b
 from weightwalk.training import checkpoint
 from weightwalk.training.loop import Outcome, read_log
 from weightwalk.training.loop import train as train_stage
+from weightwalk.training.stage import StageConfig
 from weightwalk.weights import Weights
 from weightwalk.zoos.store import Zoo
 
@@ -94,9 +95,9 @@ class Run:
         return method
 
     def logs(self) -> dict[str, list[dict[str, float]]]:
-        """Per stage, the rows of its log."""
-        stages = self.build(torch.device("cpu")).stages
-        return {stage.name: read_log(self.path / stage.name) for stage in stages}
+        """Per stage, in the order of training, the rows of its log; a stage has the name of its settings."""
+        stages = [name for name, value in vars(self.config).items() if isinstance(value, StageConfig)]
+        return {name: read_log(self.path / name) for name in stages}
 
     def evaluation(self) -> dict[str, Any]:
         """What `evaluate` found."""
