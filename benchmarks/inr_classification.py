@@ -25,7 +25,8 @@ from weightwalk.recipes import RECIPES
 from weightwalk.report.tables import ResultRow, append, commit, hardware
 from weightwalk.tasks.inr_classification import run as runs
 from weightwalk.tasks.inr_classification.config import RunConfig
-from weightwalk.zoos.fit import FIT_RECIPES, fit_zoo, load_sets
+from weightwalk.zoos.fit import fit_zoo, load_sets
+from weightwalk.zoos.recipe import FIT_RECIPES
 from weightwalk.zoos.store import Zoo
 
 RESULTS = Path(__file__).parents[1] / "results" / "inr_classification.csv"

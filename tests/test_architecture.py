@@ -10,7 +10,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "weightwalk"
 ROOMS = [
     *("errors", "files", "registry", "config", "devices", "progress", "spec", "evaluate", "weights"),
     *("networks", "symmetry", "zoos", "graphs", "encoders", "heads", "frameworks", "training"),
-    *("report", "tasks", "recipes", "interop", "testing", "cli"),
+    *("report", "tasks", "recipes", "interop", "testing", "bench", "cli"),
 ]
 """In the order of docs/architecture.md: a room imports from itself and from rooms before it."""
 

@@ -14,3 +14,8 @@ class Progress(Protocol):
 
 def silent(label: str, done: int, total: int, figures: Mapping[str, float]) -> None:
     """The progress of those who do not want to see it."""
+
+
+def in_units(done: int, total: int, unit: int) -> tuple[int, int]:
+    """`done` and `total` in whole units of so many; only what is finished is as much as the total."""
+    return done // unit if done < total else -(-total // unit), -(-total // unit)

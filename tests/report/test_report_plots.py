@@ -72,6 +72,15 @@ def test_labels_and_captions_make_ink(digits):
     assert pixels(plots.picture_rows({"": digits})).shape[1] < pixels(plots.picture_rows({"a long label": digits})).shape[1]
 
 
+def test_contact_sheet_of_several_sizes(digits):
+    """Each is enlarged by a whole factor to the size of the largest."""
+    large = np.zeros((3, 128, 128), np.uint8)
+    canvas = pixels(plots.contact_sheet([large, digits[0]], 2))
+    shown = digits[0, 0] if digits.dtype == np.uint8 else ((digits[0, 0] + 1) * 127.5).round().astype(np.uint8)
+    step = 128 // shown.shape[0]
+    assert np.array_equal(canvas[14 : 14 + 128 : step, 14 + 142 : 14 + 142 + 128 : step, 0], shown)
+
+
 def test_contact_sheet_reads_like_a_page(digits):
     canvas = pixels(plots.contact_sheet(digits, 5, [f"{k}" for k in range(12)]))
     places = [find(canvas, enlarged(picture[0], 16))[0] for picture in digits]
@@ -166,6 +175,7 @@ def test_histogram_says_what_it_left_out():
         (lambda: plots.picture_rows({"r": np.zeros((2, 1, 8, 8))}, ["one"]), "expected 2 column captions, one per picture, got 1"),
         (lambda: plots.contact_sheet(np.zeros((0, 1, 8, 8)), 3), r"\(0, 1, 8, 8\)"),
         (lambda: plots.contact_sheet(np.zeros((2, 1, 8, 8)), 0), "at least one column"),
+        (lambda: plots.contact_sheet([], 3), "at least one picture"),
         (lambda: plots.contact_sheet(np.zeros((2, 1, 8, 8)), 2, ["one"]), "expected 2 captions"),
         (lambda: plots.curves([{"step": 1, "loss": 2.0}], y=["los"]), "did you mean 'loss'"),
         (lambda: plots.curves([]), "got 0 rows"),

@@ -13,12 +13,16 @@ from weightwalk import InputError, NetworkSpec
 from weightwalk.config import override
 from weightwalk.encoders import EncoderConfig
 from weightwalk.symmetry import random_permutations
-from weightwalk.tasks.inr_classification import methods
+from weightwalk.tasks.inr_classification import methods, report
 from weightwalk.tasks.inr_classification.config import METHODS, EncoderOnlyConfig, INR2JLSConfig, LatentSizes
 from weightwalk.tasks.inr_classification.run import Run, classify, evaluate, train
 from weightwalk.testing import assert_close, random_weights, tiny_zoo
 from weightwalk.training import checkpoint
 from weightwalk.training.stage import StageConfig
+from weightwalk.zoos.engine import Descent
+from weightwalk.zoos.fit import fit_zoo
+from weightwalk.zoos.images import ImageSet
+from weightwalk.zoos.recipe import FitRecipe
 from weightwalk.zoos.store import Zoo
 
 CPU = torch.device("cpu")
@@ -203,6 +207,23 @@ def test_a_zoo_of_another_data_set_or_without_a_split_is_refused(zoo, tmp_path):
     with pytest.raises(InputError, match=r"expected training and validation networks in .*, got 5 and 0"):
         train(config, few, tmp_path / "run", device=CPU)
     assert not (tmp_path / "run").exists()
+
+
+def test_networks_of_sounds_are_read_and_reported_like_others(tmp_path):
+    """By the encoder alone: what decodes pictures says so."""
+    time, classes = np.linspace(0, 1, 30), np.arange(40) % 3
+    sounds = ImageSet.from_arrays(np.sin(6 * (1 + classes[:, None]) * time), classes, dataset="tiny", keep_floats=True)
+    recipe = FitRecipe("tones", hidden=(8,), descent=Descent(steps=20, learning_rate=5e-3))
+    fit_zoo([sounds], tmp_path / "zoo", recipe)
+    zoo = Zoo.open(tmp_path / "zoo")
+    with pytest.raises(InputError, match=r"decodes pictures \(C, H, W\), got signals of the shape \(1, 30\); choose a recipe"):
+        train(CONFIGS["inr2jls"], zoo, tmp_path / "jls", device=CPU)
+    train(replace(CONFIGS["encoder"], classify=replace(STAGE, steps=2)), zoo, tmp_path / "run", device=CPU)
+    run = Run.open(tmp_path / "run")
+    assert evaluate(run, zoo, device=CPU)["test_accuracy"] < 1
+    page = report.write(run, zoo, tmp_path / "report.html").read_text()
+    assert "Signals of the shape (1, 30), which are no pictures" in page
+    assert "Held-out INRs that got a wrong class, all" in page
 
 
 def test_fewer_fits_can_be_asked_for(zoo, tmp_path):

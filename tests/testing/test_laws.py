@@ -5,7 +5,7 @@ from torch import nn
 from weightwalk import NetworkSpec
 from weightwalk.encoders import DNGEncoder
 from weightwalk.testing import assert_close, assert_equivariant, assert_invariant, assert_save_load, random_weights, tiny_specs, tiny_zoo
-from weightwalk.zoos.store import verify
+from weightwalk.zoos.hashes import verify
 
 SPEC = NetworkSpec.mlp([2, 6, 5, 1])
 
@@ -63,7 +63,7 @@ def test_random_weights_are_the_same_networks_in_every_dtype(spec):
 
 def test_a_tiny_zoo_is_a_valid_one(tmp_path):
     zoo = tiny_zoo(tmp_path / "zoo", fits=2, num_classes=3)
-    assert verify(tmp_path / "zoo") == []
+    assert not verify(tmp_path / "zoo").problems
     assert [len(zoo.rows(split)) for split in ("train", "val", "test")] == [42, 3, 6]
     assert set(zoo.labels[zoo.rows("test")]) == {0, 1, 2}
     assert zoo.settings["dataset"] == "tiny"

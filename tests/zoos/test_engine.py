@@ -5,16 +5,17 @@ import torch
 from torch.nn import functional as F
 
 from weightwalk import InputError, NetworkSpec, Weights
-from weightwalk.networks.siren import Key, initialise
+from weightwalk.networks.starts import Key, initialise
 from weightwalk.spec import Conv, Dense
 from weightwalk.testing import assert_close, random_weights
-from weightwalk.zoos import engine
-from weightwalk.zoos.engine import GROUP, Descent, fit
+from weightwalk.zoos import engine, kernel, steps
+from weightwalk.zoos.engine import Descent, fit
 from weightwalk.zoos.pixels import PixelFormat
 
 SPEC = NetworkSpec.mlp([2, 7, 6, 3], omega=20.0)
-COORDINATES = PixelFormat().coordinates(5, 4)
+COORDINATES = PixelFormat().coordinates((5, 4))
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+MODES = ["eager", pytest.param("native", marks=needs_compiler)]
 
 
 def problem(count: int, spec: NetworkSpec = SPEC, dtype: torch.dtype = torch.float32) -> tuple[Weights, torch.Tensor, torch.Tensor]:
@@ -41,16 +42,17 @@ def by_autograd(start: Weights, x: torch.Tensor, targets: torch.Tensor, descent:
     return Weights.from_flat(start.spec, torch.cat(fitted))
 
 
+@pytest.mark.parametrize("activation", kernel.ACTIVATIONS)
 @pytest.mark.parametrize("widths", [[2, 5, 1], [2, 7, 6, 3], [3, 4, 5, 6, 2]], ids=str)
-def test_gradients_by_hand_are_autograd_s(widths):
-    spec = NetworkSpec.mlp(widths, omega=7.0)
+def test_gradients_by_hand_are_autograd_s(widths, activation):
+    spec = NetworkSpec.mlp(widths, activation, omega=1.5)
     weights = random_weights(spec, 4, seed=0, dtype=torch.float64)
     x, targets = torch.randn(9, widths[0], dtype=torch.float64), torch.randn(4, widths[-1], 9, dtype=torch.float64)
     flat = weights.flat().requires_grad_()
     expected = (Weights.from_flat(spec, flat).run(x).mT - targets).square().mean(dim=(1, 2))
     expected.sum().backward()
     values = [t for w, b in zip(weights.weights, weights.biases, strict=True) for t in (w, b.unsqueeze(-1))]
-    loss, gradients = engine._Step((7.0,) * (len(widths) - 2), 0.0, False)._gradients(values, x.T.contiguous(), targets)
+    loss, gradients = steps.Step(spec, 0.0, False).gradients(values, x.T.contiguous(), targets)
     assert_close(loss, expected.detach(), what="loss")
     assert_close(torch.cat([gradient.flatten(1) for gradient in gradients], dim=1), flat.grad, what="gradients")
 
@@ -80,7 +82,7 @@ def assert_alone_is_together(mode: engine.Mode, count: int = 64) -> None:
     start, x, targets = problem(count)
     descent = Descent(steps=20, learning_rate=3e-3, schedule="cosine")
     together, errors = fit(start, x, targets, descent, mode)
-    for rows in ([0], [count - 1], [5, 40, 17], list(range(GROUP + 3))):
+    for rows in ([0], [count - 1], [5, 40, 17], list(range(steps.GROUP_CPU + 3))):
         few, few_errors = fit(start[rows], x, targets[rows], descent, mode)
         assert_close(few.flat(), together[rows].flat(), what=f"rows {rows}", atol=1e-5, rtol=0.0)
         assert_close(few_errors, errors[rows], what=f"errors of {rows}", atol=1e-5, rtol=0.0)
@@ -90,13 +92,52 @@ def test_a_fit_alone_is_the_fit_in_a_batch():
     assert_alone_is_together("eager")
 
 
+@needs_compiler
+def test_the_kernel_gives_the_same_bits_in_any_batch_and_order():
+    start, x, targets = problem(9)
+    descent = Descent(steps=20, learning_rate=3e-3, schedule="cosine")
+    together, errors = fit(start, x, targets, descent, "native")
+    for rows in ([4], [8, 0, 3], list(range(9))[::-1]):
+        few, few_errors = fit(start[rows], x, targets[rows], descent, "native")
+        assert torch.equal(few.flat(), together[rows].flat())
+        assert torch.equal(few_errors, errors[rows])
+
+
+@needs_compiler
+@pytest.mark.parametrize("activation", kernel.ACTIVATIONS)
+@pytest.mark.parametrize("widths", [[2, 32, 32, 1], [2, 7, 6, 3], [3, 5, 1], [1, 40, 17, 9, 2], [20, 16, 33, 16, 18]], ids=str)
+@pytest.mark.parametrize("pixels", [1, 16, 90])
+def test_the_kernel_takes_the_steps_of_torch(widths, activation, pixels):
+    spec = NetworkSpec.mlp(widths, activation, omega=3.0)
+    generator = torch.Generator().manual_seed(0)
+    start = random_weights(spec, 3, seed=1)
+    x, targets = torch.rand(pixels, widths[0], generator=generator) * 2 - 1, torch.randn(3, widths[-1], pixels, generator=generator)
+    descent = Descent(steps=12, learning_rate=1e-3, schedule="cosine")
+    expected, expected_errors = fit(start.to(torch.float64), x.double(), targets.double(), descent, "eager")
+    found, errors = fit(start, x, targets, descent, "native")
+    assert_close(found.flat().double(), expected.flat(), what="parameters", atol=2e-4, rtol=1e-3)
+    assert_close(errors.double(), expected_errors, what="errors", atol=1e-6, rtol=1e-4)
+
+
+@needs_compiler
+@pytest.mark.parametrize("activation", kernel.ACTIVATIONS)
+def test_the_kernel_s_functions_are_torch_s_over_a_wide_range(activation):
+    """A network that is one neuron: its error at a target of 0 is the mean square of a(z)."""
+    spec = NetworkSpec.mlp([1, 1, 1], activation, omega=1.0)
+    one = Weights.from_flat(spec, torch.tensor([[1.0, 0.0, 1.0, 0.0]]))
+    for z in (0.0, 1e-4, 0.7, -1.5, 3.2, 10.0, -88.0, 1000.0):
+        x = torch.tensor([[z]])
+        _, (error,) = fit(one, x, torch.zeros(1, 1, 1), Descent(1, 1e-30), "native")
+        assert error.sqrt().item() == pytest.approx(abs(one.to(torch.float64).run(x.double()).item()), abs=2e-6, rel=1e-5)
+
+
 def test_wrong_twin_that_weighs_its_loss_by_the_batch(monkeypatch):
-    class Twin(engine._Step):
-        def _gradients(self, values, inputs, targets):
-            loss, gradients = super()._gradients(values, inputs, targets)
+    class Twin(steps.Step):
+        def gradients(self, values, inputs, targets):
+            loss, gradients = super().gradients(values, inputs, targets)
             return loss, [gradient / (loss.max() + 0.01 * loss[:, None, None]) for gradient in gradients]
 
-    monkeypatch.setattr(engine, "_stepper", Twin)
+    monkeypatch.setattr(steps, "_stepper", Twin)
     with pytest.raises(AssertionError, match="largest difference"):
         assert_alone_is_together("eager")
 
@@ -112,18 +153,24 @@ def test_compiled_is_eager_and_alone_is_together():
     assert_close(two, one, what="compiled", atol=1e-4, rtol=1e-3)
 
 
-def test_the_mode_looks_at_pixels_and_machine_only(monkeypatch):
-    small, large = torch.zeros(64, 2), torch.zeros(784, 2)
-    monkeypatch.setattr(engine, "_can_compile", lambda device: True)
-    assert [engine._compiles("auto", x) for x in (small, large)] == [False, True]
-    monkeypatch.setattr(engine, "_can_compile", lambda device: False)
-    assert [engine._compiles(mode, large) for mode in ("auto", "eager", "compiled")] == [False, False, True]
+def test_auto_looks_at_the_machine_and_the_dtype_only(monkeypatch):
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    monkeypatch.setattr(steps, "can_compile", lambda device: True)
+    monkeypatch.setattr(kernel, "available", lambda: True)
+    assert [engine.choose("auto", *where) for where in ((cpu,), (cpu, torch.float64), (cuda,))] == ["native", "eager", "compiled"]
+    monkeypatch.setattr(steps, "can_compile", lambda device: False)
+    monkeypatch.setattr(kernel, "available", lambda: False)
+    assert [engine.choose("auto", device) for device in (cpu, cuda)] == ["eager", "eager"]
+    assert engine.choose("compiled", cpu) == "compiled"
+    with pytest.raises(InputError, match=r"expected a C\+\+ compiler"):
+        engine.choose("native", cpu)
 
 
-def test_a_network_below_stop_loss_stands_still_and_the_others_go_on():
+@pytest.mark.parametrize("mode", MODES)
+def test_a_network_below_stop_loss_stands_still_and_the_others_go_on(mode):
     start, x, targets = problem(3)
     targets[1] = start[1].run(x)[0].T + 1e-3
-    fitted, errors = fit(start, x, targets, Descent(steps=30, learning_rate=3e-3, stop_loss=1e-4))
+    fitted, errors = fit(start, x, targets, Descent(steps=30, learning_rate=3e-3, stop_loss=1e-4), mode)
     assert torch.equal(fitted.flat()[1], start.flat()[1])
     assert errors[1] < 1e-4
     moved = (fitted.flat() - start.flat()).abs().amax(dim=1)
@@ -131,17 +178,19 @@ def test_a_network_below_stop_loss_stands_still_and_the_others_go_on():
     assert moved[2] > 0.01
 
 
-def test_one_that_reaches_stop_loss_stays_there():
+@pytest.mark.parametrize("mode", MODES)
+def test_one_that_reaches_stop_loss_stays_there(mode):
     start, x, targets = problem(2)
-    short, long = (fit(start, x, targets, Descent(steps=steps, learning_rate=5e-3, stop_loss=0.05))[0].flat() for steps in (400, 500))
+    short, long = (fit(start, x, targets, Descent(steps=steps, learning_rate=5e-3, stop_loss=0.05), mode)[0].flat() for steps in (400, 500))
     assert torch.equal(short, long)
-    assert not torch.equal(short, fit(start, x, targets, Descent(steps=500, learning_rate=5e-3))[0].flat())
+    assert not torch.equal(short, fit(start, x, targets, Descent(steps=500, learning_rate=5e-3), mode)[0].flat())
 
 
-def test_starts_and_targets_are_left_as_they_were():
+@pytest.mark.parametrize("mode", MODES)
+def test_starts_and_targets_are_left_as_they_were(mode):
     start, x, targets = problem(2)
     before = start.flat(), targets.clone()
-    fit(start, x, targets, Descent(steps=3, learning_rate=1e-2))
+    fit(start, x, targets, Descent(steps=3, learning_rate=1e-2), mode)
     assert torch.equal(start.flat(), before[0])
     assert torch.equal(targets, before[1])
 
@@ -149,9 +198,9 @@ def test_starts_and_targets_are_left_as_they_were():
 @pytest.mark.parametrize(
     ("spec", "sentence"),
     [
-        (NetworkSpec.mlp([2, 4, 1], "relu"), "sine layers with a linear last one"),
-        (NetworkSpec.mlp([2, 1]), "sine layers with a linear last one"),
-        (NetworkSpec((Dense(2, 3, "sine"), Dense(3, 1, "sine"))), "sine layers with a linear last one"),
+        (NetworkSpec.mlp([2, 4, 1], "gelu"), "hidden layers of sine, relu, tanh, gaussian with a linear last one"),
+        (NetworkSpec.mlp([2, 1]), "with a linear last one"),
+        (NetworkSpec((Dense(2, 3, "sine"), Dense(3, 1, "sine"))), "with a linear last one"),
         (NetworkSpec.mlp([2, 4, 1], bias=False), "dense layers with biases"),
         (NetworkSpec((Conv(2, 3, "sine"), Conv(3, 1))), "dense layers with biases"),
     ],
@@ -167,11 +216,39 @@ def test_a_machine_that_cannot_compile_is_found_out(monkeypatch):
         raise RuntimeError("no compiler")
 
     monkeypatch.setattr(torch, "compile", broken)
-    assert not engine._can_compile.__wrapped__(torch.device("cpu"))
+    assert not steps.can_compile.__wrapped__(torch.device("cpu"))
+
+
+@needs_compiler
+def test_the_kernel_is_built_once_and_whole(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    kernel._library.__wrapped__()
+    (built,) = (tmp_path / "weightwalk").iterdir()
+    before = built.stat().st_mtime_ns
+    kernel._library.__wrapped__()
+    assert [path.stat().st_mtime_ns for path in (tmp_path / "weightwalk").iterdir()] == [before]
+
+
+def test_a_machine_without_a_compiler_has_no_kernel(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    kernel._library.cache_clear()
+    assert not kernel.available.__wrapped__()
+
+
+@needs_compiler
+def test_a_compiler_that_fails_means_no_kernel(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(kernel, "_SOURCE", tmp_path / "broken.cpp")
+    (tmp_path / "broken.cpp").write_text("this is no C++")
+    kernel._library.cache_clear()
+    assert not kernel.available.__wrapped__()
+    assert not list((tmp_path / "weightwalk").iterdir())
 
 
 def test_targets_that_do_not_fit_are_refused():
     start, x, targets = problem(3)
+    with pytest.raises(InputError, match=r"expected coordinates \(pixels, 2\)"):
+        fit(start, x[:, :1], targets, Descent(1, 1e-3))
     with pytest.raises(InputError, match=r"expected targets of shape \(3, 3, 20\) .*got \(2, 3, 20\)"):
         fit(start, x, targets[:2], Descent(1, 1e-3))
     for value in (torch.nan, torch.inf):

@@ -7,14 +7,16 @@ import torch
 from safetensors.torch import save_file
 
 from weightwalk import InputError
-from weightwalk.networks.siren import SHARED, Key, initialise
+from weightwalk.networks.starts import SHARED, Key, initialise
 from weightwalk.testing import random_weights
 from weightwalk.zoos import engine
 from weightwalk.zoos import fit as fitting
 from weightwalk.zoos.engine import Descent
-from weightwalk.zoos.fit import FIT_RECIPES, FitRecipe, fit_zoo, load_sets, split_rule
+from weightwalk.zoos.fit import fit_zoo, load_sets, split_rule
+from weightwalk.zoos.hashes import verify
 from weightwalk.zoos.images import ImageSet
-from weightwalk.zoos.store import Zoo, verify
+from weightwalk.zoos.recipe import FIT_RECIPES, FitRecipe
+from weightwalk.zoos.store import Zoo
 
 RECIPE = FitRecipe("quick", hidden=(6, 5), descent=Descent(steps=4, learning_rate=3e-3))
 
@@ -55,8 +57,8 @@ def test_every_image_once_and_training_images_as_often_as_asked(tmp_path):
     assert (outcome.fitted, outcome.already_there, outcome.finished) == (30 + 2 * 21, 0, True)
     assert outcome.mean_psnr == pytest.approx(float(zoo.psnr.mean()), abs=1e-3)
     assert [len(zoo.rows(split)) for split in ("train", "val", "test")] == [63, 3, 6]
-    assert zoo.spec == RECIPE.spec(1)
-    assert verify(tmp_path / "zoo") == []
+    assert zoo.spec == RECIPE.spec(2, 1)
+    assert not verify(tmp_path / "zoo").problems
     assert seen[-1][:3] == ("fitting", 72, 72)
     for split in ("val", "test"):
         assert set(zoo.image_keys[zoo.rows(split)]).isdisjoint(zoo.image_keys[zoo.rows("train")])
@@ -68,7 +70,7 @@ def test_a_stored_network_shows_its_picture(tmp_path):
     zoo = Zoo.open(tmp_path / "zoo")
     rendered, pictures = recipe.pixels.render(zoo.weights(zoo.rows()), 8, 8), zoo.images(zoo.rows()) / 255
     psnr = -10 * torch.log10((rendered - pictures).square().mean(dim=(1, 2, 3)))
-    assert torch.allclose(psnr, torch.from_numpy(zoo.psnr), atol=1e-2)
+    assert torch.allclose(psnr, torch.from_numpy(zoo.psnr), atol=0.05)  # of 92 dB: float32 itself
     assert psnr.min() > 18
 
 
@@ -112,7 +114,7 @@ def test_starts(tmp_path, monkeypatch):
         return right(start, *arguments)
 
     monkeypatch.setattr(engine, "fit", watch)
-    spec = RECIPE.spec(1)
+    spec = RECIPE.spec(2, 1)
     one = random_weights(spec, 1, seed=0)
     save_file(one.to_state_dict(), tmp_path / "start.safetensors")
     for init, fits in (("independent", 2), ("shared", 2), (str(tmp_path / "start.safetensors"), 1)):
@@ -136,7 +138,7 @@ def test_other_settings_are_refused_and_named(tmp_path):
     changes = [
         (digits(8), RECIPE, {"seed": 1}, "seed was 0, now 1"),
         (digits(8), RECIPE, {"init": "shared"}, "init was independent, now shared"),
-        (digits(8), replace(RECIPE, omega=10.0), {}, r"spec.steps.0.omega was 30.0, now 10.0; .*fit.omega was 30.0, now 10.0"),
+        (digits(8), replace(RECIPE, omega=(10.0,)), {}, r"spec.steps.0.omega was 30.0, now 10.0; .*fit.omega was \[30.0\], now \[10.0\]"),
         (digits(8), replace(RECIPE, descent=Descent(5, 3e-3)), {}, "fit.descent.steps was 4, now 5"),
         ([replace(digits(8)[0], dataset="other")], RECIPE, {}, "dataset was digits, now other"),
     ]
@@ -158,8 +160,8 @@ def test_splits_can_be_fitted_one_after_the_other(tmp_path):
     [
         (lambda out: fit_zoo(digits(2), out, RECIPE, fits=0), "at least 1 fit per image, got 0"),
         (lambda out: fit_zoo([], out, RECIPE), "expected sets of images"),
-        (lambda out: fit_zoo(digits(2), out, RECIPE, init="shard"), "expected --init independent, shared or the path"),
-        (lambda out: fit_zoo(digits(2), out, RECIPE, init=__file__), "got a file that is not"),
+        (lambda out: fit_zoo(digits(2), out, RECIPE, init="shard"), "expected --init independent, shared or a file"),
+        (lambda out: fit_zoo(digits(2), out, RECIPE, init=__file__), "expected the parameters of one network in a file"),
         (lambda out: fit_zoo(digits(2), out, RECIPE, init=__file__, fits=2), "expected --fits 1"),
         (lambda out: load_sets("digits", None, "val"), "expected --split train, test or all, got 'val'"),
         (lambda out: load_sets("digits", None, "all", 0), "expected --limit of at least 1 image"),
@@ -180,12 +182,12 @@ def test_images_of_two_sizes_make_no_zoo(tmp_path):
 
 def test_recipes_are_their_protocols():
     nfn, dws = FIT_RECIPES["nfn"], FIT_RECIPES["dws"]
-    assert (nfn.hidden, nfn.omega, nfn.scheme) == ((32, 32), 30.0, "nfn")
+    assert (nfn.hidden, nfn.omega, nfn.scheme) == ((32, 32), (30.0,), "nfn")
     assert (nfn.descent.steps, nfn.descent.learning_rate, nfn.descent.schedule, nfn.descent.stop_loss) == (5000, 5e-5, "constant", 0.0)
     assert (nfn.pixels.low, nfn.pixels.high, nfn.pixels.axes) == (-1.0, 1.0, "ij")
     assert (dws.pixels.low, dws.pixels.high, dws.pixels.axes) == (-0.5, 0.5, "xy")
     assert float(dws.pixels.psnr(torch.tensor([dws.descent.stop_loss]))) == pytest.approx(40.0)
-    assert nfn.spec(3).widths == (2, 32, 32, 3)
+    assert nfn.spec(2, 3).widths == (2, 32, 32, 3)
 
 
 def test_validation_images_are_as_many_as_published():

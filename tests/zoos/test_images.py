@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import pickle
+import re
 import struct
 from pathlib import Path
 
@@ -60,6 +61,40 @@ def test_from_arrays_names_the_first_bad_pixel(value):
         ImageSet.from_arrays(x)
 
 
+def test_from_arrays_keeps_floats_where_it_is_told_to():
+    sounds = RNG.normal(size=(3, 7))
+    kept = ImageSet.from_arrays(sounds, keep_floats=True)
+    assert (kept.image_shape, kept.image_dtype, kept.pixels[:, 0].tolist()) == ((1, 7), "float32", sounds.astype(np.float32).tolist())
+    assert ImageSet.from_arrays(GREY, keep_floats=True).image_dtype == "uint8"
+
+
+@pytest.mark.parametrize(
+    ("shape", "num_axes", "expected"),
+    [
+        ((2, 5), 1, (1, 5)),
+        ((2, 3, 5), 1, (3, 5)),
+        ((2, 3, 5), None, (1, 3, 5)),
+        ((2, 3, 4, 5), None, (3, 4, 5)),
+        ((2, 3, 4, 5), 3, (1, 3, 4, 5)),
+        ((2, 1, 3, 4, 5), None, (1, 3, 4, 5)),
+    ],
+)
+def test_the_axes_of_arrays(shape, num_axes, expected):
+    solid = RNG.random(shape) > 0.5
+    loaded = ImageSet.from_arrays(solid, num_axes=num_axes)
+    assert (loaded.image_shape, loaded.image_dtype) == (expected, "uint8")
+    np.testing.assert_array_equal(loaded.pixels[:].reshape(shape), np.where(solid, 255, 0))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e39])
+@pytest.mark.parametrize(("axes", "place"), [(1, "sample 2"), (2, "row 2, column 1"), (3, "plane 2, row 1, column 0")])
+def test_kept_floats_are_finite(value, axes, place):
+    x = np.zeros((3, 2, *range(3, 3 - axes, -1)))
+    x[(1, 1, 2, 1, 0)[: axes + 2]] = value
+    with fails(f"finite pixels, got {value:g} in image 1, channel 1, {place}".replace("+", r"\+")):
+        ImageSet.from_arrays(x, keep_floats=True, num_axes=axes)
+
+
 @pytest.mark.parametrize(
     ("pixels", "labels", "names", "word"),
     [
@@ -75,6 +110,20 @@ def test_from_arrays_names_the_first_bad_pixel(value):
 def test_from_arrays_refuses(pixels, labels, names, word):
     with fails(word):
         ImageSet.from_arrays(pixels, labels, label_names=names)
+
+
+@pytest.mark.parametrize(("shape", "num_axes"), [((3, 4), 2), ((3, 4, 5, 6), 1), ((3,), None), ((3, 4), 4), ((1, 1, 1, 1, 1, 1), None)])
+def test_arrays_of_other_axes_are_refused(shape, num_axes):
+    with fails("expected pixels", re.escape(str(shape)), "add the axis of images, or give num_axes"):
+        ImageSet.from_arrays(np.zeros(shape), num_axes=num_axes)
+
+
+def test_the_first_images_are_those_of_all():
+    few = ImageSet.from_arrays(GREY, [0, 2, 1, 2]).first(3)
+    np.testing.assert_array_equal(few.pixels[:, 0], GREY[:3])
+    assert (few.labels.tolist(), few.num_classes) == ([0, 2, 1], 3)
+    assert few.first(None) is few
+    assert len(few.first(9)) == 3
 
 
 def test_the_container_casts_nothing_silently():
@@ -97,8 +146,8 @@ def test_digits_are_embedded():
 
 
 def test_names_and_parts():
-    assert set(images.DATASETS) == {"digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "folder"}
-    assert [name for name in images.DATASETS if images.parts(name) == ("all",)] == ["digits", "folder"]
+    assert set(images.DATASETS) == {"digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "folder", "audio", "grids"}
+    assert [name for name in images.DATASETS if images.parts(name) == ("all",)] == ["digits", "folder", "audio", "grids"]
     assert images.parts("cifar10") == ("train", "test")
     with fails("unknown data set 'minst'", "did you mean 'mnist'"):
         images.parts("minst")
@@ -141,10 +190,11 @@ def test_idx_layouts(tmp_path, dataset, folder, suffix):
     train, test = (images.load(dataset, tmp_path, part) for part in ("train", "test"))
     np.testing.assert_array_equal(train.pixels[:, 0], GREY)
     np.testing.assert_array_equal(test.pixels[:, 0], GREY[:1] // 2)
+    assert isinstance(train.pixels, np.memmap)
     assert (train.labels.tolist(), test.labels.tolist(), train.dataset, test.part) == ([3, 1, 9, 0], [4], dataset, "test")
     assert train.label_names[9] == {"mnist": "9", "fashion-mnist": "Ankle boot"}[dataset]
-    assert train.pixels.flags.writeable  # torch.from_numpy warns about arrays that are not
-    assert train.pixels.flags.c_contiguous
+    train.pixels[:] = 0  # in memory alone; torch.from_numpy warns about arrays that are not writeable
+    np.testing.assert_array_equal(images.load(dataset, tmp_path, "train").pixels[:, 0], GREY)
 
 
 def test_idx_prefers_the_folder_with_the_name_of_the_data_set(tmp_path):
@@ -216,7 +266,7 @@ def test_every_truncation_of_an_idx_file_is_an_input_error(tmp_path, suffix):
 
 def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
     write_idx(tmp_path)
-    monkeypatch.setattr(Path, "read_bytes", lambda path: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+    monkeypatch.setattr(Path, "open", lambda *arguments: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
     with fails("readable file", "train-images", "Permission denied"):
         images.load("mnist", tmp_path, "train")
 
@@ -292,11 +342,11 @@ cifars = pytest.mark.parametrize("dataset", ["cifar10", "cifar100"])
 
 
 def check_cifar(loaded: ImageSet, records=RECORDS, labels=CLASSES) -> None:
-    np.testing.assert_array_equal(loaded.pixels, records.reshape(-1, 3, 32, 32))
+    order = np.arange(len(records))[::-1]
+    np.testing.assert_array_equal(loaded.pixels[order], records.reshape(-1, 3, 32, 32)[::-1])
     assert loaded.labels.tolist() == labels
     assert loaded.num_classes == {"cifar10": 10, "cifar100": 100}[loaded.dataset]
-    assert loaded.pixels.flags.writeable
-    assert loaded.pixels.flags.c_contiguous
+    assert loaded.pixels[:].flags.writeable  # torch.from_numpy warns about arrays that are not
 
 
 @cifars
@@ -496,7 +546,7 @@ def test_a_folder_comes_in_the_order_of_names(tmp_path, suffix):
     write(tmp_path / "README.md", b"")
     (tmp_path / "a" / "folder.png").mkdir()
     loaded = images.load("folder", tmp_path, "all")
-    np.testing.assert_array_equal(loaded.pixels[:, 0], GREY[[2, 3, 1, 0]])
+    np.testing.assert_array_equal(loaded.pixels[:][:, 0], GREY[[2, 3, 1, 0]])
     assert (loaded.labels.tolist(), loaded.label_names, loaded.part) == ([0, 0, 1, 1], ("a", "b"), "all")
 
 
@@ -508,13 +558,12 @@ def test_a_folder_of_coloured_pictures(tmp_path):
     save(tmp_path / "a" / "4.jpeg", colour)
     loaded = images.load("folder", tmp_path, "all")
     assert (loaded.image_shape, len(loaded)) == ((3, 5, 3), 4)
-    np.testing.assert_array_equal(loaded.pixels[0], colour.transpose(2, 0, 1))
-    assert loaded.pixels.flags.c_contiguous
+    np.testing.assert_array_equal(loaded.pixels[:1][0], colour.transpose(2, 0, 1))
 
 
 def test_a_folder_of_bilevel_pictures(tmp_path):
     save(tmp_path / "a" / "1.png", np.uint8([[0, 255], [255, 0]]), mode="1")
-    assert images.load("folder", tmp_path, "all").pixels.tolist() == [[[[0, 255], [255, 0]]]]
+    assert images.load("folder", tmp_path, "all").pixels[:].tolist() == [[[[0, 255], [255, 0]]]]
 
 
 def test_pictures_of_different_sizes_or_kinds(tmp_path):
@@ -543,7 +592,23 @@ def test_damaged_pictures(tmp_path, suffix):
     for content in (b"", b"no picture", whole[:20], whole[: len(whole) // 2]):
         path.write_bytes(content)
         with fails(str(path), "cannot be read"):
-            images.load("folder", tmp_path, "all")
+            images.load("folder", tmp_path, "all").pixels[:]
+
+
+def test_pictures_are_decoded_when_they_are_asked_for(tmp_path):
+    """A damaged one is named then, and does not keep from the others."""
+    for number, grey in enumerate(GREY):
+        save(tmp_path / "a" / f"{number}.png", grey)
+    damaged = tmp_path / "a" / "2.png"
+    damaged.write_bytes(damaged.read_bytes()[:50])
+    loaded = images.load("folder", tmp_path, "all")
+    np.testing.assert_array_equal(loaded.pixels[np.array([3, 1])][:, 0], GREY[[3, 1]])
+    np.testing.assert_array_equal(loaded.first(2).pixels[:][:, 0], GREY[:2])
+    with fails(str(damaged), "cannot be read"):
+        loaded.pixels[1:3]
+    save(tmp_path / "a" / "0.png", GREY[0].T)
+    with fails(r"expected \(1, 5, 3\)", "0.png", r"got \(1, 3, 5\): it has changed"):
+        loaded.pixels[:1]
 
 
 def test_other_formats_under_a_known_suffix(tmp_path):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -42,3 +44,36 @@ def test_bad_input_is_named() -> None:
         SplitRule(val_every=1)
     with pytest.raises(InputError, match="different digits"):
         SplitRule(val_digits=(8,), test_digits=(8, 9))
+
+
+def test_bounds_split_by_index_as_the_nfn_zoos_are() -> None:
+    assert sizes(SplitRule(bounds=(45_000, 50_000)), "all", 70_000) == [45_000, 5_000, 20_000]
+    assert sizes(SplitRule(bounds=(55_000, 60_000)), "all", 70_000) == [55_000, 5_000, 10_000]
+    assert sizes(SplitRule(bounds=(5, 5)), "all", 7) == [5, 0, 2]
+    codes = SplitRule(bounds=(3, 5)).assign("all", np.array([5, 2, 3, 4]))
+    assert [SPLITS[code] for code in codes] == ["test", "train", "val", "val"]
+    rule = SplitRule(val_every=12, bounds=(3, 5))
+    assert np.array_equal(rule.assign("train", np.arange(50)), SplitRule(val_every=12).assign("train", np.arange(50)))
+
+
+def test_listed_images_validate() -> None:
+    rule = SplitRule(val_images=(1, 6))
+    assert np.flatnonzero(rule.assign("train", np.arange(30))).tolist() == [1, 6]
+    assert sizes(rule, "test", 8) == [0, 0, 8]
+    assert sizes(SplitRule(val_images=()), "train", 40) == [40, 0, 0]
+
+
+def test_what_is_not_set_is_not_in_the_file() -> None:
+    old = {"val_every": 12, "val_digits": [7], "test_digits": [8, 9]}
+    assert SplitRule(val_every=12).to_dict() == old
+    assert SplitRule.from_dict(old) == SplitRule(val_every=12)
+    for rule in (SplitRule(bounds=(4, 9)), SplitRule(val_images=(3, 5))):
+        assert SplitRule.from_dict(json.loads(json.dumps(rule.to_dict()))) == rule
+    with pytest.raises(InputError, match="unknown setting 'bound'"):
+        SplitRule.from_dict({**old, "bound": [1, 2]})
+
+
+@pytest.mark.parametrize("bounds", [(0, 5), (5, 4), (3,), (1, 2, 3)])
+def test_bad_bounds(bounds: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match="bounds must be two image indices a, b with 0 < a <= b"):
+        SplitRule(bounds=bounds)  # type: ignore[arg-type]

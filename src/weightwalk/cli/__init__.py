@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import weightwalk
-from weightwalk.cli import classify, demo, evaluate, fit, inspect, recipes, report, train
+from weightwalk.cli import bench, classify, demo, evaluate, export, fit, import_, inspect, recipes, render, report, train, verify
 
 app = typer.Typer(
     help="Weight-space learning: networks that read the weights of other networks.",
@@ -16,8 +16,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (demo, fit, inspect, recipes, train, evaluate, classify, report):
-    app.command(module.__name__.rpartition(".")[2])(module.command)
+for module in (demo, fit, inspect, verify, render, import_, export, recipes, train, evaluate, classify, report):
+    app.command(module.__name__.rpartition(".")[2].rstrip("_"))(module.command)
+app.add_typer(bench.app, name="bench")
 
 
 def _version(wanted: bool) -> None:

@@ -28,7 +28,8 @@ def command(
         from weightwalk.recipes import RECIPES
         from weightwalk.tasks.inr_classification import report
         from weightwalk.tasks.inr_classification.run import Run, evaluate, train
-        from weightwalk.zoos.fit import FIT_RECIPES, fit_zoo, load_sets
+        from weightwalk.zoos.fit import fit_zoo, load_sets
+        from weightwalk.zoos.recipe import FIT_RECIPES
         from weightwalk.zoos.store import Zoo
 
         picked, zoo_path, run_path = devices.pick(device), out / "zoo", out / "run"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +14,7 @@ from weightwalk.cli.common import AsJson, Device, Quiet, duration, next_steps, t
 if TYPE_CHECKING:
     from weightwalk.zoos.fit import FitOutcome
 
-_TIME_FILE = "fit.json"  # beside the manifest, which holds nothing that differs from run to run
+_TIME_FILE = ".fit.json"  # hidden: not the zoo's, which holds nothing that differs from run to run
 
 
 def command(
@@ -25,8 +25,13 @@ def command(
     limit: Annotated[int | None, typer.Option(help="At most this many pictures of each part of the data set.")] = None,
     fits: Annotated[int, typer.Option(help="INRs per training picture.")] = 1,
     recipe: Annotated[str, typer.Option(help="tiny (for 8 x 8 pixels), fast, nfn or dws: network, pixels and optimisation.")] = "fast",
-    init: Annotated[str, typer.Option(help="independent, shared, or a .safetensors with one network's parameters.")] = "independent",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe, as in --set hidden=64,64,64; repeatable.")
+    ] = None,
+    init: Annotated[str, typer.Option(help="independent, shared, or a file with one network's parameters.")] = "independent",
     seed: Annotated[int, typer.Option(help="What the starts are drawn from.")] = 0,
+    engine: Annotated[str, typer.Option(help="Who fits: local (processes of this machine) or ray (a Ray cluster).")] = "local",
+    workers: Annotated[int | None, typer.Option(help="How many at once.", show_default="all cores; 1 on CUDA")] = None,
     device: Device = "auto",
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -36,21 +41,28 @@ def command(
     A zoo that is there gets what it lacks, so an interrupted fit goes on where it was.
     """
     with terminal(as_json, quiet) as screen, screen.listening():
-        from weightwalk import devices
-        from weightwalk.zoos.fit import FIT_RECIPES, fit_zoo, load_sets
+        from weightwalk import config, devices
+        from weightwalk.zoos.fit import fit_zoo, load_sets
+        from weightwalk.zoos.recipe import FIT_RECIPES
         from weightwalk.zoos.splits import SPLITS
         from weightwalk.zoos.store import Zoo
+        from weightwalk.zoos.work import ENGINES
 
+        picked = str(devices.pick(device))
+        chosen = config.override(FIT_RECIPES[recipe], settings or [])
+        if settings:
+            chosen = replace(chosen, name=f"{recipe} (changed)")
         path = out or Path("zoos") / dataset
         outcome = fit_zoo(
             load_sets(dataset, root, split, limit),
             path,
-            FIT_RECIPES[recipe],
+            chosen,
             init=init,
             fits=fits,
             seed=seed,
             split=split,
-            device=str(devices.pick(device)),
+            device=picked,
+            workers=ENGINES[engine](workers or (None if picked == "cpu" else 1)),
             progress=screen.progress,
             should_stop=screen.should_stop,
         )

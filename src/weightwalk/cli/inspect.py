@@ -33,6 +33,8 @@ def command(
 
         from weightwalk import files
         from weightwalk.graphs.dynamic import DynamicGraph
+        from weightwalk.report import renders
+        from weightwalk.zoos import hashes
         from weightwalk.zoos.overview import psnr_figures
         from weightwalk.zoos.splits import SPLITS
         from weightwalk.zoos.store import Zoo
@@ -40,17 +42,20 @@ def command(
         opened = Zoo.open(zoo)
         if not len(opened):
             raise InputError(f"expected INRs in the zoo {zoo}, found none yet; run the fit command that began it again")
-        problems = opened.verify() if verify else []
+        problems = hashes.verify(zoo, screen.progress).problems if verify else ()
         if problems:
-            raise InputError(
-                f"{len(problems)} {'file is' if len(problems) == 1 else 'files are'} not as they should be: {'; '.join(problems)}"
-            )
+            number = f"{len(problems)} {'file is' if len(problems) == 1 else 'files are'}"
+            raise InputError(f"{number} not as they should be: {'; '.join(problem.sentence for problem in problems)}")
         rows = {name: opened.rows(name) for name in SPLITS}
         psnr = {name: psnr_figures(opened.psnr[of_split]) for name, of_split in rows.items() if len(of_split)}
         header, stds = _spread(opened)
         fits = int(opened.fits.max()) + 1
-        sheet = sheet or zoo.resolve().with_name(f"{zoo.resolve().name}-sheet.png")
-        files.write_bytes(sheet, _contact_sheet(opened))
+        channels, *grid = opened.image_shape
+        if renders.suffix(channels, grid) == ".png":
+            sheet = sheet or zoo.resolve().with_name(f"{zoo.resolve().name}-sheet.png")
+            files.write_bytes(sheet, _contact_sheet(opened))
+        elif sheet:
+            raise InputError(f"a sheet shows pictures, but {zoo} has signals of the shape {opened.image_shape}; leave --sheet out")
 
         settings, figures = opened.settings, list(next(iter(psnr.values())))
         graph = DynamicGraph.of(opened.spec)
@@ -65,23 +70,24 @@ def command(
                 "psnr": psnr,
                 "stds": {"columns": header, "rows": stds},
                 "timeline": str(graph).splitlines(),
-                "sheet": str(sheet),
+                "sheet": str(sheet) if sheet else None,
                 "verified": verify,
             },
-            f"{zoo}: {len(opened):,} INRs of {settings['dataset']}, PSNR {opened.psnr.mean():.1f} dB; contact sheet in {sheet}",
+            f"{zoo}: {len(opened):,} INRs of {settings['dataset']}, PSNR {opened.psnr.mean():.1f} dB"
+            + (f"; contact sheet in {sheet}" if sheet else ""),
             facts(
                 str(zoo),
                 {
                     "data set": settings["dataset"],
-                    "pictures": "x".join(map(str, opened.image_shape)),
+                    "signals": f"{'x'.join(map(str, opened.image_shape))}, {settings.get('image_dtype', 'uint8')}",
                     "classes": _shortened(", ".join(opened.label_names)),
                     "network": f"{opened.spec}, {opened.spec.num_parameters:,} parameters",
                     "init": settings.get("init"),
                     "fit recipe": (settings.get("fit") or {}).get("name"),
                     "seed": settings.get("seed"),
-                    "fits per training picture": fits,
+                    "fits per training image": fits,
                     "files": "all as they were written" if verify else "not hashed (--verify does)",
-                    "contact sheet": sheet,
+                    "contact sheet": sheet or "none, for these are no pictures",
                 },
             ),
             Text(f"Dynamic graph\n{graph}\n"),

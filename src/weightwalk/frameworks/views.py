@@ -21,14 +21,21 @@ VIEWS.register("rot180")(lambda pictures: pictures.rot90(2, (-2, -1)))
 PAPER_VIEWS = ("identity", "hflip", "vflip", "rot90", "rot270", "rot180")
 
 
-def check(names: Sequence[str], image_shape: tuple[int, int, int]) -> None:
-    """InputError for an unknown view, none at all, or a quarter turn of a picture that is not square."""
+def check(names: Sequence[str], image_shape: Sequence[int]) -> tuple[int, int, int]:
+    """The shape (C, H, W); InputError for no picture, an unknown view, none at all, or a quarter turn of one that is not square."""
+    if len(image_shape) != 3:
+        raise InputError(
+            f"INR2JLS decodes pictures (C, H, W), got signals of the shape {tuple(image_shape)}; "
+            "choose a recipe of the encoder alone, such as digits_encoder"
+        )
+    channels, height, width = image_shape
     if not names:
         raise InputError("expected at least one view, got none; 'identity' is the picture itself")
     for name in names:
         VIEWS[name]
-        if name in ("rot90", "rot270") and image_shape[1] != image_shape[2]:
-            raise InputError(f"view {name!r} needs square pictures, got {image_shape[1]} x {image_shape[2]}; leave quarter turns out")
+        if name in ("rot90", "rot270") and height != width:
+            raise InputError(f"view {name!r} needs square pictures, got {height} x {width}; leave quarter turns out")
+    return channels, height, width
 
 
 def transform(pictures: Tensor, names: Sequence[str]) -> Tensor:

@@ -33,15 +33,23 @@ def picture_rows(rows: Mapping[str, Array], columns: Sequence[str] | None = None
     return _sheet([list(row) for row in pictures.values()], labels=list(pictures), heads=columns or ())
 
 
-def contact_sheet(pictures: Array, columns: int, captions: Sequence[str] | None = None) -> bytes:
-    """Pictures (n, C, H, W) in reading order, `columns` to a row, each with its caption below; pixels as in `picture_rows`."""
-    rgb = list(_to_rgb(pictures, "pictures"))
+def contact_sheet(pictures: Array | Sequence[Array], columns: int, captions: Sequence[str] | None = None) -> bytes:
+    """Pictures (C, H, W) in reading order, `columns` to a row, each with its caption below; sizes and pixels as in `picture_rows`."""
+    groups = [pictures] if isinstance(pictures, np.ndarray) else [picture[None] for picture in pictures]
+    rgb = [picture for group in groups for picture in _to_rgb(group, "pictures")]
+    if not rgb:
+        raise InputError("expected at least one picture, got none")
     if columns < 1:
         raise InputError(f"a contact sheet needs at least one column, got {columns}")
     if captions is not None and len(captions) != len(rgb):
         raise InputError(f"expected {len(rgb)} captions, one per picture, got {len(captions)}")
     starts = range(0, len(rgb), columns)
     return _sheet([rgb[i : i + columns] for i in starts], captions=[captions[i : i + columns] for i in starts] if captions else ())
+
+
+def shades(values: Array) -> NDArray[np.uint8]:
+    """Values -1 ... 1, clipped, as bytes 0 ... 255."""
+    return ((values.clip(-1, 1) + 1) * 127.5).round().astype(np.uint8)
 
 
 def _to_rgb(pictures: Array, what: str) -> NDArray[np.uint8]:
@@ -53,9 +61,8 @@ def _to_rgb(pictures: Array, what: str) -> NDArray[np.uint8]:
     if pixels.dtype != np.uint8:
         if not np.issubdtype(pixels.dtype, np.floating):
             raise InputError(f"{what} must be uint8 or floats in [-1, 1], got {pixels.dtype}; convert them")
-        shades = np.nan_to_num((pixels.clip(-1, 1) + 1) * 127.5).round().astype(np.uint8)
         broken = np.isnan(pixels).any(-1, keepdims=True)
-        pixels = np.where(broken, _BROKEN, shades)
+        pixels = np.where(broken, _BROKEN, shades(np.nan_to_num(pixels)))
     return np.broadcast_to(pixels, (*pixels.shape[:3], 3))
 
 

@@ -10,8 +10,9 @@ import torch
 from weightwalk.spec import Conv, Dense, MeanPool, NetworkSpec
 from weightwalk.weights import Weights
 from weightwalk.zoos.engine import Descent
-from weightwalk.zoos.fit import FitRecipe, fit_zoo
+from weightwalk.zoos.fit import fit_zoo
 from weightwalk.zoos.images import ImageSet
+from weightwalk.zoos.recipe import FitRecipe
 from weightwalk.zoos.store import Zoo
 
 

@@ -1,6 +1,7 @@
-"""Images: files of a named data set, or arrays, -> one container of uint8 pixels.
+"""Images: files of a named data set, or arrays, -> one container of labelled signals.
 
-Legend: N images, C channels (1 grey, 3 red green blue), H rows, W columns.
+An image is what an INR is fitted to: a sound on a grid (T,), a picture on (H, W), a volume on (D, H, W).
+Legend: N images, C channels (1 grey, 3 red green blue), T samples, D planes, H rows, W columns.
 """
 
 from __future__ import annotations
@@ -16,20 +17,25 @@ from numpy.typing import ArrayLike, NDArray
 
 from weightwalk.errors import InputError
 from weightwalk.registry import Registry
-from weightwalk.zoos.formats import Pictures, cifar, folder, idx
+from weightwalk.zoos.formats import Pixels, Signals, cifar, folder, grids, idx, sounds
+from weightwalk.zoos.formats.lazy import Lazy
 from weightwalk.zoos.splits import PARTS
 
+_AXES = {1: ("sample",), 2: ("row", "column"), 3: ("plane", "row", "column")}  # what places on a grid are called
 _DIGITS = tuple("0123456789")
 _GARMENTS = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Labelled images of one size; `part` is "all" for data sets that come without a published split."""
+    """Labelled images of one size; `part` is "all" for data sets that come without a published split.
+
+    `pixels` are uint8 0 ... 255, or float32, nominally -1 ... 1. They need not lie in memory (see `formats.Pixels`).
+    """
 
     dataset: str
     part: str
-    pixels: NDArray[np.uint8]  # (N, C, H, W)
+    pixels: Pixels  # (N, C, *grid)
     labels: NDArray[np.int64]  # (N,), indices into label_names
     label_names: tuple[str, ...]
 
@@ -37,10 +43,11 @@ class ImageSet:
         object.__setattr__(self, "label_names", tuple(self.label_names))
         if self.part not in PARTS:
             raise InputError(f"expected a part {', '.join(PARTS)}, got {self.part!r}")
-        if self.pixels.dtype != np.uint8 or self.pixels.ndim != 4 or 0 in self.pixels.shape:
+        shape = self.pixels.shape
+        if self.pixels.dtype not in (np.uint8, np.float32) or not 3 <= len(shape) <= 5 or 0 in shape:
             raise InputError(
-                f"expected uint8 pixels (N, C, H, W) of at least one image, got {self.pixels.dtype} {self.pixels.shape}; "
-                "ImageSet.from_arrays takes other arrays"
+                f"expected uint8 or float32 pixels (N, C, *grid) of at least one image, on a grid of 1 to 3 axes, "
+                f"got {self.pixels.dtype} {shape}; ImageSet.from_arrays takes other arrays"
             )
         if self.labels.dtype != np.int64 or self.labels.shape != (len(self.pixels),):
             raise InputError(f"expected {len(self.pixels)} int64 labels, one per image, got {self.labels.dtype} {self.labels.shape}")
@@ -59,15 +66,21 @@ class ImageSet:
         dataset: str = "arrays",
         part: str = "all",
         label_names: tuple[str, ...] | None = None,
+        keep_floats: bool = False,
+        num_axes: int | None = None,
     ) -> ImageSet:
-        """Images from arrays (N, H, W) or (N, C, H, W): uint8, or floats in [0, 1], which are rounded to 1/255.
+        """Images from arrays (N, *grid) or (N, C, *grid): bool (0 and 255), uint8, or floats in [0, 1], which are rounded to 1/255.
 
+        With `keep_floats` floats stay as they are, as float32; full scale is then -1 ... 1. `num_axes` is that of the grid; left out,
+        (N, T) with `keep_floats` are sounds, (N, H, W) and (N, C, H, W) pictures, (N, C, D, H, W) volumes.
         Without `labels` there is one class, named "unlabelled" if `label_names` does not; labels without names are named by their numbers.
         """
         array = np.asarray(pixels)
-        if array.ndim not in (3, 4):
-            raise InputError(f"expected pixels (N, H, W) or (N, C, H, W), got the shape {array.shape}; add the axis of images")
-        array = array[:, None] if array.ndim == 3 else array
+        axes = num_axes or {2: 1 if keep_floats else None, 3: 2, 4: 2, 5: 3}.get(array.ndim)
+        if axes not in _AXES or array.ndim not in (axes + 1, axes + 2):
+            kind = f"on a grid of {num_axes} axes" if num_axes else "(N, H, W) or (N, C, H, W)"
+            raise InputError(f"expected pixels {kind}, got the shape {array.shape}; add the axis of images, or give num_axes 1, 2 or 3")
+        array = _storable(array[:, None] if array.ndim == axes + 1 else array, keep_floats)
         if labels is None:
             indices = np.zeros(len(array), np.int64)
             names = label_names or ("unlabelled",)
@@ -77,16 +90,27 @@ class ImageSet:
                 raise InputError(f"expected integer labels (N,), got {given.dtype} {given.shape}; give each image the index of its class")
             indices = given.astype(np.int64)
             names = label_names or tuple(map(str, range(int(indices.max(initial=0)) + 1)))
-        return cls(dataset, part, np.ascontiguousarray(_to_bytes(array)), indices, names)
+        return cls(dataset, part, np.ascontiguousarray(array), indices, names)
 
     def __len__(self) -> int:
         return len(self.pixels)
 
+    def first(self, limit: int | None) -> ImageSet:
+        """The first `limit` images, or all of them."""
+        if limit is None:
+            return self
+        pixels = self.pixels.first(limit) if isinstance(self.pixels, Lazy) else self.pixels[:limit]
+        return ImageSet(self.dataset, self.part, pixels, self.labels[:limit], self.label_names)
+
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of every image."""
-        _, channels, height, width = self.pixels.shape
-        return channels, height, width
+    def image_shape(self) -> tuple[int, ...]:
+        """(C, *grid) of every image."""
+        return tuple(map(int, self.pixels.shape[1:]))
+
+    @property
+    def image_dtype(self) -> str:
+        """uint8 or float32."""
+        return str(self.pixels.dtype)
 
     @property
     def num_classes(self) -> int:
@@ -94,23 +118,26 @@ class ImageSet:
         return len(self.label_names)
 
 
-def _to_bytes(x_NCHW: NDArray[Any]) -> NDArray[np.uint8]:
-    """Floats in [0, 1] as uint8; uint8 stays as it is."""
-    if x_NCHW.dtype == np.uint8:
-        return x_NCHW
-    if x_NCHW.dtype.kind != "f":
-        raise InputError(f"expected pixels of uint8 or of floats in [0, 1], got {x_NCHW.dtype}; convert them first")
-    bad_NCHW = ~((x_NCHW >= 0) & (x_NCHW <= 1))
-    if bad_NCHW.any():
-        where = np.unravel_index(bad_NCHW.argmax(), bad_NCHW.shape)
-        image, channel, row, column = map(int, where)
-        value = float(x_NCHW[where])
-        remedy = "scale the pixels first" if np.isfinite(value) else "repair the image or leave it out"
-        raise InputError(
-            f"expected pixels in [0, 1], got {value:g} in image {image}, channel {channel}, row {row}, column {column}; {remedy}"
-        )
-    rounded: NDArray[np.uint8] = np.rint(x_NCHW * 255).astype(np.uint8)
-    return rounded
+def _storable(x: NDArray[Any], keep_floats: bool) -> NDArray[Any]:
+    """(N, C, *grid) as uint8, or as float32 where floats are kept."""
+    if x.dtype == bool:
+        return np.where(x, np.uint8(255), np.uint8(0))
+    if x.dtype == np.uint8:
+        return x
+    if x.dtype.kind != "f":
+        raise InputError(f"expected pixels of bool, uint8 or floats, got {x.dtype}; convert them first")
+    with np.errstate(over="ignore"):
+        kept = x.astype(np.float32) if keep_floats else x
+    bad = ~(np.isfinite(kept) if keep_floats else (x >= 0) & (x <= 1))
+    if bad.any():
+        where = np.unravel_index(bad.argmax(), bad.shape)
+        place = ", ".join(f"{name} {index}" for name, index in zip(("image", "channel", *_AXES[x.ndim - 2]), where, strict=True))
+        value = float(x[where])
+        remedy = "repair the image or leave it out"
+        if np.isfinite(value):
+            remedy = "scale the pixels first" + ("" if keep_floats else ", or keep them with keep_floats=True (full scale is -1 ... 1)")
+        raise InputError(f"expected {'finite pixels' if keep_floats else 'pixels in [0, 1]'}, got {value:g} in {place}; {remedy}")
+    return kept if keep_floats else np.rint(x * 255).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -118,7 +145,7 @@ class Dataset:
     """A data set that is known by name: its parts, and how to read one of them from a folder, which an embedded one ignores."""
 
     parts: tuple[str, ...]
-    read: Callable[[Path, str], Pictures]
+    read: Callable[[Path, str], Signals]
     embedded: bool = False
 
 
@@ -140,7 +167,7 @@ def load(dataset: str, root: Path | None, part: str) -> ImageSet:
     return ImageSet(dataset, part, *entry.read(Path(root or "."), part))
 
 
-def _digits(root: Path, part: str) -> Pictures:
+def _digits(root: Path, part: str) -> Signals:
     """The 1,797 handwritten digits of 8 x 8 pixels that scikit-learn ships, 0 ... 16 scaled to 0 ... 255."""
     from sklearn.datasets import load_digits  # a second to import, for this data set only
 
@@ -157,3 +184,5 @@ DATASETS.register("fashion-mnist")(
 DATASETS.register("cifar10")(Dataset(_TRAIN_TEST, partial(cifar.load, layout=cifar.CIFAR10)))
 DATASETS.register("cifar100")(Dataset(_TRAIN_TEST, partial(cifar.load, layout=cifar.CIFAR100)))
 DATASETS.register("folder")(Dataset(("all",), lambda root, part: folder.load(root)))
+DATASETS.register("audio")(Dataset(("all",), lambda root, part: sounds.load(root)))
+DATASETS.register("grids")(Dataset(("all",), lambda root, part: grids.load(root)))

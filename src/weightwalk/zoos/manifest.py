@@ -1,7 +1,7 @@
 """What a zoo is on disk: immutable safetensors shards, and a manifest that is replaced as a whole after every shard.
 
     ZOO/manifest.json                                        schema, settings, label names, split rule, provenance, shards
-    ZOO/images/<part>-<start>-<stop>.safetensors             pixels (N, C, H, W) uint8, label (N,) int64, image (N,) int64
+    ZOO/images/<part>-<start>-<stop>.safetensors             pixels (N, C, *grid) uint8 or float32, label (N,) int64, image (N,) int64
     ZOO/inrs/<part>-f<fit>-<start>-<stop>.safetensors        params (N, num_parameters) float32, psnr (N,) float32, image (N,) int64
 
 `image` is an image's index within its part, strictly increasing in a shard; `start` is the first one and `stop` one
@@ -12,6 +12,7 @@ beside it is overwritten by the next run. Nothing holds a time or a host name, s
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from weightwalk.zoos.splits import PARTS, SplitRule
 SCHEMA_VERSION = 1
 FILE = "manifest.json"
 KINDS = ("images", "inrs")
+IMAGE_DTYPES = ("uint8", "float32")
 REMEDY = "delete it and run the same fit command again to re-make it"
 
 
@@ -59,9 +61,22 @@ class Shard:
         return f"{self.kind}/{name}-{self.start:06d}-{self.stop:06d}.safetensors"
 
 
+def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A zoo's settings with the values that older versions left out, because there were no others: what two zoos are compared by."""
+    full = {"image_dtype": "uint8", **settings}
+    fit = full.get("fit")
+    if isinstance(fit, Mapping):
+        full["fit"] = fit = {"activation": "sine", **fit}
+        if isinstance(fit.get("omega"), float):
+            fit["omega"] = [fit["omega"]]
+        if isinstance(fit.get("pixels"), Mapping):
+            fit["pixels"] = {"fourier": None, **fit["pixels"]}
+    return full
+
+
 @dataclass(frozen=True)
 class Manifest:
-    """What a zoo holds; `settings` decide its identity, and have at least `spec` (`NetworkSpec.to_dict`) and `image_shape` (C, H, W)."""
+    """What a zoo holds; `settings` decide its identity, and have at least `spec` (`NetworkSpec.to_dict`) and `image_shape` (C, *grid)."""
 
     settings: dict[str, Any]
     label_names: tuple[str, ...]
@@ -82,18 +97,21 @@ class Manifest:
     @property
     def identity(self) -> dict[str, Any]:
         """What has to be equal for more to be added."""
-        return {**self.settings, "label_names": list(self.label_names), "splits": config.to_dict(self.splits)}
+        return {**completed(self.settings), "label_names": list(self.label_names), "splits": self.splits.to_dict()}
 
     def columns(self, kind: str) -> dict[str, tuple[str, tuple[int, ...]]]:
         """The tensors of a shard of this kind: dtype, and shape of one row. The first is the big one, the second the small one."""
         if kind == "images":
-            return {"pixels": ("uint8", tuple(self.settings["image_shape"])), "label": ("int64", ()), "image": ("int64", ())}
+            dtype = self.settings.get("image_dtype", "uint8")
+            if dtype not in IMAGE_DTYPES:
+                raise InputError(f"expected image_dtype {' or '.join(IMAGE_DTYPES)}, got {dtype!r}")
+            return {"pixels": (dtype, tuple(self.settings["image_shape"])), "label": ("int64", ()), "image": ("int64", ())}
         return {"params": ("float32", (self.spec.num_parameters,)), "psnr": ("float32", ()), "image": ("int64", ())}
 
     def content(self) -> bytes:
         """The file: JSON with a checksum of its values, the shards in the order of their names."""
         shards = sorted(({"file": shard.file, **asdict(shard)} for shard in self.shards), key=lambda entry: str(entry["file"]))
-        value = {"schema_version": SCHEMA_VERSION, **asdict(self), "shards": shards}
+        value = {"schema_version": SCHEMA_VERSION, **asdict(self), "splits": self.splits.to_dict(), "shards": shards}
         return (json.dumps({**value, "checksum": config.fingerprint(value)}, indent=2) + "\n").encode()
 
     def write(self, folder: Path) -> None:
@@ -119,7 +137,7 @@ class Manifest:
             manifest = cls(
                 settings=dict(value["settings"]),
                 label_names=tuple(value["label_names"]),
-                splits=config.from_dict(SplitRule, value["splits"]),
+                splits=SplitRule.from_dict(value["splits"]),
                 provenance=dict(value["provenance"]),
                 shards=tuple(Shard(**entry) for entry in entries),
             )

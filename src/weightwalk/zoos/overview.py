@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from weightwalk import config
-from weightwalk.errors import InputError
-from weightwalk.zoos.pixels import PixelFormat
+from weightwalk.zoos.rendering import pixel_format
 from weightwalk.zoos.store import Zoo
 
 PERCENTILES = (1, 10, 50, 90, 99)
@@ -37,11 +32,6 @@ def layer_stds(zoo: Zoo) -> dict[str, list[float | None]]:
 
 
 def render(zoo: Zoo, rows: NDArray[np.int64] | Tensor) -> Tensor:
-    """The pictures that the INRs of `rows` (B,) hold, at the size of their images: (B, C, H, W) in [-1, 1], not clipped."""
-    fit: Any = zoo.settings.get("fit")
-    if not isinstance(fit, Mapping) or not isinstance(fit.get("pixels"), Mapping):
-        raise InputError(
-            f"expected settings with fit.pixels in the zoo {zoo.path}, found none: nobody knows what its networks' outputs mean"
-        )
-    _, height, width = zoo.image_shape
-    return config.from_dict(PixelFormat, fit["pixels"]).render(zoo.weights(rows), height, width) * 2 - 1
+    """What the INRs of `rows` (B,) hold, at the size of their images: (B, C, *grid), nominally in [-1, 1], not clipped."""
+    _, *grid = zoo.image_shape
+    return pixel_format(zoo).render(zoo.weights(rows), *grid) * 2 - 1

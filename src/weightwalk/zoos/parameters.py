@@ -37,16 +37,26 @@ def load_network(path: Path, spec: NetworkSpec) -> Weights:
     weights that are not finite.
     """
     path = Path(path)
+    return to_network(read_state(path), spec, path).to(torch.float32)
+
+
+def read_state(path: Path) -> Mapping[str, Any]:
+    """The state dict in `path`, as it is: names to tensors, and whatever plain values were saved beside them."""
     if path.suffix not in SUFFIXES:
-        raise InputError(f"expected the parameters of one network in a file {', '.join(SUFFIXES)}, or the folder of a zoo, got {path}")
-    state = read_tensors(path, "one network's parameters") if path.suffix == ".safetensors" else _unpickle(path)
-    for name, tensor in state.items():
-        if isinstance(tensor, Tensor) and not tensor.isfinite().all():
-            raise InputError(f"expected finite weights in {path}, but {name} holds NaN or infinity; fit this network again")
+        raise InputError(f"expected the parameters of one network in a file {', '.join(SUFFIXES)}, got {path}")
+    return read_tensors(path, "one network's parameters") if path.suffix == ".safetensors" else _unpickle(path)
+
+
+def to_network(state: Mapping[str, Any], spec: NetworkSpec, path: Path, shape: str = "the expected shape") -> Weights:
+    """A state dict out of `path` as one network, of the dtype that it has; InputError if it is not of `shape` (words) or not finite."""
     try:
-        return Weights.from_state_dicts(spec, [state]).to(torch.float32)
+        network = Weights.from_state_dicts(spec, [state])
     except InputError as error:
-        raise InputError(f"{path} is not a network of the expected shape: {str(error).removeprefix('network 0: ')}") from None
+        raise InputError(f"{path} is not a network of {shape}: {str(error).removeprefix('network 0: ')}") from None
+    if not network.flat().isfinite().all():
+        name = next(name for name, tensor in state.items() if isinstance(tensor, Tensor) and not tensor.isfinite().all())
+        raise InputError(f"expected finite weights in {path}, but {name} holds NaN or infinity; fit this network again")
+    return network
 
 
 def _unpickle(path: Path) -> Mapping[str, Any]:

@@ -1,10 +1,11 @@
-"""The zoo on disk: `ZooWriter` adds shards, `Zoo` reads rows at random, `verify` hashes. The files are described in `manifest.py`."""
+"""A zoo on disk: `ZooWriter` adds shards, `Zoo` reads rows at random. Its files: `manifest.py`; whether they still are: `hashes.py`."""
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -26,6 +27,7 @@ from weightwalk.zoos.manifest import Manifest, Shard
 from weightwalk.zoos.splits import PARTS, SPLITS, SplitRule
 
 _MAX_IMAGES = 2**40
+_NAME = re.compile(rf"({'|'.join(PARTS)})-(0|[1-9][0-9]{{0,11}})-f(0|[1-9][0-9]{{0,11}})")
 
 Array = NDArray[Any] | Tensor
 
@@ -40,6 +42,7 @@ class ZooWriter:
     def __init__(self, path: Path, provenance: dict[str, Any]):
         self.path = path
         self.provenance = provenance
+        self._manifest: Manifest | None = None  # while it is locked: the one on disk and what was added since
 
     @classmethod
     def open(
@@ -74,16 +77,36 @@ class ZooWriter:
         return _done(self.path, Manifest.read(self.path), part, fit)
 
     def add_images(self, part: str, indices: Array, pixels: Array, labels: Array) -> None:
-        """One shard of source images: `indices` (N,) within the part, increasing; `pixels` (N, C, H, W) uint8; `labels` (N,) int64."""
+        """One shard of source images: `indices` (N,) within the part, increasing; `pixels` (N, C, *grid); `labels` (N,) int64."""
         self._add("images", part, None, {"pixels": pixels, "label": labels, "image": indices})
 
     def add_inrs(self, part: str, fit: int, indices: Array, params: Array, psnr: Array) -> None:
         """One shard of INRs of stored images: `params` (N, num_parameters) and `psnr` (N,), float32, of fit number `fit`."""
         self._add("inrs", part, fit, {"params": params, "psnr": psnr, "image": indices})
 
-    def _add(self, kind: str, part: str, fit: int | None, columns: Mapping[str, Array]) -> None:
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Additions within count when it ends, all at once: the manifest, which grows with the zoo, is read and written once."""
+        if self._manifest is not None:
+            yield
+            return
         with _locked(self.path):
-            manifest = Manifest.read(self.path)
+            before = self._manifest = Manifest.read(self.path)
+            try:
+                yield
+                if self._manifest is not before:
+                    self._manifest.write(self.path)
+            except InputError:  # no room, say: leave nothing behind, unless all was written and only a folder's flush failed
+                for shard in set(self._manifest.shards) - set(Manifest.read(self.path).shards):
+                    (self.path / shard.file).unlink(missing_ok=True)
+                raise
+            finally:
+                self._manifest = None
+
+    def _add(self, kind: str, part: str, fit: int | None, columns: Mapping[str, Array]) -> None:
+        with self.together():
+            manifest = self._manifest
+            assert manifest is not None
             arrays = _checked(manifest, kind, part, columns)
             content = save(arrays)
             images = arrays["image"]
@@ -108,16 +131,17 @@ class ZooWriter:
                 missing = np.setdiff1d(images, _done(self.path, manifest, part, None, within))
                 if len(missing):
                     raise InputError(f"{self.path} has no pixels of {part} image {missing[0]}; add them first with ZooWriter.add_images")
+            self._manifest = replace(manifest, shards=(*manifest.shards, shard))
             files.write_bytes(self.path / shard.file, content)
-            replace(manifest, shards=(*manifest.shards, shard)).write(self.path)
 
 
 class Zoo:
     """Random access to the INRs of a zoo and to their source images, out of memory maps.
 
     Rows are ordered by part, fit and image, however the zoo was cut into shards. In memory are only arrays over all rows
-    (R,), some 70 bytes a row and 50 an image: `labels` int64, `fits` int64, `splits` int8 (codes into `SPLITS`), `psnr`
-    float32, and `image_keys` int64, one number per source image, which later additions do not change.
+    (R,), some 70 bytes a row and 50 an image: `parts` (codes into `PARTS`), `fits` and `indices` (of the image within its
+    part) int64, `labels` int64, `splits` int8 (codes into `SPLITS`), `psnr` float32, and `image_keys` int64, one number per
+    source image, which later additions do not change.
     """
 
     def __init__(self, path: Path, manifest: Manifest):
@@ -129,7 +153,7 @@ class Zoo:
         self.image_shape: tuple[int, ...] = tuple(manifest.settings["image_shape"])
         self._images, self._inrs = (_Table(path, manifest, kind) for kind in manifests.KINDS)
         self.image_keys = self._inrs.keys
-        self.fits = self._inrs.fits
+        self.parts, self.fits, self.indices = self._inrs.parts, self._inrs.fits, self._inrs.images
         self.psnr: NDArray[np.float32] = self._inrs.values
         self._picture = np.searchsorted(self._images.keys, self.image_keys)
         found = np.append(self._images.keys, -1)[self._picture] == self.image_keys
@@ -141,8 +165,8 @@ class Zoo:
         self.labels: NDArray[np.int64] = self._images.values[self._picture]
         self.splits = np.zeros(len(self), np.int8)
         for code, part in enumerate(PARTS):
-            mine = self._inrs.parts == code
-            self.splits[mine] = manifest.splits.assign(part, self._inrs.images[mine])
+            mine = self.parts == code
+            self.splits[mine] = manifest.splits.assign(part, self.indices[mine])
 
     @classmethod
     def open(cls, path: Path) -> Zoo:
@@ -164,35 +188,39 @@ class Zoo:
         return Weights.from_flat(self.spec, self._inrs.gather(np.asarray(rows)))
 
     def images(self, rows: NDArray[np.int64] | Tensor) -> Tensor:
-        """The source images of `rows` (B,), in that order: (B, C, H, W) uint8."""
+        """The source images of `rows` (B,), in that order: (B, C, *grid), uint8 or float32 as they were stored."""
         return self._images.gather(self._picture[np.asarray(rows)])
 
     def names(self, rows: NDArray[np.int64] | Tensor) -> list[str]:
         """What to call `rows` in front of people: part, image index and fit, as in `train-17-f0`."""
-        table, rows = self._inrs, np.asarray(rows)
-        columns = (column[rows].tolist() for column in (table.parts, table.images, table.fits))
+        rows = np.asarray(rows)
+        columns = (column[rows].tolist() for column in (self.parts, self.indices, self.fits))
         return [f"{PARTS[part]}-{image}-f{fit}" for part, image, fit in zip(*columns, strict=True)]
 
-    def verify(self) -> list[str]:
-        """See the function `verify`."""
-        return verify(self.path)
+    def find(self, names: Sequence[str]) -> NDArray[np.int64]:
+        """The rows (B,) of `names`, in that order: the inverse of `names`. InputError for a name that the zoo does not have."""
+        rows = np.full(len(names), -1, np.int64)
+        places: dict[tuple[str, int], list[tuple[int, int]]] = {}  # (part, fit) -> (position in names, image)
+        for position, name in enumerate(names):
+            found = _NAME.fullmatch(name)
+            if found:
+                places.setdefault((found[1], int(found[3])), []).append((position, int(found[2])))
+        for (part, fit), wanted in places.items():
+            of_fit = np.flatnonzero((self.parts == PARTS.index(part)) & (self.fits == fit))  # whose images increase
+            positions, images = (np.array(column) for column in zip(*wanted, strict=True))
+            at = np.searchsorted(self.indices[of_fit], images)
+            there = np.append(self.indices[of_fit], -1)[at] == images
+            rows[positions[there]] = of_fit[at[there]]
+        if (rows < 0).any():
+            raise InputError(f"unknown INR {names[int((rows < 0).argmax())]!r}; {self.described()}")
+        return rows
 
-
-def verify(path: Path) -> list[str]:
-    """Hash every file of the zoo at `path`: one sentence per file that is not as it was written, none if all is well."""
-    path = Path(path)
-    manifest = Manifest.read(path)
-    found = []
-    if (path / manifests.FILE).read_bytes() != manifest.content():
-        found.append(f"{path / manifests.FILE} is not as it was written; restore it, or fit into another folder")
-    for shard in manifest.shards:
-        file = path / shard.file
-        if not file.is_file():
-            found.append(f"{file} is missing; run the same fit command again to re-make it")
-        elif files.sha256(file) != shard.sha256:
-            found.append(f"{file} is not as it was written; {manifests.REMEDY}")
-    strangers = set(path.rglob("*.safetensors")) - {path / shard.file for shard in manifest.shards}
-    return found + [f"{file} is not in the manifest; finish the fit that was interrupted, or delete it" for file in sorted(strangers)]
+    def described(self) -> str:
+        """What rows and names there are, for sentences: `ZOO has 60 INRs, rows 0 to 59, all-0-f0 to all-59-f0`."""
+        if not len(self):
+            return f"{self.path} has no INRs yet"
+        first, last = self.names(np.array([0, len(self) - 1]))
+        return f"{self.path} has {len(self):,} INRs, rows 0 to {len(self) - 1}, {first} to {last}"
 
 
 class _Table:
@@ -269,6 +297,9 @@ def _checked(manifest: Manifest, kind: str, part: str, columns: Mapping[str, Arr
             raise InputError(f"expected {name} {('N', *shape)} {dtype}, a row for each of N > 0 images, got {got.shape} {got.dtype}")
     if images[0] < 0 or images[-1] >= _MAX_IMAGES or np.any(np.diff(images) < 1):
         raise InputError(f"expected strictly increasing image indices from 0, got {images}; sort them and leave duplicates out")
+    if kind == "images" and not np.isfinite(arrays["pixels"]).all():
+        bad = images[~np.isfinite(arrays["pixels"]).reshape(len(images), -1).all(axis=1)]
+        raise InputError(f"expected finite pixels, got NaN or infinity in {part} image {bad[0]}; mend it or leave it out")
     if labels is not None and (labels.min() < 0 or labels.max() >= len(manifest.label_names)):
         raise InputError(
             f"expected labels from 0 to {len(manifest.label_names) - 1}, got {labels.min()} to {labels.max()}; name every label"

@@ -84,7 +84,7 @@ class Method(Protocol):
         ...
 
 
-def build(config: RunConfig, spec: NetworkSpec, image_shape: tuple[int, int, int], num_classes: int, device: torch.device) -> Method:
+def build(config: RunConfig, spec: NetworkSpec, image_shape: tuple[int, ...], num_classes: int, device: torch.device) -> Method:
     """The method of a configuration, freshly initialised from its seed."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)
@@ -99,13 +99,13 @@ class LatentMethod:
     The paper sums them, which names the same class; the mean of as many views as a training sample has is what probabilities are made of.
     """
 
-    def __init__(self, config: INR2JLSConfig, spec: NetworkSpec, image_shape: tuple[int, int, int], num_classes: int, device: torch.device):
+    def __init__(self, config: INR2JLSConfig, spec: NetworkSpec, image_shape: tuple[int, ...], num_classes: int, device: torch.device):
         sizes = config.latents
-        views.check(sizes.views, image_shape)
+        channels, height, width = views.check(sizes.views, image_shape)
         self.views = sizes.views
         self.model = INR2JLS(
             config.encoder.build(spec),
-            image_shape,
+            (channels, height, width),
             num_views=len(sizes.views),
             theta_dim=sizes.theta_dim,
             generator_dim=sizes.generator_dim,

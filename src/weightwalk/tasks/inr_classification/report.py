@@ -116,6 +116,8 @@ def _key_figures(answers: _Evaluated, times: Mapping[str, float]) -> html.Block:
 
 def _seen(answers: _Evaluated) -> list[html.Block]:
     """Test pictures, their INRs, and what a model that decodes sees in the weights."""
+    if not _are_pictures(answers.zoo):
+        return [html.Text(f"Signals of the shape {answers.zoo.image_shape}, which are no pictures; `weightwalk render` writes them.")]
     zoo, order = answers.zoo, _one_of_each(answers.labels)
     rows = answers.rows[order]
     shown = {"the picture": zoo.images(rows).numpy(), "its INR, drawn": render(zoo, rows).numpy()}
@@ -131,6 +133,11 @@ def _seen(answers: _Evaluated) -> list[html.Block]:
     if decoded:
         words += " Below: the pictures that the model decodes from the weights alone, under each of its views."
     return [html.Picture(pictures.picture_rows(shown, columns=names), words, f"Rows of pictures: {', '.join(shown)}.")]
+
+
+def _are_pictures(zoo: Zoo) -> bool:
+    channels, *grid = zoo.image_shape
+    return len(grid) == 2 and channels in (1, 3)
 
 
 def _one_of_each(labels: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -176,7 +183,6 @@ def _mistakes(answers: _Evaluated) -> list[html.Block]:
     names, said = answers.run.label_names, answers.probabilities.max(1)
     order = wrong[np.argsort(-said[wrong], kind="stable")][:_WRONG]
     captions = [f"{names[answers.labels[i]]} → {names[answers.predicted[i]]}" for i in order]
-    sheet = pictures.contact_sheet(answers.zoo.images(answers.rows[order]).numpy(), 12, captions)
     count = f"all {len(wrong):,}" if len(order) == len(wrong) else f"the {len(order)} most certain of {len(wrong):,}"
     rows = [
         [
@@ -188,10 +194,16 @@ def _mistakes(answers: _Evaluated) -> list[html.Block]:
         ]
         for name, i in zip(answers.zoo.names(answers.rows[order]), order, strict=True)
     ]
-    return [
-        html.Picture(sheet, f"Held-out pictures whose INRs got a wrong class, {count}: true → predicted.", "Misclassified pictures."),
-        html.Table(["INR", "true class", "predicted", "its probability", "probability of the true class"], rows, "In the same order."),
-    ]
+    table = html.Table(
+        ["INR", "true class", "predicted", "its probability", "probability of the true class"],
+        rows,
+        f"Held-out INRs that got a wrong class, {count}.",
+    )
+    if not _are_pictures(answers.zoo):
+        return [table]
+    sheet = pictures.contact_sheet(answers.zoo.images(answers.rows[order]).numpy(), 12, captions)
+    words = f"Held-out pictures whose INRs got a wrong class, {count}: true → predicted; below in the same order."
+    return [html.Picture(sheet, words, "Misclassified pictures."), table]
 
 
 def _conditions(answers: _Evaluated) -> list[html.Block]:

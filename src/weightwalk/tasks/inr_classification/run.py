@@ -71,9 +71,9 @@ class Run:
         return NetworkSpec.from_dict(self.record["zoo"]["spec"])
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        channels, height, width = self.record["zoo"]["image_shape"]
-        return channels, height, width
+    def image_shape(self) -> tuple[int, ...]:
+        """(C, *grid) of what its networks were fitted to."""
+        return tuple(self.record["zoo"]["image_shape"])
 
     @property
     def label_names(self) -> tuple[str, ...]:

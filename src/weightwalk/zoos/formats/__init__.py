@@ -1,20 +1,37 @@
-"""Readers of published file formats, one per file: paths in, plain arrays out.
+"""Readers of file formats, one per file: paths in; signals, labels and label names out.
 
-Legend: N images, C channels (1 grey, 3 red green blue), H rows, W columns.
+Legend: N signals, C channels, T samples of a sound, H and W rows and columns of a picture, D planes of a volume.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from weightwalk.errors import InputError
 
-# What every image reader gives: pixels (N, C, H, W), labels (N,), and the name of each label.
-Pictures = tuple[NDArray[np.uint8], NDArray[np.int64], tuple[str, ...]]
+
+class Pixels(Protocol):
+    """Signals (N, C, *grid), uint8 or float32, that need not lie in memory: an array, or what gives some of its rows as one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Any, /) -> NDArray[Any]: ...
+
+
+Signals = tuple[Pixels, NDArray[np.int64], tuple[str, ...]]
+"""What every reader gives: signals (N, C, *grid), labels (N,), and the name of each label."""
 
 
 def first_existing(folders: Sequence[Path], names: Sequence[str], what: str) -> Path:
@@ -29,9 +46,17 @@ def first_existing(folders: Sequence[Path], names: Sequence[str], what: str) -> 
     )
 
 
-def read_bytes(path: Path) -> bytes:
-    """A file's content; one that cannot be read is the user's to fix."""
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """A file to read from; one that cannot be read is the user's to fix."""
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            yield file
     except OSError as error:
         raise InputError(f"expected a readable file at {path}, got {error.strerror or error}; check its path and permissions") from error
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's content."""
+    with opened(path) as file:
+        return file.read()

@@ -7,6 +7,7 @@ Source: https://www.cs.toronto.edu/~kriz/cifar.html
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weightwalk.errors import InputError
-from weightwalk.zoos.formats import Pictures, first_existing, pickles, read_bytes
+from weightwalk.zoos.formats import Pixels, Signals, first_existing, opened, pickles, read_bytes
+from weightwalk.zoos.formats.lazy import Lazy
 
 _SHAPE = (3, 32, 32)
 _NUM_PIXELS = 3 * 32 * 32
-_Batch = tuple[NDArray[np.uint8], NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ CIFAR100 = Layout(
 )
 
 
-def load(root: Path, part: str, layout: Layout) -> Pictures:
+def load(root: Path, part: str, layout: Layout) -> Signals:
     """Pixels (N, 3, 32, 32), labels (N,) (CIFAR-100: fine) and label names; `root` is the published folder or its parent."""
     first, *others = layout.files[part]
     what = f"the {part} records"
@@ -64,26 +65,38 @@ def load(root: Path, part: str, layout: Layout) -> Pictures:
     paths = [found, *(first_existing([found.parent], [other + found.suffix], what) for other in others)]
     binary = found.suffix == ".bin"
     names = _names(found.parent / layout.names_files[0 if binary else 1], layout, binary)
-    batches = [_binary(path, layout) if binary else _pickled(path, layout) for path in paths]
-    for path, (_, labels) in zip(paths, batches, strict=True):
-        _check_labels(path, labels, len(names))
-    pixels = np.concatenate([pixels for pixels, _ in batches]).reshape(-1, *_SHAPE)
-    return pixels, np.concatenate([labels for _, labels in batches]).astype(np.int64), names
+    if binary:
+        labels = [_binary_labels(path, layout) for path in paths]
+        stops = np.cumsum([len(of_file) for of_file in labels])
+
+        def record(row: int) -> NDArray[np.uint8]:
+            number = int(np.searchsorted(stops, row, side="right"))
+            start = (row - (stops[number] - len(labels[number]))) * (layout.num_label_bytes + _NUM_PIXELS)
+            return np.fromfile(paths[number], np.uint8, _NUM_PIXELS, offset=start + layout.num_label_bytes).reshape(_SHAPE)
+
+        pixels: Pixels = Lazy((int(stops[-1]), *_SHAPE), np.dtype(np.uint8), record)
+    else:
+        batches = [_pickled(path, layout) for path in paths]
+        labels = [of_file for _, of_file in batches]
+        pixels = np.concatenate([pixels for pixels, _ in batches]).reshape(-1, *_SHAPE)
+    for path, of_file in zip(paths, labels, strict=True):
+        _check_labels(path, of_file, len(names))
+    return pixels, np.concatenate(labels).astype(np.int64), names
 
 
-def _binary(path: Path, layout: Layout) -> _Batch:
-    content = read_bytes(path)
-    size = layout.num_label_bytes + _NUM_PIXELS
-    if not content or len(content) % size:
-        raise InputError(
-            f"expected whole records of {size:,} bytes in {path}, got {len(content):,} bytes, that is {len(content) // size:,} records "
-            f"and {len(content) % size:,} bytes; get a whole copy of the file"
-        )
-    records = np.frombuffer(content, np.uint8).reshape(-1, size)
-    return records[:, layout.num_label_bytes :], records[:, layout.num_label_bytes - 1]
+def _binary_labels(path: Path, layout: Layout) -> NDArray[np.uint8]:
+    """Of every record of a file, without reading its pixels."""
+    with opened(path) as file:
+        got, size = file.seek(0, os.SEEK_END), layout.num_label_bytes + _NUM_PIXELS
+        if not got or got % size:
+            raise InputError(
+                f"expected whole records of {size:,} bytes in {path}, got {got:,} bytes, that is {got // size:,} records "
+                f"and {got % size:,} bytes; get a whole copy of the file"
+            )
+        return np.memmap(file, np.uint8, "r").reshape(-1, size)[:, layout.num_label_bytes - 1].copy()
 
 
-def _pickled(path: Path, layout: Layout) -> _Batch:
+def _pickled(path: Path, layout: Layout) -> tuple[NDArray[np.uint8], NDArray[Any]]:
     batch = pickles.load_dict(path)
     pixels, labels = batch.get("data"), batch.get(layout.labels_key)
     if (

@@ -8,21 +8,26 @@ from __future__ import annotations
 
 import gzip
 import math
+import os
+import shutil
 import struct
+import tempfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from weightwalk.errors import InputError
-from weightwalk.zoos.formats import Pictures, first_existing, read_bytes
+from weightwalk.zoos.formats import Signals, first_existing, opened
 
 _STEMS = {"train": "train", "test": "t10k"}
 
 
-def load(root: Path, part: str, subfolders: Sequence[str], label_names: tuple[str, ...]) -> Pictures:
+def load(root: Path, part: str, subfolders: Sequence[str], label_names: tuple[str, ...]) -> Signals:
     """Grey images (N, 1, H, W) and labels (N,) of `part`, from the first of `subfolders` that has the images, or `root` itself."""
     images_name, labels_name = f"{_STEMS[part]}-images-idx3-ubyte", f"{_STEMS[part]}-labels-idx1-ubyte"
     folders = [*(root / subfolder for subfolder in subfolders), root]
@@ -43,41 +48,53 @@ def load(root: Path, part: str, subfolders: Sequence[str], label_names: tuple[st
 
 
 def read(path: Path, num_axes: int) -> NDArray[np.uint8]:
-    """The array of unsigned bytes in one idx file of `num_axes` axes."""
-    content = _unzipped(path)
-    header_size = 4 + 4 * num_axes
-    magic = 0x0800 + num_axes
-    if len(content) < header_size:
-        raise InputError(
-            f"expected an idx header of {header_size} bytes in {path}, got {len(content)} bytes in all; get a whole copy of the file"
-        )
-    got_magic, *shape = struct.unpack(f">{1 + num_axes}I", content[:header_size])
-    if got_magic != magic:
-        raise InputError(
-            f"expected the idx magic number 0x{magic:08x} in {path}, got 0x{got_magic:08x}; "
-            "it is another file or a damaged one: get a fresh copy"
-        )
-    expected, got = header_size + math.prod(shape), len(content)
-    if expected != got:
-        raise InputError(
-            f"expected {expected:,} bytes in {path} (its header says {' x '.join(map(str, shape))}), got {got:,}; "
-            "get a whole copy of the file"
-        )
-    if 0 in shape:
-        raise InputError(
-            f"expected at least one value in {path}, got the shape {' x '.join(map(str, shape))}; get a whole copy of the file"
-        )
-    return np.frombuffer(content, np.uint8, offset=header_size).reshape(shape).copy()
+    """The array of unsigned bytes in one idx file of `num_axes` axes, mapped: what is written to it stays in memory."""
+    with _unzipped(path) as file:
+        got, header_size, magic = file.seek(0, os.SEEK_END), 4 + 4 * num_axes, 0x0800 + num_axes
+        if got < header_size:
+            raise InputError(
+                f"expected an idx header of {header_size} bytes in {path}, got {got} bytes in all; get a whole copy of the file"
+            )
+        file.seek(0)
+        got_magic, *shape = struct.unpack(f">{1 + num_axes}I", file.read(header_size))
+        if got_magic != magic:
+            raise InputError(
+                f"expected the idx magic number 0x{magic:08x} in {path}, got 0x{got_magic:08x}; "
+                "it is another file or a damaged one: get a fresh copy"
+            )
+        expected = header_size + math.prod(shape)
+        if expected != got:
+            raise InputError(
+                f"expected {expected:,} bytes in {path} (its header says {' x '.join(map(str, shape))}), got {got:,}; "
+                "get a whole copy of the file"
+            )
+        if 0 in shape:
+            raise InputError(
+                f"expected at least one value in {path}, got the shape {' x '.join(map(str, shape))}; get a whole copy of the file"
+            )
+        return np.memmap(file, np.uint8, "c", header_size, tuple(shape))
 
 
-def _unzipped(path: Path) -> bytes:
-    """A file's content, told to be gzipped by its first bytes: browsers unzip without renaming."""
-    content = read_bytes(path)
-    if content[:2] != b"\x1f\x8b":
-        return content
-    try:
-        return gzip.decompress(content)
-    except (EOFError, OSError, zlib.error) as error:
-        raise InputError(
-            f"expected a whole gzip file at {path}, got {len(content):,} bytes that do not unpack ({error}); get a fresh copy"
-        ) from None
+@contextmanager
+def _unzipped(path: Path) -> Iterator[BinaryIO]:
+    """The file, or a nameless one of what is in it, if its first bytes say that it is gzipped: browsers unzip without renaming."""
+    with opened(path) as file:
+        if file.read(2) != b"\x1f\x8b":
+            yield file
+            return
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        with tempfile.TemporaryFile() as content:
+            try:
+                shutil.copyfileobj(gzip.GzipFile(fileobj=file), content)
+                content.flush()
+            except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+                raise InputError(
+                    f"expected a whole gzip file at {path}, got {size:,} bytes that do not unpack ({error}); get a fresh copy"
+                ) from None
+            except OSError as error:
+                raise InputError(
+                    f"expected room to unpack {path} in {tempfile.gettempdir()}, got {error.strerror or error}; "
+                    "free some, or name another folder in the variable TMPDIR"
+                ) from error
+            yield content

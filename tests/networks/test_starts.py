@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from weightwalk import InputError, NetworkSpec, Weights
-from weightwalk.networks.siren import SHARED, Key, initialise
+from weightwalk.networks.starts import SHARED, Key, initialise
+from weightwalk.spec import Dense
 
 SPEC = NetworkSpec.mlp([2, 32, 24, 3], omega=30.0)
 KEYS = [Key(0, 0, image, fit) for image in range(40) for fit in range(3)]
@@ -13,7 +14,10 @@ W1, W2, W3 = (math.sqrt(6 / fan_in) / 30 for fan_in in (2, 32, 24))
 BOUNDS = {
     "nfn": [(1 / 2, 1 / math.sqrt(2)), (W2, 1 / math.sqrt(32)), (W3, 1 / math.sqrt(24))],
     "dws": [(W1, 0.0), (W2, 0.0), (1 / math.sqrt(24), 1 / math.sqrt(24))],
+    "default": [(1 / math.sqrt(n), 1 / math.sqrt(n)) for n in (2, 32, 24)],
+    "kaiming": [(math.sqrt(6 / 2), 0.0), (math.sqrt(6 / 32), 0.0), (1 / math.sqrt(24), 1 / math.sqrt(24))],
 }
+SPECS = {"kaiming": NetworkSpec.mlp([2, 32, 24, 3], "relu")}
 
 
 def assert_uniform(tensor: torch.Tensor, bound: float) -> None:
@@ -28,7 +32,7 @@ def assert_uniform(tensor: torch.Tensor, bound: float) -> None:
 
 @pytest.mark.parametrize("scheme", BOUNDS)
 def test_every_layer_has_its_bounds(scheme):
-    weights = initialise(SPEC, KEYS, scheme)
+    weights = initialise(SPECS.get(scheme, SPEC), KEYS, scheme)
     assert weights.dtype == torch.float32
     assert len(weights) == len(KEYS)
     for layer, (weight_bound, bias_bound) in enumerate(BOUNDS[scheme]):
@@ -38,10 +42,11 @@ def test_every_layer_has_its_bounds(scheme):
 
 @pytest.mark.parametrize("scheme", BOUNDS)
 def test_a_start_depends_on_its_key_alone(scheme):
-    together = initialise(SPEC, KEYS, scheme).flat()
+    spec = SPECS.get(scheme, SPEC)
+    together = initialise(spec, KEYS, scheme).flat()
     for index in (0, 17, 119):
-        assert torch.equal(initialise(SPEC, [KEYS[index]], scheme).flat()[0], together[index])
-    assert torch.equal(initialise(SPEC, KEYS[::-1], scheme).flat(), together.flip(0))
+        assert torch.equal(initialise(spec, [KEYS[index]], scheme).flat()[0], together[index])
+    assert torch.equal(initialise(spec, KEYS[::-1], scheme).flat(), together.flip(0))
 
 
 def test_other_keys_give_other_starts():
@@ -72,9 +77,44 @@ def test_a_network_without_hidden_layers_and_a_frequency_of_its_own():
     assert_uniform(slow.weights[1], math.sqrt(6 / 32) / 5)
 
 
-def test_other_activations_are_refused():
-    with pytest.raises(InputError, match="a SIREN has sine on every hidden layer, got MLP 2-4-1"):
-        initialise(NetworkSpec.mlp([2, 4, 1], "relu"), KEYS[:1])
+def test_every_layer_has_a_frequency_of_its_own_and_the_last_one_that_before_it():
+    """Sitzmann et al. 2020 for sounds: omega_0 is 3000, all further ones 30."""
+    spec = NetworkSpec((Dense(1, 64, "sine", 3000.0), Dense(64, 64, "sine", 30.0), Dense(64, 1)))
+    weights = initialise(spec, KEYS).weights
+    for layer, bound in enumerate((1.0, math.sqrt(6 / 64) / 30, math.sqrt(6 / 64) / 30)):
+        assert_uniform(weights[layer], bound)
+
+
+@pytest.mark.parametrize(
+    ("activation", "own"), [("sine", "nfn"), ("relu", "kaiming"), ("tanh", "default"), ("gaussian", "default"), (None, "default")]
+)
+def test_without_a_scheme_every_activation_has_its_own(activation, own):
+    """None: two activations in one network."""
+    hidden = [Dense(4, 4, activation or "sine"), Dense(4, 4, activation or "relu")]
+    spec = NetworkSpec((*hidden, Dense(4, 1)))
+    assert torch.equal(initialise(spec, KEYS[:2]).flat(), initialise(spec, KEYS[:2], own).flat())
+
+
+@pytest.mark.parametrize(
+    ("activation", "scheme", "sentence"),
+    [
+        ("relu", "nfn", "'nfn' starts networks of sine layers, got relu; choose kaiming or default"),
+        ("tanh", "kaiming", "'kaiming' starts networks of relu layers, got tanh; choose default"),
+        ("sine", "kaiming", "choose nfn or dws or default"),
+        ("sine", "kaimming", "unknown scheme 'kaimming'.*did you mean 'kaiming'"),
+    ],
+)
+def test_schemes_for_other_activations_are_refused(activation, scheme, sentence):
+    with pytest.raises(InputError, match=sentence):
+        initialise(NetworkSpec.mlp([2, 4, 1], activation), KEYS[:1], scheme)
+
+
+def test_the_default_is_torch_s():
+    """Of the same bounds: `torch.nn.Linear` draws other numbers."""
+    linear = torch.nn.Linear(32, 4000)
+    ours = initialise(NetworkSpec.mlp([32, 4000]), KEYS[:1], "default")
+    for got, expected in ((ours.weights[0], linear.weight), (ours.biases[0], linear.bias)):
+        assert float(got.abs().max()) == pytest.approx(float(expected.detach().abs().max()), rel=0.01)
 
 
 def test_layers_without_biases_are_left_without():

@@ -1,0 +1,254 @@
+"""`weightwalk bench fit`: our engine against the way the published zoos were made, in turns, on all cores.
+
+Times are of the whole machine: wall time of all workers, over all their INRs. Axes: B networks, P pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
+from math import ceil
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from weightwalk.bench import peers, pictures
+from weightwalk.bench.team import Team, median_ratio
+from weightwalk.networks.starts import Key, initialise
+from weightwalk.progress import Progress, silent
+from weightwalk.spec import NetworkSpec
+from weightwalk.weights import Weights
+from weightwalk.zoos import engine
+from weightwalk.zoos.recipe import FIT_RECIPES, FitRecipe
+
+MATMUL = 1024  # rows and columns of the square products whose speed is called the peak
+GROWTH = 1.15  # of the steps of `fast`, until it is as good as `nfn`
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured."""
+
+    images: int = 24  # per worker
+    steps: int = 100  # per side and repetition
+    repetitions: int = 5
+    nfn_steps: int = FIT_RECIPES["nfn"].descent.steps
+    products: int = 12  # large ones in a measurement of the peak; 8 times as many groups of small ones
+
+
+QUICK = Plan(images=4, steps=20, repetitions=2, nfn_steps=60, products=2)
+
+
+@dataclass(frozen=True)
+class Bfloat16:
+    """Batched backward products at the shapes of this fit, in bfloat16 beside float32."""
+
+    float32_us: float  # per INR step
+    bfloat16_us: float
+    speedup: float  # of the products
+    step_speedup: float  # of a step that would be matrix products and nothing else: an upper bound of the effect
+    gradient_error: float  # relative, of the products
+    supported: bool  # whether the processor has instructions for it
+
+    def __str__(self) -> str:
+        """One sentence."""
+        faster = self.speedup > 1
+        times, of_step = (self.speedup, self.step_speedup) if faster else (1 / self.speedup, 1 / self.step_speedup)
+        return (
+            f"bfloat16 in the backward products: {times:.2g} times as {'fast' if faster else 'slow'} as float32, a step at most "
+            f"{of_step:.2g} times, with gradients {100 * self.gradient_error:.1g} % off; "
+            f"this processor {'has' if self.supported else 'has no'} instructions for it"
+        )
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What was found at one size of picture. Microseconds are per INR and step, of the whole machine."""
+
+    ratio_vs_loop: float
+    us_per_inr_step: float
+    loop_us_per_inr_step: float
+    vmap_us_per_inr_step: float
+    mflop_per_inr_step: float
+    gflops: float
+    matmul_peak_gflops: float
+    fraction_of_matmul_peak: float
+    max_relative_loss_difference: float  # after `Plan.steps` steps from the same starts, over all INRs
+    ratio_to_equal_psnr: float | None  # None: `fast` did not get there in as many steps as `nfn` has
+    steps_to_equal_psnr: int | None  # of `fast`: its own, or how many it takes to be as good as `nfn`
+    nfn_steps: int
+    nfn_psnr: float
+    fast_psnr: float  # of the recipe as it is
+    equal_psnr: float  # with steps_to_equal_psnr
+    fast_ms_per_inr: float  # with steps_to_equal_psnr
+    loop_ms_per_inr: float  # nfn_steps steps, extrapolated from Plan.steps
+    warmup_s: float  # the engine's first fit: compiling, loading
+    bfloat16: Bfloat16
+
+
+def run(plan: Plan, workers: int, dataset: str | None = None, root: Path | None = None, progress: Progress = silent) -> dict[str, Figures]:
+    """Measure at each size of picture, with `workers` processes of one thread."""
+    found = {}
+    sets = pictures.by_size(plan.images * workers, dataset, root)
+    with Team(workers) as team:
+        for name, pixels in sets.items():
+            team.give([_Task(part, plan.images * worker) for worker, part in enumerate(np.split(pixels, workers))])
+            found[name] = _measure(team, plan, pixels.shape, partial(progress, f"measuring {name}"))
+    return found
+
+
+def _measure(team: Team, plan: Plan, shape: tuple[int, ...], progress: Callable[[int, int, dict[str, float]], None]) -> Figures:
+    """Figures of the pictures (N, C, *grid) that the team was given."""
+    nfn, fast = _with_steps(FIT_RECIPES["nfn"], plan.nfn_steps), FIT_RECIPES["fast"]
+    inrs, pixels, spec = shape[0], int(np.prod(shape[2:])), _spec(nfn, shape)
+    same, groups = _with_steps(nfn, plan.steps), 8 * plan.products
+    sides: dict[str, Callable[[], tuple[float, list[Any]]]] = {
+        "loop": partial(team.run, _published, same),
+        "engine": partial(team.run, _fitted, same),
+        "vmap": partial(team.run, _vmapped, same),
+        "matmul": partial(team.run, _matmul, plan.products),
+        "float32": partial(team.run, _products, spec, pixels, torch.float32, groups),
+        "bfloat16": partial(team.run, _products, spec, pixels, torch.bfloat16, groups),
+    }
+    stages = plan.repetitions + 3
+    progress(0, stages, {})
+
+    # Everything once without a look at the clock, but for what a user waits for once.
+    warmup = sum(team.run(_fitted, _with_steps(recipe, 1))[0] for recipe in (nfn, fast))
+    for function in (_published, _vmapped):
+        team.run(function, _with_steps(nfn, 2))
+    for name in ("matmul", "float32", "bfloat16"):
+        sides[name]()
+    progress(1, stages, {})
+
+    nfn_psnr = _psnr(team, nfn)
+    progress(2, stages, {"nfn dB": nfn_psnr})
+    fast_psnr = equal_psnr = _psnr(team, fast)
+    equal, limit = fast, max(plan.nfn_steps, fast.descent.steps)
+    while equal_psnr < nfn_psnr and equal.descent.steps < limit:
+        equal = _with_steps(fast, min(limit, ceil(GROWTH * equal.descent.steps)))
+        equal_psnr = _psnr(team, equal)
+    reached = equal_psnr >= nfn_psnr
+    sides["fast"] = partial(team.run, _fitted, equal)
+    progress(3, stages, {"nfn dB": nfn_psnr, "fast dB": equal_psnr})
+
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    difference = 0.0
+    for repetition in range(plan.repetitions):
+        answers = {}
+        for name, side in sides.items():
+            took, answers[name] = side()
+            seconds[name].append(took)
+        losses, expected = (np.concatenate(answers[name]) for name in ("engine", "loop"))
+        difference = max(difference, float(np.abs(losses / expected - 1).max()))
+        ratio = median_ratio(seconds["loop"], seconds["engine"])
+        progress(4 + repetition, stages, {"times the published way": ratio})
+
+    us = {name: 1e6 * median(seconds[name]) / (inrs * plan.steps) for name in ("loop", "engine", "vmap")}
+    work, peak_work = peers.step_flops(spec, pixels) * inrs * plan.steps, 2 * MATMUL**3 * plan.products * len(team)
+    to_equal = plan.nfn_steps / plan.steps * median_ratio(seconds["loop"], seconds["fast"])
+    share, products = peers.backward_share(spec, pixels), len(team) * groups * peers.GROUP
+    speedup = median_ratio(seconds["float32"], seconds["bfloat16"])
+    return Figures(
+        ratio_vs_loop=ratio,
+        us_per_inr_step=us["engine"],
+        loop_us_per_inr_step=us["loop"],
+        vmap_us_per_inr_step=us["vmap"],
+        mflop_per_inr_step=1e-6 * peers.step_flops(spec, pixels),
+        gflops=1e-9 * work / median(seconds["engine"]),
+        matmul_peak_gflops=1e-9 * peak_work / median(seconds["matmul"]),
+        fraction_of_matmul_peak=work / peak_work * median_ratio(seconds["matmul"], seconds["engine"]),
+        max_relative_loss_difference=difference,
+        ratio_to_equal_psnr=to_equal if reached else None,
+        steps_to_equal_psnr=equal.descent.steps if reached else None,
+        nfn_steps=plan.nfn_steps,
+        nfn_psnr=nfn_psnr,
+        fast_psnr=fast_psnr,
+        equal_psnr=equal_psnr,
+        fast_ms_per_inr=1e3 * median(seconds["fast"]) / inrs,
+        loop_ms_per_inr=1e-3 * us["loop"] * plan.nfn_steps,
+        warmup_s=warmup,
+        bfloat16=Bfloat16(
+            float32_us=1e6 * median(seconds["float32"]) / products,
+            bfloat16_us=1e6 * median(seconds["bfloat16"]) / products,
+            speedup=speedup,
+            step_speedup=1 / (1 - share + share / speedup),
+            gradient_error=peers.bfloat16_error(spec, pixels),
+            supported=peers.has_bfloat16(),
+        ),
+    )
+
+
+def _psnr(team: Team, recipe: FitRecipe) -> float:
+    """Mean PSNR in dB of all workers' pictures, fitted with `recipe`."""
+    errors = np.concatenate(team.run(_fitted, recipe)[1])
+    return float(recipe.pixels.psnr(torch.from_numpy(errors)).mean())
+
+
+def _with_steps(recipe: FitRecipe, steps: int) -> FitRecipe:
+    return replace(recipe, descent=replace(recipe.descent, steps=steps))
+
+
+def _spec(recipe: FitRecipe, shape: tuple[int, ...]) -> NetworkSpec:
+    _, channels, *grid = shape
+    return recipe.spec(len(grid), channels)
+
+
+# ---- in the workers
+
+
+@dataclass(eq=False)
+class _Task:
+    """A worker's pictures, the number of the first, and what fitting them begins with, which is made once per recipe."""
+
+    pixels: NDArray[Any]
+    first: int
+    begun: dict[str, tuple[Weights, Tensor, Tensor]] = field(default_factory=dict)
+
+    def begin(self, recipe: FitRecipe) -> tuple[Weights, Tensor, Tensor]:
+        """Starts, coordinates, targets."""
+        if recipe.name not in self.begun:
+            keys = [Key(0, 0, self.first + index, 0) for index in range(len(self.pixels))]
+            self.begun[recipe.name] = (
+                initialise(_spec(recipe, self.pixels.shape), keys, recipe.scheme),
+                recipe.pixels.coordinates(self.pixels.shape[2:]),
+                recipe.pixels.targets(torch.from_numpy(self.pixels)),
+            )
+        return self.begun[recipe.name]
+
+
+def _published(task: _Task, recipe: FitRecipe) -> NDArray[np.float32]:
+    return peers.one_at_a_time(*task.begin(recipe), recipe.descent.steps, recipe.descent.learning_rate).numpy()
+
+
+def _vmapped(task: _Task, recipe: FitRecipe) -> NDArray[np.float32]:
+    return peers.vmapped(*task.begin(recipe), recipe.descent.steps, recipe.descent.learning_rate).numpy()
+
+
+def _fitted(task: _Task, recipe: FitRecipe) -> NDArray[np.float32]:
+    return engine.fit(*task.begin(recipe), recipe.descent)[1].numpy()
+
+
+@cache
+def _square() -> Tensor:
+    return torch.randn(MATMUL, MATMUL, generator=torch.Generator().manual_seed(0))
+
+
+def _matmul(task: _Task, repeats: int) -> None:
+    for _ in range(repeats):
+        torch.mm(_square(), _square())
+
+
+_factors = cache(peers.backward_products)
+
+
+def _products(task: _Task, spec: NetworkSpec, pixels: int, dtype: torch.dtype, repeats: int) -> None:
+    for _ in range(repeats):
+        for left, right in _factors(spec, pixels, dtype):
+            torch.bmm(left, right)

@@ -1,0 +1,192 @@
+"""`weightwalk bench load`: networks out of a zoo in random batches, against one .pt file per network, in turns.
+
+One process of one thread reads, from files that the machine has in memory, as in every epoch after the first.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import weightwalk
+from weightwalk.bench.team import Team, median_ratio
+from weightwalk.errors import InputError
+from weightwalk.progress import Progress, silent
+from weightwalk.spec import NetworkSpec
+from weightwalk.zoos.splits import SplitRule
+from weightwalk.zoos.store import Zoo, ZooWriter
+
+BATCH = 256
+ROWS = 2000  # in one call, for the time of many rows at once
+SHARD = 512  # as `fit` cuts its zoos
+SPEC = NetworkSpec.mlp([2, 32, 32, 1], activation="sine", omega=30.0)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured."""
+
+    inrs: int = 20_000
+    files: int = 2_000
+    batches: int = 200  # of the zoo, per repetition
+    file_batches: int = 4
+    repetitions: int = 9
+
+
+QUICK = Plan(inrs=600, files=100, batches=10, file_batches=1, repetitions=2)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What was found."""
+
+    inrs_per_second: float
+    pt_inrs_per_second: float
+    ratio: float
+    ms_per_2000_rows: float
+    rss_mib: float | None  # growth of the reader's peak memory as it opened the zoo and read every row; mapped pages count
+    private_mib: float | None  # of that, what is the reader's own; the kernel drops mapped pages when it needs room
+    zoo_mib: float  # the parameters on disk
+    inrs: int
+    parameters: int  # of one INR
+    batch: int = BATCH
+
+
+def run(plan: Plan, zoo: Path | None = None, progress: Progress = silent) -> Figures:
+    """Measure with the zoo that is given, or with one of random weights in a temporary folder, which is removed."""
+    with tempfile.TemporaryDirectory(prefix="weightwalk-bench-") as scratch, Team(1) as team:
+        if zoo is None:
+            zoo = Path(scratch) / "zoo"
+            _make_zoo(zoo, plan.inrs, progress)
+        opened = Zoo.open(zoo)
+        if not len(opened):
+            raise InputError(f"expected INRs in the zoo {zoo}, found none yet; run the fit command that began it again")
+        folder = Path(scratch) / "files"
+        _make_files(opened, folder, plan.files, progress)
+        team.give([_Shelf(zoo, folder, plan.files)])
+        _, [(rss, private)] = team.run(_read_all)
+        team.run(_read_files, 1)
+        zoo_s, file_s, rows_ms = [], [], []
+        for repetition in range(plan.repetitions):
+            file_s.append(team.run(_read_files, plan.file_batches)[1][0] / plan.file_batches)
+            zoo_s.append(team.run(_read_batches, plan.batches, BATCH)[1][0] / plan.batches)
+            rows_ms.append(1e3 * team.run(_read_batches, 1, ROWS)[1][0])
+            progress("reading", repetition + 1, plan.repetitions, {"INRs/s": BATCH / median(zoo_s), ".pt/s": BATCH / median(file_s)})
+    return Figures(
+        inrs_per_second=BATCH / median(zoo_s),
+        pt_inrs_per_second=BATCH / median(file_s),
+        ratio=median_ratio(file_s, zoo_s),
+        ms_per_2000_rows=median(rows_ms),
+        rss_mib=rss,
+        private_mib=private,
+        zoo_mib=len(opened) * opened.spec.num_parameters * 4 / 2**20,
+        inrs=len(opened),
+        parameters=opened.spec.num_parameters,
+    )
+
+
+def _make_zoo(path: Path, count: int, progress: Progress) -> None:
+    """A zoo of random weights, whose pictures are as small as can be."""
+    writer = ZooWriter.open(
+        path,
+        settings={"dataset": "bench", "image_shape": [1, 1, 1], "spec": SPEC.to_dict()},
+        label_names=("any",),
+        splits=SplitRule(),
+        provenance={"weightwalk": weightwalk.__version__},
+    )
+    rng = np.random.default_rng(0)
+    for first in range(0, count, SHARD):
+        indices = np.arange(first, min(first + SHARD, count))
+        writer.add_images("all", indices, np.zeros((len(indices), 1, 1, 1), np.uint8), np.zeros(len(indices), np.int64))
+        parameters = rng.standard_normal((len(indices), SPEC.num_parameters), np.float32)
+        writer.add_inrs("all", 0, indices, parameters, np.zeros(len(indices), np.float32))
+        progress("making a zoo", int(indices[-1]) + 1, count, {})
+
+
+def _make_files(zoo: Zoo, folder: Path, count: int, progress: Progress) -> None:
+    """Networks of the zoo as the published ones lie on disk: a file of a state dict each."""
+    folder.mkdir()
+    networks = zoo.weights(np.arange(count) % len(zoo))
+    for number in range(count):
+        torch.save(networks.to_state_dict(number), _file(folder, number))
+        if (number + 1) % 100 == 0 or number + 1 == count:
+            progress("making files", number + 1, count, {})
+
+
+def _file(folder: Path, number: int) -> Path:
+    return folder / f"{number}.pt"
+
+
+# ---- in the reader
+
+
+class _Shelf:
+    """What the reader reads from; the zoo is opened by the first who asks."""
+
+    def __init__(self, zoo: Path, files: Path, count: int):
+        self.path, self.files, self.count = zoo, files, count
+        self.rng = np.random.default_rng(0)
+        self._zoo: Zoo | None = None
+
+    @property
+    def zoo(self) -> Zoo:
+        if self._zoo is None:
+            self._zoo = Zoo.open(self.path)
+        return self._zoo
+
+
+def _timed(read: Callable[[NDArray[np.int64]], Any], batches: NDArray[np.int64]) -> float:
+    began = time.perf_counter()
+    for rows in batches:
+        read(rows)
+    return time.perf_counter() - began
+
+
+def _read_batches(shelf: _Shelf, batches: int, size: int) -> float:
+    """Seconds to read random batches out of the zoo."""
+    return _timed(shelf.zoo.weights, shelf.rng.integers(len(shelf.zoo), size=(batches, size)))
+
+
+def _read_files(shelf: _Shelf, batches: int) -> float:
+    """Seconds to read random batches out of files: one tensor (B, ...) for each of a network's."""
+    return _timed(partial(_stacked, shelf.files), shelf.rng.integers(shelf.count, size=(batches, BATCH)))
+
+
+def _stacked(folder: Path, numbers: NDArray[np.int64]) -> dict[str, torch.Tensor]:
+    states = [torch.load(_file(folder, number), weights_only=True) for number in numbers]
+    return {name: torch.stack([state[name] for state in states]) for name in states[0]}
+
+
+def _read_all(shelf: _Shelf) -> tuple[float | None, float | None]:
+    """Open the zoo and read every row, in random batches: MiB by which this process's peak memory and private memory grew."""
+    before = _memory_mib()
+    zoo = shelf.zoo
+    order = shelf.rng.permutation(len(zoo))
+    for first in range(0, len(order), BATCH):
+        zoo.weights(order[first : first + BATCH])
+    after = _memory_mib(reset=False)
+    if before is None or after is None:
+        return None, None
+    return after[0] - before[0], after[1] - before[1]
+
+
+def _memory_mib(reset: bool = True) -> tuple[float, float] | None:
+    """This process's peak and private memory; `reset` lets the peak begin at what is used now. None where Linux does not say."""
+    with suppress(OSError):
+        if reset:
+            Path("/proc/self/clear_refs").write_text("5")
+        found = dict(re.findall(r"^(VmHWM|RssAnon):\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE))
+        return int(found["VmHWM"]) / 1024, int(found["RssAnon"]) / 1024
+    return None

@@ -1,0 +1,118 @@
+"""`weightwalk bench`: what this machine does, side by side with the ways that others do it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from weightwalk.cli.common import AsJson, Quiet, duration, facts, percent, table, terminal
+
+if TYPE_CHECKING:
+    from weightwalk.bench.fit import Figures
+
+app = typer.Typer(help="Measure this machine: fitting, loading.", no_args_is_help=True)
+
+Quick = Annotated[bool, typer.Option("--quick", help="Only see that it runs: in seconds, with figures that mean little.")]
+
+
+@app.command()
+def fit(
+    dataset: Annotated[str | None, typer.Option(help="Pictures to fit.", show_default="those that scikit-learn ships")] = None,
+    root: Annotated[Path | None, typer.Option(help="The folder of the data set's files. Nothing is downloaded.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes of one thread each, for every side.", show_default="all cores")] = None,
+    quick: Quick = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fit pictures with this engine and the way the published zoos were made: eager PyTorch, one SIREN at a time. Two minutes."""
+    with terminal(as_json, quiet) as screen:
+        from rich.text import Text
+
+        from weightwalk.bench.fit import QUICK, Plan, run
+        from weightwalk.report.tables import hardware
+        from weightwalk.zoos.work import Processes
+
+        plan, team = QUICK if quick else Plan(), Processes(workers).count
+        found = run(plan, team, dataset, root, screen.progress)
+        values = {name: asdict(figures) | {"bfloat16_says": str(figures.bfloat16)} for name, figures in found.items()}
+        columns = [_column(figures) for figures in found.values()]
+        screen.answer(
+            {**next(iter(values.values())), "sizes": values, "plan": asdict(plan), "quick": quick, "workers": team}
+            | {"hardware": hardware()},
+            "; ".join(
+                f"{name}: {_times(f.ratio_vs_loop)} the published way's speed, {_times(f.ratio_to_equal_psnr)} to equal PSNR"
+                for name, f in found.items()
+            ),
+            table(
+                f"Fitting on {hardware()}: {team} processes of one thread, {plan.images * team} INRs, medians of {plan.repetitions}",
+                ["", *found],
+                [[label, *(column[label] for column in columns)] for label in columns[0]],
+            ),
+            Text("\n".join(f"{name}: {figures.bfloat16}." for name, figures in found.items()) + "\n"),
+        )
+
+
+@app.command()
+def load(
+    zoo: Annotated[Path | None, typer.Option(help="Read this zoo.", show_default="one of 20,000 INRs of random weights")] = None,
+    quick: Quick = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Read random batches of networks out of a zoo, and out of one .pt file per network."""
+    with terminal(as_json, quiet) as screen:
+        from weightwalk.bench.load import BATCH, QUICK, ROWS, Plan, run
+        from weightwalk.report.tables import hardware
+
+        plan = QUICK if quick else Plan()
+        found = run(plan, zoo, screen.progress)
+        screen.answer(
+            asdict(found) | {"plan": asdict(plan), "quick": quick, "zoo": None if zoo is None else str(zoo), "hardware": hardware()},
+            f"{found.inrs_per_second:,.0f} INRs/s in random batches of {BATCH}, {found.ratio:.0f} times as many as from .pt files",
+            facts(
+                f"Loading {found.inrs:,} INRs of {found.parameters:,} parameters on {hardware()}, medians of {plan.repetitions}",
+                {
+                    f"zoo, random batches of {BATCH}": f"{found.inrs_per_second:,.0f} INRs/s",
+                    "one .pt per network": f"{found.pt_inrs_per_second:,.0f} INRs/s",
+                    "ratio": found.ratio,
+                    f"{ROWS:,} random rows": f"{found.ms_per_2000_rows:.1f} ms",
+                    "parameters on disk": f"{found.zoo_mib:.0f} MiB",
+                    "growth of peak memory": _mib(found.rss_mib),
+                    "of that, not the file's own pages": _mib(found.private_mib),
+                },
+            ),
+        )
+
+
+def _column(found: Figures) -> dict[str, object]:
+    """What people read of one size of picture."""
+    reached = found.steps_to_equal_psnr is not None
+    return {
+        "published way, one INR and step": f"{found.loop_us_per_inr_step:.0f} us",
+        "vmap(grad)": f"{found.vmap_us_per_inr_step:.0f} us",
+        "this engine": f"{found.us_per_inr_step:.1f} us",
+        "published way / this engine": _times(found.ratio_vs_loop),
+        "largest relative difference of their losses": f"{found.max_relative_loss_difference:.1e}",
+        "arithmetic of a step": f"{found.mflop_per_inr_step:.2f} MFLOP",
+        "this engine's speed": f"{found.gflops:.0f} GFLOP/s",
+        "speed of large matrix products": f"{found.matmul_peak_gflops:.0f} GFLOP/s",
+        "this engine's share of that": percent(found.fraction_of_matmul_peak),
+        "recipe nfn": f"{found.nfn_psnr:.2f} dB, {found.nfn_steps:,} steps",
+        "recipe fast": f"{found.fast_psnr:.2f} dB",
+        "its steps to be as good": f"{found.steps_to_equal_psnr:,} ({found.equal_psnr:.2f} dB)" if reached else "not reached",
+        "published way, nfn, one INR (extrapolated)": f"{found.loop_ms_per_inr:.0f} ms",
+        "this engine, fast, one INR, as good": f"{found.fast_ms_per_inr:.1f} ms" if reached else "not reached",
+        "published way / this engine, to equal PSNR": _times(found.ratio_to_equal_psnr),
+        "first fit (compiling)": duration(found.warmup_s),
+    }
+
+
+def _times(ratio: float | None) -> str:
+    return "not reached" if ratio is None else f"{ratio:.3g} x"
+
+
+def _mib(value: float | None) -> str | None:
+    return None if value is None else f"{value:.0f} MiB"

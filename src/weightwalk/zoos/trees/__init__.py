@@ -1,0 +1,8 @@
+"""The published zoos' files, one per network: `import_tree` makes a zoo of a folder of them, `export_tree` such a folder of a zoo."""
+
+from weightwalk.zoos.trees import dws, nfn
+from weightwalk.zoos.trees.layout import LAYOUTS
+from weightwalk.zoos.trees.reading import ImportOutcome, import_tree
+from weightwalk.zoos.trees.writing import ExportOutcome, export_tree
+
+__all__ = ["LAYOUTS", "ExportOutcome", "ImportOutcome", "dws", "export_tree", "import_tree", "nfn"]

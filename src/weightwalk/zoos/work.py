@@ -1,0 +1,195 @@
+"""Fitting as tasks: what one task is, and who does tasks (this process, local processes, a Ray cluster).
+
+A task carries all that it needs and answers with plain arrays; it touches no file. So it may run anywhere, be lost with
+its machine and run again: the result is the same, and only the process that asked for it writes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from weightwalk.errors import InputError
+from weightwalk.networks.starts import SHARED, Key, Scheme, initialise
+from weightwalk.registry import Registry
+from weightwalk.spec import NetworkSpec
+from weightwalk.weights import Weights
+from weightwalk.zoos import engine
+from weightwalk.zoos.engine import Descent
+from weightwalk.zoos.pixels import PixelFormat
+from weightwalk.zoos.splits import PARTS
+
+TRIES = 4  # of a task whose worker dies
+_AHEAD = 3  # tasks per worker that are under way: enough that none waits
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all tasks of one zoo share. `start` is "independent", "shared", or one network's parameters (num_parameters,)."""
+
+    spec: NetworkSpec
+    scheme: Scheme
+    start: str | NDArray[np.float32]
+    seed: int
+    pixels: PixelFormat
+    descent: Descent
+    grid: tuple[int, ...]
+    device: str = "cpu"
+    mode: engine.Mode = "auto"
+
+
+@dataclass(frozen=True)
+class Task:
+    """Fit number `fit` of some images of a part: their indices (N,) and what is fitted, (N, C, *grid)."""
+
+    part: str
+    fit: int
+    images: NDArray[np.int64]
+    signals: NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Result:
+    """Of one task: parameters (N, num_parameters) and PSNR in dB (N,)."""
+
+    part: str
+    fit: int
+    images: NDArray[np.int64]
+    params: NDArray[np.float32]
+    psnr: NDArray[np.float32]
+
+
+def work(job: Job, task: Task) -> Result:
+    """Do one task."""
+    device = torch.device(job.device)
+    coordinates = job.pixels.coordinates(job.grid, device)
+    targets = job.pixels.targets(torch.from_numpy(np.ascontiguousarray(task.signals)).to(device))
+    networks, errors = engine.fit(_starts(job, task).to(device), coordinates, targets, job.descent, job.mode)
+    return Result(task.part, task.fit, task.images, networks.flat().cpu().numpy(), job.pixels.psnr(errors).cpu().numpy())
+
+
+def _starts(job: Job, task: Task) -> Weights:
+    if not isinstance(job.start, str):
+        return Weights.from_flat(job.spec, torch.from_numpy(np.tile(job.start, (len(task.images), 1))))
+    if job.start == "shared":
+        return initialise(job.spec, [Key(job.seed, 0, SHARED, task.fit)], job.scheme)[[0] * len(task.images)]
+    part = PARTS.index(task.part)
+    return initialise(job.spec, [Key(job.seed, part, int(image), task.fit) for image in task.images], job.scheme)
+
+
+class Workers(Protocol):
+    """Who does tasks."""
+
+    def results(self, job: Job, tasks: Iterable[Task]) -> Generator[Result, None, None]:
+        """Every task's result, in any order. Takes tasks as it goes, so that few are in memory; may be closed early."""
+
+
+class Inline:
+    """This process, one task after another."""
+
+    def results(self, job: Job, tasks: Iterable[Task]) -> Generator[Result, None, None]:
+        for task in tasks:
+            yield work(job, task)
+
+
+class Processes:
+    """Local processes of one thread each. One that dies (out of memory, killed) is replaced and its tasks are done again."""
+
+    def __init__(self, count: int | None = None):
+        if count is not None and count < 1:
+            raise InputError(f"expected at least 1 worker, got {count}")
+        self.count = count or len(os.sched_getaffinity(0))
+
+    def results(self, job: Job, tasks: Iterable[Task]) -> Generator[Result, None, None]:
+        waiting = iter(tasks)
+        lost: list[tuple[Task, int]] = []  # with how often they were tried
+        while True:
+            under_way: dict[Future[Result], tuple[Task, int]] = {}
+            pool = ProcessPoolExecutor(self.count, multiprocessing.get_context("spawn"), initializer=_begin_worker)
+            try:
+                while True:
+                    fresh = ((task, 0) for task in islice(waiting, max(0, _AHEAD * self.count - len(under_way) - len(lost))))
+                    for task, tries in [*lost, *fresh]:
+                        under_way[pool.submit(work, job, task)] = (task, tries)
+                    lost = []
+                    if not under_way:
+                        return
+                    for future in wait(under_way, return_when=FIRST_COMPLETED).done:
+                        yield future.result()
+                        del under_way[future]
+            except BrokenProcessPool:
+                lost = [(task, tries + 1) for task, tries in under_way.values()]
+                if max(tries for _, tries in lost) >= TRIES:
+                    raise InputError(
+                        f"workers died {TRIES} times in a row (out of memory?); what is finished is saved: "
+                        "run the same command with fewer --workers"
+                    ) from None
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _begin_worker() -> None:
+    """One thread; Ctrl-C is the parent's to handle; nobody outlives a parent that was killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
+class Ray:
+    """A Ray cluster (extra `ray`): the one at `address` or $RAY_ADDRESS, else one started here and ended with this process.
+
+    Tasks of nodes that die run again elsewhere. Nodes share no files: the driver sends what is fitted and writes the zoo.
+    """
+
+    def __init__(self, count: int | None = None, address: str | None = None):
+        try:
+            ray: Any = importlib.import_module("ray")
+        except ImportError:
+            raise InputError("expected Ray for --engine ray, found none; install it with pip install 'weightwalk[ray]'") from None
+        self._ray = ray
+        address = address or os.environ.get("RAY_ADDRESS")
+        if not ray.is_initialized():
+            ray.init(address=address, num_cpus=None if address else count, log_to_driver=False)
+        self.count = count or max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+    def results(self, job: Job, tasks: Iterable[Task]) -> Generator[Result, None, None]:
+        ray, waiting = self._ray, iter(tasks)
+        remote = ray.remote(num_cpus=1, max_retries=TRIES)(_in_one_thread)
+        shared = ray.put(job)
+        under_way: list[Any] = []
+        while True:
+            under_way += [remote.remote(shared, task) for task in islice(waiting, _AHEAD * self.count - len(under_way))]
+            if not under_way:
+                return
+            done, under_way = ray.wait(under_way, num_returns=1)
+            yield ray.get(done[0])
+
+
+def _in_one_thread(job: Job, task: Task) -> Result:
+    torch.set_num_threads(1)
+    return work(job, task)
+
+
+ENGINES: Registry[Callable[[int | None], Workers]] = Registry("engine")
+ENGINES.register("local")(lambda count: Inline() if count == 1 else Processes(count))
+ENGINES.register("ray")(Ray)

@@ -1,0 +1,45 @@
+"""`weightwalk bench` runs; what it says on a busy machine is no test."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+POSITIVE = (
+    *("ratio_vs_loop", "us_per_inr_step", "loop_us_per_inr_step", "vmap_us_per_inr_step", "gflops", "matmul_peak_gflops"),
+    *("fraction_of_matmul_peak", "ratio_to_equal_psnr", "steps_to_equal_psnr", "fast_psnr", "nfn_psnr"),
+)
+
+
+def test_fitting_is_measured_side_by_side(call):
+    result = call("bench", "fit", "--quick", "--workers", 1, "--json")
+    found = json.loads(result.stdout)
+    assert list(found["sizes"]) == ["28x28 grey", "32x32 RGB"]
+    assert {name: found[name] for name in found["sizes"]["28x28 grey"]} == found["sizes"]["28x28 grey"]
+    for size in found["sizes"].values():
+        assert all(size[name] > 0 for name in POSITIVE)
+        assert size["max_relative_loss_difference"] < 1e-4
+        assert size["gflops"] == pytest.approx(1e3 * size["mflop_per_inr_step"] / size["us_per_inr_step"])
+        assert size["equal_psnr"] >= size["nfn_psnr"]
+        assert "bfloat16 in the backward products" in size["bfloat16_says"]
+    assert (found["workers"], found["quick"]) == (1, True)
+    assert "measuring 28x28 grey" in result.stderr
+
+
+def test_loading_is_measured_side_by_side(call):
+    found = json.loads(call("bench", "load", "--quick", "--json").stdout)
+    assert found["inrs"] == found["plan"]["inrs"]
+    assert all(found[name] > 0 for name in ("inrs_per_second", "pt_inrs_per_second", "ratio", "ms_per_2000_rows", "zoo_mib"))
+    assert found["quick"]
+
+
+def test_what_cannot_be_measured(call, tmp_path):
+    for arguments, words in (
+        (("fit", "--workers", 0), "at least 1 worker"),
+        (("fit", "--dataset", "mnist", "--quick"), "folder of the mnist files"),
+        (("load", "--zoo", tmp_path / "nowhere", "--quick"), "nowhere"),
+    ):
+        result = call("bench", *arguments)
+        assert result.exit_code == 2
+        assert words in result.stderr

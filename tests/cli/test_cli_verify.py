@@ -1,0 +1,108 @@
+"""`weightwalk verify` to people and to programs."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+KEYS = {"zoo", "ok", "problems", "files", "bytes", "counts", "rendered"}
+
+
+def shard(zoo, kind="inrs"):
+    return next((zoo / kind).glob("*.safetensors"))
+
+
+def errors(result):
+    return [line.removeprefix("error: ") for line in result.stderr.splitlines() if line.startswith("error: ")]
+
+
+def test_a_zoo_that_is_well(call, shared_zoo):
+    result = call("verify", shared_zoo)
+    assert result.exit_code == 0
+    for words in ("all as they were written", "without INR", "60 INRs in 3 files", "60 rendered anew have the PSNR that is stored"):
+        assert words in result.stdout
+    assert "hashing MiB 1/1" in result.stderr
+    assert "rendering 60/60" in result.stderr
+
+    values = json.loads(call("verify", shared_zoo, "--json", "--sample", 7).stdout)
+    assert set(values) == KEYS
+    assert (values["ok"], values["problems"], values["files"], values["rendered"]["inrs"]) == (True, [], 3, 7)
+    assert [(count["split"], count["inrs"]) for count in values["counts"]] == [("train", 42), ("val", 6), ("test", 12)]
+
+    quiet = call("verify", shared_zoo, "--quiet")
+    assert (len(quiet.stdout.splitlines()), quiet.stderr) == (1, "")
+
+
+def test_it_changes_nothing(call, zoo):
+    before = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in zoo.rglob("*")}
+    assert call("verify", zoo).exit_code == 0
+    assert {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in zoo.rglob("*")} == before
+
+
+def test_every_problem_is_a_sentence(call, zoo):
+    tensors = load_file(shard(zoo))
+    tensors["psnr"][7] -= 1
+    save_file(tensors, shard(zoo))
+    (zoo / "notes.txt").write_text("words")
+    for arguments in ((), ("--quiet",), ("--json",)):
+        result = call("verify", zoo, *arguments)
+        assert result.exit_code == 2
+        assert "Traceback" not in result.output
+        first, second, third = errors(result)
+        assert str(shard(zoo)) in first
+        assert "is not as it was written" in first
+        assert "notes.txt is not in the manifest" in second
+        assert "all-7-f0" in third
+        assert "do not show their images" in third
+    values = json.loads(call("verify", zoo, "--json").stdout)
+    assert set(values) == KEYS
+    assert not values["ok"]
+    assert [(problem["what"], problem["inrs"]) for problem in values["problems"]] == [
+        ("changed", []),
+        ("stranger", []),
+        ("psnr", ["all-7-f0"]),
+    ]
+    assert call("verify", zoo).stdout == ""
+
+
+@pytest.mark.parametrize("kind", ["images", "inrs"])
+def test_the_remedy_works(call, zoo, kind):
+    before = shard(zoo, kind).read_bytes()
+    shard(zoo, kind).write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+    sentences = errors(call("verify", zoo))
+    assert sentences
+    for sentence in sentences:
+        assert sentence.startswith(str(shard(zoo, kind)))
+        assert sentence.endswith("delete it and run the same fit command again to re-make it")
+    shard(zoo, kind).unlink()
+    assert call("fit", "digits", "--out", zoo, "--limit", 60, "--recipe", "tiny", "--init", "shared", "-q").exit_code == 0
+    assert shard(zoo, kind).read_bytes() == before
+    assert call("verify", zoo).exit_code == 0
+
+
+def test_a_broken_manifest_is_a_problem_and_no_zoo_is_an_error(call, zoo, tmp_path):
+    (zoo / "manifest.json").write_text("{")
+    values = json.loads(call("verify", zoo, "--json").stdout)
+    assert [problem["file"] for problem in values["problems"]] == ["manifest.json"]
+    for path in (tmp_path, tmp_path / "none"):
+        result = call("verify", path, "--json")
+        assert result.exit_code == 2
+        assert list(json.loads(result.stdout)) == ["error"]
+    assert call("verify", zoo, "--sample", "-1").exit_code == 2
+
+
+def test_networks_that_nobody_can_render(call, tmp_path):
+    from weightwalk import NetworkSpec
+    from weightwalk.zoos.splits import SplitRule
+    from weightwalk.zoos.store import ZooWriter
+
+    settings = {"dataset": "x", "spec": NetworkSpec.mlp([2, 3, 1]).to_dict(), "image_shape": [1, 2, 2]}
+    writer = ZooWriter.open(tmp_path / "zoo", settings=settings, label_names=["a"], splits=SplitRule(), provenance={})
+    writer.add_images("all", np.arange(3), np.zeros((3, 1, 2, 2), np.uint8), np.zeros(3, np.int64))
+    result = call("verify", tmp_path / "zoo", "-q")
+    assert result.exit_code == 0
+    assert "none was rendered" in result.stdout
+    assert "3 images have no INR yet" in result.stdout
