@@ -1,7 +1,8 @@
 """INR classification on real images, from files to rows in results/: fit the zoos, train every recipe with every seed, evaluate, write.
 
     python benchmarks/inr_classification.py --data DIR --work DIR [--datasets mnist fashion-mnist] [--inits shared independent]
-        [--methods encoder inr2jls] [--seeds 0 1 2] [--train-images 12000] [--test-images 5000] [--fits 2] [--set key=value ...]
+        [--methods encoder inr2jls] [--seeds 0 1 2] [--train-images 12000] [--test-images 5000] [--fit-recipe fast]
+        [--fits 2] [--set key=value ...]
 
 DIR/mnist and DIR/fashion-mnist hold the published idx files. Everything is kept under the work folder and resumed
 when the script is started again; several may run at once on different data sets. Rows go to results/inr_classification.csv.
@@ -11,23 +12,24 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import statistics
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import inr_zoos
 import torch
 
 from weightwalk import config as configs
-from weightwalk import files
+from weightwalk.cli.fit import keep_time
 from weightwalk.recipes import RECIPES
-from weightwalk.report.tables import ResultRow, append, commit, hardware
+from weightwalk.report.tables import ResultRow, append
 from weightwalk.tasks.inr_classification import run as runs
 from weightwalk.tasks.inr_classification.config import RunConfig
 from weightwalk.zoos.fit import fit_zoo, load_sets
 from weightwalk.zoos.recipe import FIT_RECIPES
 from weightwalk.zoos.store import Zoo
+from weightwalk.zoos.work import ENGINES
 
 RESULTS = Path(__file__).parents[1] / "results" / "inr_classification.csv"
 SHORT = {"mnist": "mnist", "fashion-mnist": "fashion"}
@@ -47,48 +49,26 @@ class Lines:
 
 
 def fit(dataset: str, init: str, arguments: argparse.Namespace) -> Zoo:
-    """The zoo of a data set and a start, fitted where it is not there yet; two rows tell how well and in what time."""
-    path, recipe = arguments.work / f"{dataset}-{init}", FIT_RECIPES["fast"]
-    minutes = 0.0
+    """The zoo of a data set and a start, fitted where it is not there yet."""
+    path, recipe = arguments.work / f"{dataset}-{init}-{arguments.fit_recipe}", FIT_RECIPES[arguments.fit_recipe]
     for split, limit in (("train", arguments.train_images), ("test", arguments.test_images)):
         sets = load_sets(dataset, arguments.data / dataset, split, limit)
-        outcome = fit_zoo(sets, path, recipe, init=init, fits=arguments.fits, split=split, progress=Lines(path.name))
-        note = arguments.work / f"{path.name}-{split}-{limit}.json"
-        if outcome.fitted:
-            files.write_json(note, dataclasses.asdict(outcome))
-        minutes += json.loads(note.read_text())["seconds"] / 60 if note.exists() else 0.0
-    zoo = Zoo.open(path)
-    psnr = zoo.psnr.astype(float)
-    for metric, value, std in (("PSNR dB", round(psnr.mean(), 2), round(psnr.std(), 2)), ("networks", len(zoo), None)):
-        name = f"{recipe.name}@{configs.fingerprint(configs.to_dict(recipe))}"
-        append(
-            RESULTS,
-            ResultRow(
-                "inr_fitting",
-                dataset,
-                "siren",
-                "weights",
-                init,
-                arguments.fits,
-                metric,
-                value,
-                std,
-                (0,),
-                name,
-                commit(),
-                hardware(),
-                round(minutes, 1),
-            ),
+        outcome = fit_zoo(
+            sets, path, recipe, init=init, fits=arguments.fits, split=split, workers=ENGINES["local"](None), progress=Lines(path.name)
         )
+        keep_time(path, outcome)
+    zoo = Zoo.open(path)
+    inr_zoos.describe(zoo)
     return zoo
 
 
 def measure(recipe: str, zoo: Zoo, arguments: argparse.Namespace) -> None:
     """Train and evaluate a recipe with every seed and write its rows."""
     evaluations, base = [], configs.override(RECIPES[recipe](), arguments.set)
+    fitted = inr_zoos.name_of(zoo)
     for seed in arguments.seeds:
         config: RunConfig = dataclasses.replace(base, seed=seed)
-        out = arguments.work / "runs" / f"{recipe}-{zoo.settings['init']}-{name_of(base)}-s{seed}"
+        out = arguments.work / "runs" / f"{recipe}-{zoo.settings['init']}-{fitted.partition('@')[0]}-{name_of(base)}-s{seed}"
         runs.train(config, zoo, out, device=CPU, progress=Lines(out.name))
         run = runs.Run.open(out)
         done = (out / "evaluation.json").exists()
@@ -101,6 +81,7 @@ def measure(recipe: str, zoo: Zoo, arguments: argparse.Namespace) -> None:
         row = ResultRow(
             task="inr_classification",
             dataset=base.dataset,
+            zoo=fitted,
             method=f"{base.encoder.name}+{base.method}" if base.method == "inr2jls" else base.encoder.name,
             access=evaluations[0]["access"],
             init=zoo.settings["init"],
@@ -132,6 +113,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--train-images", type=int, default=12_000)
     parser.add_argument("--test-images", type=int, default=5_000)
+    parser.add_argument("--fit-recipe", default="fast")
     parser.add_argument("--fits", type=int, default=2)
     parser.add_argument("--set", nargs="*", default=[])
     parser.add_argument("--threads", type=int, default=1)

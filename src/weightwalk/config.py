@@ -121,8 +121,13 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
         if isinstance(before, Mapping) and isinstance(after, Mapping):
             found += differences(before, after, f"{prefix}{key}.")
         elif before != after:
-            found.append(f"{prefix}{key} was {old.get(key)}, now {new.get(key)}")
+            found.append(f"{prefix}{key} was {_short(old.get(key))}, now {_short(new.get(key))}")
     return found
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 80 else f"{text[:80]}..."
 
 
 def _numbered(value: Any) -> Any:

@@ -98,7 +98,11 @@ def test_fit_into_a_zoo_with_other_settings(refused, zoo):
     arguments = ("fit", "digits", "--out", zoo, "--limit", 60, "--recipe", "tiny")
     refused((*arguments, "--init", "independent"), "other settings", "init was shared, now independent", "another --out")
     refused((*arguments, "--init", "shared", "--seed", 1), "seed was 0, now 1")
-    refused(("fit", "digits", "--out", zoo, "--init", "shared"), "fit.name was tiny, now fast", "fit.descent.steps was 30, now 250")
+    refused(
+        ("fit", "digits", "--out", zoo, "--init", "shared", "--recipe", "fast"),
+        "fit.name was tiny, now fast",
+        "fit.descent.steps was 30, now 250",
+    )
     assert content(zoo) == before
 
 

@@ -15,6 +15,7 @@ def row(**changes) -> ResultRow:
     values = {
         "task": "inr_classification",
         "dataset": "mnist",
+        "zoo": "fast@12",
         "method": "inr2jls, small",
         "access": "weights",
         "init": "shared",

@@ -261,3 +261,15 @@ def test_targets_that_do_not_fit_are_refused():
 def test_descents_that_go_nowhere_are_refused(change):
     with pytest.raises(InputError, match="a fit needs steps >= 1"):
         Descent(**{"steps": 1, "learning_rate": 1e-3, **change})
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")
+@pytest.mark.parametrize("mode", ["eager", "auto"])
+def test_a_device_fits_what_the_cpu_fits(mode):
+    start, x, targets = problem(5)
+    descent = Descent(steps=20, learning_rate=1e-3)
+    here, errors = fit(start, x, targets, descent, "eager")
+    there, their_errors = fit(start.to("cuda"), x.cuda(), targets.cuda(), descent, mode)
+    assert_close(there.flat().cpu(), here.flat(), what="parameters", atol=1e-4, rtol=1e-3)
+    assert_close(their_errors.cpu(), errors, what="errors", atol=1e-5, rtol=1e-3)

@@ -13,10 +13,10 @@ from weightwalk.spec import Dense
 from weightwalk.zoos import engine
 from weightwalk.zoos.engine import Descent
 from weightwalk.zoos.fit import fit_zoo
-from weightwalk.zoos.images import ImageSet
+from weightwalk.zoos.images import DATASETS, ImageSet
 from weightwalk.zoos.overview import render
 from weightwalk.zoos.pixels import Fourier, PixelFormat
-from weightwalk.zoos.recipe import FIT_RECIPES, FitRecipe
+from weightwalk.zoos.recipe import FIT_RECIPES, FitRecipe, changed, usual
 from weightwalk.zoos.store import Zoo
 
 
@@ -110,3 +110,17 @@ def test_sounds_and_volumes_in_three_lines(tmp_path: Path):
     assert (zoo.image_shape, zoo.settings["image_dtype"]) == ((1, 4, 5, 6), "uint8")
     assert torch.equal(zoo.images(zoo.rows())[:, 0] == 255, torch.from_numpy(solid))
     assert ((render(zoo, zoo.rows())[:, 0] > 0).numpy() == solid).mean() > 0.95
+
+
+def test_a_changed_activation_brings_its_own_omega_and_start():
+    relu = changed(FIT_RECIPES["fast"], ["hidden=8,8,8", "activation=relu"])
+    assert (relu.name, relu.hidden, relu.omega, relu.scheme) == ("fast (changed)", (8, 8, 8), (1.0,), "kaiming")
+    assert changed(FIT_RECIPES["fast"], ["activation=gaussian", "omega=7,8"]).omega == (7.0, 8.0)
+    assert changed(FIT_RECIPES["fast"], []) == FIT_RECIPES["fast"]
+    with pytest.raises(InputError, match="unknown activation of a fit"):
+        changed(FIT_RECIPES["fast"], ["activation=rleu"])
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_every_data_set_has_a_usual_recipe(dataset):
+    assert usual(dataset) in FIT_RECIPES

@@ -1,8 +1,8 @@
-"""`weightwalk fit`: pictures -> a zoo of INRs."""
+"""`weightwalk fit`: pictures, sounds or volumes -> a zoo of INRs."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,13 +18,21 @@ _TIME_FILE = ".fit.json"  # hidden: not the zoo's, which holds nothing that diff
 
 
 def command(
-    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="digits, mnist, fashion-mnist, cifar10, cifar100 or folder.")],
+    dataset: Annotated[
+        str, typer.Argument(metavar="DATASET", help="digits, mnist, fashion-mnist, cifar10, cifar100, folder, audio, grids.")
+    ],
     root: Annotated[Path | None, typer.Option(help="The folder of the data set's files; digits needs none. Nothing is downloaded.")] = None,
     out: Annotated[Path | None, typer.Option(help="The zoo to make or to add to.", show_default="zoos/DATASET")] = None,
-    split: Annotated[str, typer.Option(help="Pictures to fit: train (validation included), test or all.")] = "all",
-    limit: Annotated[int | None, typer.Option(help="At most this many pictures of each part of the data set.")] = None,
-    fits: Annotated[int, typer.Option(help="INRs per training picture.")] = 1,
-    recipe: Annotated[str, typer.Option(help="tiny (for 8 x 8 pixels), fast, nfn or dws: network, pixels and optimisation.")] = "fast",
+    split: Annotated[str, typer.Option(help="What to fit: train (validation included), test or all.")] = "all",
+    limit: Annotated[int | None, typer.Option(help="At most this many of each part of the data set.")] = None,
+    fits: Annotated[int, typer.Option(help="INRs per training image.")] = 1,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help="How: fast, nfn or dws (the published zoos'), tiny (8 x 8 pixels), fourier, gaussian, audio, grid.",
+            show_default="tiny, audio or grid for digits, audio or grids, else fast",
+        ),
+    ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe, as in --set hidden=64,64,64; repeatable.")
     ] = None,
@@ -36,22 +44,25 @@ def command(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Fit an INR to every picture: DATASET -> a zoo.
+    """Fit an INR to every picture, sound or volume: DATASET -> a zoo.
 
     A zoo that is there gets what it lacks, so an interrupted fit goes on where it was.
     """
     with terminal(as_json, quiet) as screen, screen.listening():
-        from weightwalk import config, devices
+        import torch
+
+        from weightwalk import devices
+        from weightwalk.zoos.engine import choose
         from weightwalk.zoos.fit import fit_zoo, load_sets
-        from weightwalk.zoos.recipe import FIT_RECIPES
+        from weightwalk.zoos.recipe import FIT_RECIPES, changed, usual
         from weightwalk.zoos.splits import SPLITS
         from weightwalk.zoos.store import Zoo
         from weightwalk.zoos.work import ENGINES
 
         picked = str(devices.pick(device))
-        chosen = config.override(FIT_RECIPES[recipe], settings or [])
-        if settings:
-            chosen = replace(chosen, name=f"{recipe} (changed)")
+        chosen = changed(FIT_RECIPES[recipe or usual(dataset)], settings or [])
+        if choose("auto", torch.device(picked)) == "eager":
+            screen.remark("no compiler works here, so fitting takes several times as long; install g++")
         path = out or Path("zoos") / dataset
         outcome = fit_zoo(
             load_sets(dataset, root, split, limit),

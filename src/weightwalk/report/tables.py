@@ -78,11 +78,13 @@ def csv(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 class ResultRow:
     """One number of results/*.csv; `access` is "weights" when the input network is never evaluated, "query" when it is.
 
-    `value` is the mean over `seeds` and `std` their standard deviation, None for one seed; `recipe` is a name or fingerprint.
+    `zoo` is the recipe that its networks were fitted by, `recipe` that of the method, each `name@fingerprint`. `value` is the
+    mean over `seeds` and `std` their standard deviation, None for one seed.
     """
 
     task: str
     dataset: str
+    zoo: str
     method: str
     access: str
     init: str
@@ -113,7 +115,7 @@ class ResultRow:
     @property
     def key(self) -> tuple[object, ...]:
         """What a number is of: a new measurement of the same replaces the old."""
-        return (self.task, self.dataset, self.method, self.access, self.init, self.fits, self.metric, self.recipe)
+        return (self.task, self.dataset, self.zoo, self.method, self.access, self.init, self.fits, self.metric, self.recipe)
 
 
 _COLUMNS = [field.name for field in dataclasses.fields(ResultRow)]

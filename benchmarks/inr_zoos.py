@@ -1,0 +1,61 @@
+"""What zoos are like, as rows of results/inr_zoos.csv: PSNR and its distribution, spread of the weights per layer, fitting time.
+
+python benchmarks/inr_zoos.py ZOO [ZOO ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from weightwalk import config
+from weightwalk.cli.fit import fit_times
+from weightwalk.report.tables import ResultRow, append, commit, hardware
+from weightwalk.zoos.overview import layer_stds, psnr_figures
+from weightwalk.zoos.store import Zoo
+
+RESULTS = Path(__file__).parents[1] / "results" / "inr_zoos.csv"
+
+
+def name_of(zoo: Zoo) -> str:
+    """The recipe that a zoo was fitted by, with the fingerprint of its settings."""
+    recipe = zoo.settings["fit"]
+    return f"{recipe['name']}@{config.fingerprint(recipe)}"
+
+
+def describe(zoo: Zoo) -> None:
+    """Write the rows of a zoo."""
+    figures = {f"PSNR dB, {name}": value for name, value in psnr_figures(zoo.psnr).items()}
+    for role, stds in layer_stds(zoo).items():
+        figures |= {f"std of {role} {layer}": std for layer, std in enumerate(stds, 1) if std is not None}
+    minutes = sum(fit_times(zoo.path).values()) / 60
+    for metric, value in {"networks": float(len(zoo)), **figures}.items():
+        row = ResultRow(
+            task="inr_fitting",
+            dataset=zoo.settings["dataset"],
+            zoo=name_of(zoo),
+            method="siren",
+            access="weights",
+            init=zoo.settings["init"],
+            fits=int(zoo.fits.max()) + 1,
+            metric=metric,
+            value=round(value, 4),
+            std=None,
+            seeds=(zoo.settings["seed"],),
+            recipe=name_of(zoo),
+            commit=commit(),
+            hardware=hardware(),
+            minutes=round(minutes, 1),
+        )
+        append(RESULTS, row)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("zoos", type=Path, nargs="+")
+    for path in parser.parse_args().zoos:
+        describe(Zoo.open(path))
+
+
+if __name__ == "__main__":
+    main()
