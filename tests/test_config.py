@@ -52,6 +52,21 @@ def test_a_setting_changes_its_key_alone(setting, key, value):
     assert {name: entry for name, entry in after.items() if name != key} == {name: entry for name, entry in before.items() if name != key}
 
 
+@dataclass(frozen=True)
+class Optional:
+    inner: Inner | None = None
+
+
+def test_a_group_that_was_left_out_begins_with_its_defaults_and_can_be_left_out_again():
+    with_inner = config.override(Optional(), ["inner.rate=0.5"])
+    assert with_inner == Optional(Inner(rate=0.5))
+    assert config.override(with_inner, ["inner=none"]) == Optional()
+    with pytest.raises(InputError, match=r"inner is a group of settings, got '16'; set inner\.rate, inner\.kind, inner\.clip"):
+        config.override(Optional(), ["inner=16"])
+    with pytest.raises(InputError, match="unknown setting 'inner'"):
+        config.override(Outer(), ["inner=none"])
+
+
 def test_later_settings_win_and_the_original_stays():
     start = Outer()
     assert config.override(start, ["steps=4", "steps=5"]).steps == 5

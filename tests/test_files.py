@@ -34,6 +34,17 @@ def test_what_fails_in_the_middle_leaves_the_old_file(tmp_path):
     assert names(tmp_path) == ["file"]
 
 
+def test_two_that_write_one_file_at_a_time_do_not_meet(tmp_path):
+    """Threads, or containers that share a disk and have the same process numbers."""
+    path = tmp_path / "file"
+    with files.replacing(path) as outer:
+        outer.write_bytes(b"outer")
+        files.write_bytes(path, b"inner")
+        assert path.read_bytes() == b"inner"
+    assert path.read_bytes() == b"outer"
+    assert names(tmp_path) == ["file"]
+
+
 def test_a_process_that_dies_in_the_middle_leaves_the_old_file(tmp_path):
     path = tmp_path / "file"
     files.write_bytes(path, b"old")

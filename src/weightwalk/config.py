@@ -37,9 +37,13 @@ def _set(config: C, key: str, path: list[str], text: str) -> C:
     hints = typing.get_type_hints(type(config))
     name, rest = path[0], path[1:]
     value = getattr(config, name) if name in hints else None
+    if value is None and rest:
+        kinds = [kind for kind in typing.get_args(hints.get(name)) if isinstance(kind, type) and dataclasses.is_dataclass(kind)]
+        value = kinds[0]() if kinds else None  # a group of settings that was left out begins with its defaults
     if value is not None and hasattr(value, "named") and rest in ([], ["name"]):
         return dataclasses.replace(config, **{name: value.named(text)})  # type: ignore[type-var]
-    if name not in hints or (rest and not dataclasses.is_dataclass(value)) or (not rest and dataclasses.is_dataclass(value)):
+    leaves_out = not rest and text.lower() == "none" and types.NoneType in typing.get_args(hints.get(name))
+    if name not in hints or bool(rest) != (dataclasses.is_dataclass(value) and not leaves_out):
         raise InputError(unknown("setting", key, list(keys(config, key.removesuffix(".".join(path))))))
     new = _set(value, key, rest, text) if rest else _parse(key, text, hints[name])
     return dataclasses.replace(config, **{name: new})  # type: ignore[type-var]
@@ -63,6 +67,9 @@ def _parse(key: str, text: str, hint: Any) -> Any:
         options = [option for option in typing.get_args(hint) if option is not types.NoneType]
         if text.lower() == "none" and len(options) < len(typing.get_args(hint)):
             return None
+        if dataclasses.is_dataclass(options[0]):
+            inner = [f"{key}.{field.name}" for field in dataclasses.fields(options[0])]
+            raise InputError(f"{key} is a group of settings, got {text!r}; set {', '.join(inner)}, or {key}=none")
         return _parse(key, text, options[0])
     if typing.get_origin(hint) is typing.Literal:
         choices = typing.get_args(hint)

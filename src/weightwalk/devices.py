@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from weightwalk.errors import InputError
@@ -18,3 +20,8 @@ def pick(name: str) -> torch.device:
         return torch.device(name)
     except RuntimeError:
         raise InputError(unknown("device", name, ["auto", "cpu", "cuda"])) from None
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

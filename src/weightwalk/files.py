@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ def replacing(path: Path) -> Iterator[Path]:
     user's to fix, so it becomes an `InputError`.
     """
     path = Path(path)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield scratch

@@ -64,6 +64,8 @@ def test_fit_of_what_is_not_there(refused, tmp_path):
     refused(("fit", "digits", "--split", "val", *out), "train, test or all", "'val'")
     refused(("fit", "digits", "--limit", 0, *out), "--limit", "0")
     refused(("fit", "digits", "--fits", 0, *out), "at least 1 fit", "0")
+    refused(("fit", "digits", "--workers", 0, *out), "at least 1 worker", "0")
+    refused(("fit", "digits", "--engine", "rya", *out), "unknown engine 'rya'", "did you mean 'ray'")
     refused(("fit", "digits", "--device", "gpu", *out), "device", "'gpu'")
     assert not (tmp_path / "zoo").exists()
 
@@ -111,6 +113,17 @@ def test_fit_into_something_else(refused, tmp_path):
     refused(("fit", "digits", "--out", tmp_path), "found something else", "another --out")
     refused(("fit", "digits", "--out", tmp_path / "thesis.txt" / "zoo"), "thesis.txt", "another path")
     assert (tmp_path / "thesis.txt").read_text() == "words"
+
+
+def test_a_folder_without_classes_says_what_to_do(refused, tmp_path):
+    (tmp_path / "sounds").mkdir()
+    (tmp_path / "sounds" / "a.wav").write_bytes(b"words, not a sound")
+    arguments = ("fit", "audio", "--root", tmp_path / "sounds", "--out", tmp_path / "zoo")
+    refused(arguments, "sounds/class/name.wav", "give each class a folder")
+    (tmp_path / "sounds" / "notes").mkdir()
+    (tmp_path / "sounds" / "a.wav").rename(tmp_path / "sounds" / "notes" / "a.wav")
+    refused(arguments, "PCM .wav", "notes/a.wav")
+    assert not (tmp_path / "zoo").exists()
 
 
 @contextmanager

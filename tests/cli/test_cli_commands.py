@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -216,3 +217,16 @@ def test_demo_reuses_what_is_finished(call, tmp_path, monkeypatch, small_setting
     assert "held-out accuracy" in again.stdout
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert first["seconds"] == json.loads(call("demo", "--out", out, "--json").stdout)["seconds"]
+
+
+def test_the_next_steps_after_a_fit_are_ones_that_work(call, tmp_path):
+    digits = call("fit", "digits", "--out", tmp_path / "digits", "--limit", 4).stdout
+    assert "weightwalk recipes --dataset digits" in digits
+    (tmp_path / "grids" / "box").mkdir(parents=True)
+    np.save(tmp_path / "grids" / "box" / "0.npy", np.ones((4, 4, 4), bool))
+    zoo = tmp_path / "volumes"
+    boxes = call("fit", "grids", "--root", tmp_path / "grids", "--out", zoo, "--set", "descent.steps=5").stdout
+    assert "recipes" not in boxes  # none reads volumes
+    for step in (f"inspect {zoo}", f"render {zoo} 0:1", f"verify {zoo}"):
+        assert f"weightwalk {step}" in boxes
+        assert call(*step.split()).exit_code == 0

@@ -44,6 +44,7 @@ def test_a_picture_of_its_own_size(call, shared_zoo, tmp_path):
     result = call("render", shared_zoo, "all-7-f0", "--size", 8, "--out", out)
     assert result.exit_code == 0
     assert f"1 INR of {shared_zoo} at 8 x 8 in {out}" in result.stdout
+    assert result.stdout.startswith("1 INR\n")
     assert "rendering kpx 1/1" in result.stderr
     expected = render(Zoo.open(shared_zoo), np.array([7]))[0, 0].numpy()
     assert np.array_equal(pixels(out), ((expected.clip(-1, 1) + 1) * 127.5).round().astype(np.uint8))
@@ -88,6 +89,8 @@ def test_a_sheet_has_sources_beside_renders(call, shared_zoo, tmp_path):
 def test_sounds(call, sounds, tmp_path):
     result = call("render", sounds, ":", "--out", tmp_path, "--rate", 8000)
     assert result.exit_code == 0
+    assert "3 INRs of" in result.stdout
+    assert "at 40 samples in" in result.stdout
     expected = render(Zoo.open(sounds), np.array([1]))[0, 0].numpy()
     with wave.open(str(tmp_path / "all-1-f0.wav")) as sound:
         assert (sound.getframerate(), sound.getnframes()) == (8000, 40)
@@ -104,6 +107,8 @@ def test_volumes(call, volumes, tmp_path):
     assert values["renders"][0]["files"] == [f"{tmp_path}/all-0-f0.npy", f"{tmp_path}/all-0-f0.png"]
     assert np.load(tmp_path / "all-0-f0.npy").shape == (8, 6, 4)
     assert pixels(tmp_path / "all-0-f0.png").shape == (6, 4)
+    told = call("render", volumes, "0", "--out", tmp_path, "--quiet").stdout
+    assert f"{tmp_path}/all-0-f0.npy and {tmp_path}/all-0-f0.png" in told
 
 
 @pytest.mark.parametrize("kind", ["sounds", "volumes"])
@@ -136,6 +141,8 @@ def test_quiet_is_one_line(call, shared_zoo, tmp_path):
         (["0:2", "--out", "{tmp}/a.png"], "expected a folder as --out of 2 INRs, got the file {tmp}/a.png"),
         (["0", "--out", "{tmp}/a.wav"], "are rendered as .png, got --out {tmp}/a.wav"),
         (["0", "--device", "tpu"], "'tpu'"),
+        (["0", "--out", "{tmp}/r", "--sheet", "{tmp}/s.gif"], "expected a .png as --sheet, got {tmp}/s.gif"),
+        (["0", "--out", "{tmp}/r", "--rate", "0"], "expected --rate of at least 1 Hz, got 0"),
     ],
 )
 def test_what_cannot_be_rendered(call, shared_zoo, tmp_path, arguments, words):
@@ -153,3 +160,11 @@ def test_a_sheet_of_sounds(call, sounds, tmp_path):
     assert result.exit_code == 2
     assert "a sheet shows pictures" in result.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_an_output_that_is_a_folder_is_named(call, shared_zoo, tmp_path):
+    (tmp_path / "a.png").mkdir()
+    result = call("render", shared_zoo, "0", "--size", 8, "--out", tmp_path / "a.png")
+    assert result.exit_code == 2
+    assert f"cannot use {tmp_path}/a.png: is a directory" in result.stderr
+    assert "partial" not in result.stderr

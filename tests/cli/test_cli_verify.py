@@ -106,3 +106,7 @@ def test_networks_that_nobody_can_render(call, tmp_path):
     assert result.exit_code == 0
     assert "none was rendered" in result.stdout
     assert "3 images have no INR yet" in result.stdout
+
+
+def test_no_sample_is_no_claim(call, shared_zoo):
+    assert "none was rendered" in call("verify", shared_zoo, "--sample", 0, "--quiet").stdout

@@ -1,7 +1,11 @@
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from weightwalk import InputError, NetworkSpec, Weights
@@ -120,6 +124,44 @@ def test_the_kernel_takes_the_steps_of_torch(widths, activation, pixels):
 
 
 @needs_compiler
+@settings(max_examples=60)
+@given(
+    widths=st.lists(st.sampled_from([1, 2, 3, 15, 16, 17, 31, 32, 33, 40]), min_size=3, max_size=5),
+    activation=st.sampled_from(kernel.ACTIVATIONS),
+    pixels=st.sampled_from([1, 2, 15, 16, 17, 33, 90]),
+    seed=st.integers(0, 2**16),
+)
+def test_the_kernel_s_gradients_are_those_of_torch_in_float64(widths, activation, pixels, seed):
+    """Without Adam: a bias correction of infinity takes the root away, so that one step is 1e8 rate gradient."""
+    spec = NetworkSpec.mlp(widths, activation, omega=2.0)
+    generator = torch.Generator().manual_seed(seed)
+    start, x = random_weights(spec, 2, seed=seed), torch.rand(pixels, widths[0], generator=generator) * 2 - 1
+    targets = torch.randn(2, widths[-1], pixels, generator=generator)
+    fitted, _ = kernel.fit(start, x, targets, torch.tensor([[1e-8, 0.1, torch.inf]]), 0.0)
+    exact = start.to(torch.float64)
+    values = [t for w, b in zip(exact.weights, exact.biases, strict=True) for t in (w, b.unsqueeze(-1))]
+    _, gradients = steps.Step(spec, 0.0, False).gradients(values, x.double().T, targets.double())
+    expected = torch.cat([gradient.flatten(1) for gradient in gradients], dim=1)
+    atol = 2e-5 * max(1.0, float(expected.abs().max()))
+    assert_close(start.flat().double() - fitted.flat().double(), expected, what="gradients", atol=atol, rtol=1e-4)
+
+
+@needs_compiler
+@pytest.mark.parametrize("activation", kernel.ACTIVATIONS)
+def test_a_network_that_diverges_leaves_those_after_it_alone(activation):
+    start, x, targets = problem(3, NetworkSpec.mlp([2, 7, 6, 3], activation, omega=20.0))
+    flat = start.flat().clone()
+    flat[1] *= 1e25
+    descent = Descent(steps=5, learning_rate=1e-3)
+    together, errors = fit(Weights.from_flat(start.spec, flat), x, targets, descent, "native")
+    assert not errors[1].isfinite()
+    for row in (0, 2):
+        alone, error = fit(start[[row]], x, targets[[row]], descent, "native")
+        assert torch.equal(alone.flat()[0], together.flat()[row])
+        assert torch.equal(error[0], errors[row])
+
+
+@needs_compiler
 @pytest.mark.parametrize("activation", kernel.ACTIVATIONS)
 def test_the_kernel_s_functions_are_torch_s_over_a_wide_range(activation):
     """A network that is one neuron: its error at a target of 0 is the mean square of a(z)."""
@@ -153,6 +195,12 @@ def test_compiled_is_eager_and_alone_is_together():
     assert_close(two, one, what="compiled", atol=1e-4, rtol=1e-3)
 
 
+def test_groups_are_chosen_by_device_and_signal():
+    cuda = torch.device("cuda")
+    assert [steps.group_size(cuda, pixels) for pixels in (64, 1024, 32**3, 2**22)] == [512, 512, 16, 1]
+    assert {steps.group_size(torch.device("cpu"), pixels) for pixels in (64, 2**22)} == {16}
+
+
 def test_auto_looks_at_the_machine_and_the_dtype_only(monkeypatch):
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
     monkeypatch.setattr(steps, "can_compile", lambda device: True)
@@ -164,6 +212,9 @@ def test_auto_looks_at_the_machine_and_the_dtype_only(monkeypatch):
     assert engine.choose("compiled", cpu) == "compiled"
     with pytest.raises(InputError, match=r"expected a C\+\+ compiler"):
         engine.choose("native", cpu)
+    for where in ((cuda,), (cpu, torch.float64)):
+        with pytest.raises(InputError, match="the mode 'native' fits float32 networks on the CPU"):
+            engine.choose("native", *where)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -201,6 +252,7 @@ def test_starts_and_targets_are_left_as_they_were(mode):
         (NetworkSpec.mlp([2, 4, 1], "gelu"), "hidden layers of sine, relu, tanh, gaussian with a linear last one"),
         (NetworkSpec.mlp([2, 1]), "with a linear last one"),
         (NetworkSpec((Dense(2, 3, "sine"), Dense(3, 1, "sine"))), "with a linear last one"),
+        (NetworkSpec((Dense(2, 3, "sine"), Dense(3, 1, omega=2.0))), "with a linear last one"),
         (NetworkSpec.mlp([2, 4, 1], bias=False), "dense layers with biases"),
         (NetworkSpec((Conv(2, 3, "sine"), Conv(3, 1))), "dense layers with biases"),
     ],
@@ -221,12 +273,32 @@ def test_a_machine_that_cannot_compile_is_found_out(monkeypatch):
 
 @needs_compiler
 def test_the_kernel_is_built_once_and_whole(monkeypatch, tmp_path):
+    """Also by a compiler whose name is several words, as in "ccache g++"."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("CXX", "env g++")
+    monkeypatch.setattr(shutil, "which", {"env": "/usr/bin/env"}.get)
     kernel._library.__wrapped__()
     (built,) = (tmp_path / "weightwalk").iterdir()
     before = built.stat().st_mtime_ns
     kernel._library.__wrapped__()
     assert [path.stat().st_mtime_ns for path in (tmp_path / "weightwalk").iterdir()] == [before]
+
+
+@needs_compiler
+def test_what_another_user_has_put_there_is_not_run(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(kernel.tempfile, "tempdir", str(tmp_path / "tmp"))
+    mine = os.getuid()
+    monkeypatch.setattr(os, "getuid", lambda: mine + 1)
+    with pytest.raises(PermissionError, match="belongs to another user"):
+        kernel._library.__wrapped__()
+    assert not list(tmp_path.rglob("*.so"))
+
+
+def test_without_a_home_there_is_a_folder_for_temporary_files(monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as for a user whom the system does not know
+    assert list(kernel._folders()) == [Path(kernel.tempfile.gettempdir()) / f"weightwalk-{os.getuid()}"]
 
 
 def test_a_machine_without_a_compiler_has_no_kernel(monkeypatch):

@@ -4,6 +4,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from weightwalk import InputError
@@ -17,6 +19,7 @@ from weightwalk.zoos.hashes import verify
 from weightwalk.zoos.images import ImageSet
 from weightwalk.zoos.recipe import FIT_RECIPES, FitRecipe
 from weightwalk.zoos.store import Zoo
+from weightwalk.zoos.work import Inline, Processes
 
 RECIPE = FitRecipe("quick", hidden=(6, 5), descent=Descent(steps=4, learning_rate=3e-3))
 
@@ -86,6 +89,81 @@ def test_stopped_and_begun_again_is_the_same_bytes(tmp_path, monkeypatch):
     third = fit_zoo(digits(), tmp_path / "zoo", RECIPE, fits=2)
     assert (third.fitted, third.already_there, third.finished) == (0, whole.fitted, True)
     assert third.mean_psnr == pytest.approx(whole.mean_psnr, abs=1e-3)
+
+
+def test_stopped_before_the_first_result(tmp_path):
+    outcome = fit_zoo(digits(), tmp_path / "zoo", RECIPE, should_stop=lambda: True)
+    assert (outcome.fitted, outcome.finished, outcome.mean_psnr) == (0, False, None)
+
+
+def test_what_is_finished_is_kept_when_the_workers_give_up(tmp_path, monkeypatch):
+    class GiveUp(Inline):
+        def results(self, job, tasks):
+            for number, result in enumerate(super().results(job, tasks)):
+                if number == 3:
+                    raise InputError("workers died")
+                yield result
+
+    monkeypatch.setattr(fitting.time, "monotonic", lambda: 0.0)  # no second goes by, after which shards are written anyway
+    with pytest.raises(InputError, match="workers died"):
+        fit_zoo(digits(), tmp_path / "zoo", RECIPE, workers=GiveUp())
+    assert len(Zoo.open(tmp_path / "zoo")) == 24
+    monkeypatch.undo()
+    monkeypatch.setattr(fitting, "SHARD_IMAGES", 8)
+    fit_zoo(digits(), tmp_path / "zoo", RECIPE)
+    fit_zoo(digits(), tmp_path / "whole", RECIPE)
+    assert content(tmp_path / "zoo") == content(tmp_path / "whole")
+
+
+def train_and_test(train=20, test=10):
+    """A data set of two files, as MNIST is."""
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 5, 5), dtype=np.uint8)
+    parts = {"train": pixels[:train], "test": pixels[20 : 20 + test]}
+    return [ImageSet.from_arrays(of_part, dataset="two files", part=part) for part, of_part in parts.items()]
+
+
+def test_train_then_test_is_all_at_once(tmp_path):
+    sets = train_and_test()
+    fit_zoo(sets, tmp_path / "once", RECIPE, fits=2)
+    for images, split in ((sets[1:], "test"), (sets[:1], "train")):
+        fit_zoo(images, tmp_path / "twice", RECIPE, fits=2, split=split)
+    assert content(tmp_path / "twice") == content(tmp_path / "once")
+
+
+@pytest.mark.slow
+def test_two_workers_are_one_worker(tmp_path):
+    fit_zoo(train_and_test(), tmp_path / "one", RECIPE, fits=2)
+    fit_zoo(train_and_test(), tmp_path / "two", RECIPE, fits=2, workers=Processes(2))
+    assert content(tmp_path / "two") == content(tmp_path / "one")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    path = tmp_path_factory.mktemp("whole") / "zoo"
+    fit_zoo(train_and_test(), path, RECIPE, fits=3)
+    return Zoo.open(path)
+
+
+def names_of(train, test, fits):
+    """What a zoo of so many images has; every 10th training image validates and has one fit."""
+    of_train = [f"train-{image}-f{fit}" for image in range(train) for fit in range(1 if image % 10 == 9 else fits)]
+    return of_train + [f"test-{image}-f0" for image in range(test)]
+
+
+@given(calls=st.lists(st.tuples(st.integers(1, 20), st.integers(1, 10), st.integers(1, 3)), min_size=2, max_size=3))
+def test_adding_leaves_the_shards_that_are_there_as_they_were(tmp_path_factory, whole, calls):
+    """Calls with other numbers of images and fits, in any order: files stay, and every network is that of a zoo made at once."""
+    out, before = tmp_path_factory.mktemp("zoos") / "zoo", {}
+    for train, test, fits in calls:
+        fit_zoo(train_and_test(train, test), out, RECIPE, fits=fits)
+        now = content(out)
+        assert {name for name in before if now.get(name) != before[name]} <= {"manifest.json"}
+        before = now
+    assert not verify(out).problems
+    zoo = Zoo.open(out)
+    rows = zoo.rows()
+    assert set(zoo.names(rows)) == {name for call in calls for name in names_of(*call)}
+    assert torch.equal(zoo.weights(rows).flat(), whole.weights(whole.find(zoo.names(rows))).flat())
 
 
 @pytest.mark.parametrize("init", ["independent", "shared"])

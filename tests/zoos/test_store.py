@@ -282,6 +282,19 @@ def test_crash_between_shard_and_manifest(tmp_path: Path, monkeypatch: pytest.Mo
     assert content(tmp_path / "zoo") == content(make(tmp_path / "reference"))
 
 
+def test_a_zoo_that_nothing_was_added_to_may_become_another(tmp_path: Path) -> None:
+    def open_with(seed: int) -> ZooWriter:
+        settings = {"spec": NetworkSpec.mlp([2, 3, 1]).to_dict(), "image_shape": [1, 2, 2], "seed": seed}
+        return ZooWriter.open(tmp_path / "zoo", settings=settings, label_names=["a"], splits=SplitRule(), provenance={})
+
+    open_with(1)
+    writer = open_with(2)
+    assert Zoo.open(tmp_path / "zoo").settings["seed"] == 2
+    writer.add_images("all", np.arange(2), np.zeros((2, 1, 2, 2), np.uint8), np.zeros(2, np.int64))
+    with pytest.raises(InputError, match="seed was 2, now 3"):
+        open_with(3)
+
+
 def test_kill_9(tmp_path: Path) -> None:
     """Killed again and again at any moment and restarted, the zoo becomes what it is without."""
     rng = np.random.default_rng(0)
@@ -332,7 +345,9 @@ def test_no_room_in_the_middle_of_a_shard(zoo_path: Path) -> None:
 
 
 @pytest.mark.parametrize("victim", ["train-f0-000000-000010", "manifest.json"])
-def test_no_room_for_shard_or_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, victim: str) -> None:
+@pytest.mark.parametrize("provenance", ["0.1", "0.2"])
+def test_no_room_for_shard_or_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, victim: str, provenance: str) -> None:
+    """Also for the shards of another version than the zoo's."""
     writer = open_writer(tmp_path / "zoo")
     for task in TASKS[:4]:
         add(writer, task)
@@ -347,7 +362,7 @@ def test_no_room_for_shard_or_manifest(tmp_path: Path, monkeypatch: pytest.Monke
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", full)
         with pytest.raises(InputError, match=f"no room left to write .*{victim}.* run the same command again"):
-            add(writer, TASKS[4])
+            add(ZooWriter(tmp_path / "zoo", {"weightwalk": provenance}), TASKS[4])
     assert len(Zoo.open(tmp_path / "zoo")) == 0
     resume(tmp_path / "zoo")
     assert content(tmp_path / "zoo") == content(make(tmp_path / "reference"))

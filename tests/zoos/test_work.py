@@ -1,18 +1,22 @@
+import dataclasses
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from weightwalk import InputError
+from weightwalk import InputError, devices
 from weightwalk.zoos.engine import Descent
 from weightwalk.zoos.recipe import FitRecipe
-from weightwalk.zoos.work import ENGINES, Inline, Job, Processes, Task, work
+from weightwalk.zoos.work import ENGINES, Inline, Job, Processes, Ray, Task, work
 
 RECIPE = FitRecipe("quick", hidden=(6, 5), descent=Descent(steps=4, learning_rate=3e-3))
 JOB = Job(RECIPE.spec(2, 1), RECIPE.scheme, "independent", 0, RECIPE.pixels, RECIPE.descent, (5, 4))
@@ -43,6 +47,74 @@ def test_processes_do_what_this_process_does_whoever_dies():
     found += results
     assert by_image(found) == EXPECTED
     assert len(found) >= 12
+
+
+class DyingPool:
+    """A pool in this process, of which one worker dies after 5 tasks: then nothing more can be submitted."""
+
+    pools = 0
+
+    def __init__(self, *arguments, **options):
+        DyingPool.pools += 1
+        self._left, self._processes = 5 if DyingPool.pools == 1 else 1000, {}
+
+    def submit(self, function, *arguments):
+        if not self._left:
+            raise BrokenProcessPool
+        self._left -= 1
+        future = Future()
+        future.set_result(function(*arguments))
+        return future
+
+    def shutdown(self, **options):
+        pass
+
+
+def test_no_task_is_lost_when_a_worker_dies_between_two_tasks(monkeypatch):
+    monkeypatch.setattr("weightwalk.zoos.work.ProcessPoolExecutor", DyingPool)
+    monkeypatch.setattr(DyingPool, "pools", 0)
+    found = list(Processes(1).results(JOB, tasks(12)))
+    assert DyingPool.pools == 2
+    assert by_image(found) == EXPECTED
+
+
+@pytest.mark.slow
+def test_a_sentence_arrives_as_it_was_and_nobody_waits_for_the_rest():
+    """The worker's own, and one of the source of the tasks, while a worker is busy for minutes."""
+    bad = dataclasses.replace(tasks(1)[0], signals=np.full((3, 1, 5, 4), np.nan, np.float32))
+    with pytest.raises(InputError, match=r"^targets must be finite numbers, but signal 0 is not"):
+        list(Processes(1).results(JOB, [bad]))
+
+    def source():
+        yield from tasks(1)
+        yield from tasks(2, size=100_000)
+        raise InputError("picture 7 cannot be read")
+
+    job = dataclasses.replace(JOB, descent=Descent(steps=1000, learning_rate=3e-3))
+    results = Processes(1).results(job, source())
+    next(results)
+    (worker,) = multiprocessing.active_children()
+    with pytest.raises(InputError, match=r"^picture 7 cannot be read$"):
+        next(results)
+    worker.join(timeout=10)
+    assert not worker.is_alive()
+
+
+def test_ray_s_trace_of_a_sentence_is_the_sentence():
+    class WrappedError(InputError):
+        cause = InputError("expected a C++ compiler")
+
+    def get(reference):
+        raise WrappedError("ray::work() ... Traceback ...")
+
+    workers = Ray.__new__(Ray)
+    remote = SimpleNamespace(remote=lambda *arguments: "reference")
+    workers.count = 1
+    workers._ray = SimpleNamespace(
+        remote=lambda **options: lambda function: remote, put=lambda job: job, get=get, wait=lambda under_way, num_returns: (under_way, [])
+    )
+    with pytest.raises(InputError, match=r"^expected a C\+\+ compiler$"):
+        list(workers.results(JOB, tasks(1)))
 
 
 def test_few_tasks_are_taken_ahead():
@@ -123,7 +195,7 @@ def alive(pid: int) -> bool:
 def test_engines_by_name(monkeypatch):
     assert isinstance(ENGINES["local"](1), Inline)
     assert ENGINES["local"](3).count == 3
-    assert ENGINES["local"](None).count == len(os.sched_getaffinity(0))
+    assert ENGINES["local"](None).count == devices.cores()
     with pytest.raises(InputError, match="unknown engine 'slurm'"):
         ENGINES["slurm"]
     with pytest.raises(InputError, match="at least 1 worker, got 0"):

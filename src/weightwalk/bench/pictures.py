@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from weightwalk.errors import InputError
 from weightwalk.zoos import images
 from weightwalk.zoos.formats import Pixels
 
@@ -21,6 +22,9 @@ def by_size(count: int, dataset: str | None = None, root: Path | None = None) ->
     Where there are fewer pictures, they come again.
     """
     sets: list[Pixels] = [_digits(), _photographs()] if dataset is None else [images.load(dataset, root, images.parts(dataset)[0]).pixels]
+    axes = len(sets[0].shape) - 2
+    if axes != 2:
+        raise InputError(f"expected a data set of pictures, got {dataset}, of {axes} axes; choose another")
     return {_name(pixels): pixels[np.arange(count) % len(pixels)] for pixels in sets}
 
 

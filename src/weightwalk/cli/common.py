@@ -112,7 +112,8 @@ def terminal(as_json: bool, quiet: bool) -> Iterator[Terminal]:
     except OSError as error:
         if error.filename is None:
             raise
-        raise _failed(screen, f"cannot use {error.filename}: {(error.strerror or 'unknown reason').lower()}; choose another path") from None
+        path = error.filename2 or error.filename  # of a file that cannot be renamed, what it was to become
+        raise _failed(screen, f"cannot use {path}: {(error.strerror or 'unknown reason').lower()}; choose another path") from None
     finally:
         screen.close()
 

@@ -49,6 +49,7 @@ def command(
     A zoo that is there gets what it lacks, so an interrupted fit goes on where it was.
     """
     with terminal(as_json, quiet) as screen, screen.listening():
+        import numpy as np
         import torch
 
         from weightwalk import devices
@@ -73,7 +74,7 @@ def command(
             seed=seed,
             split=split,
             device=picked,
-            workers=ENGINES[engine](workers or (None if picked == "cpu" else 1)),
+            workers=ENGINES[engine](1 if workers is None and picked != "cpu" else workers),
             progress=screen.progress,
             should_stop=screen.should_stop,
         )
@@ -82,14 +83,17 @@ def command(
         if not outcome.finished:
             raise screen.stopped(values, f"stopped while fitting; the finished shards are saved in {path}")
         zoo = Zoo.open(path)
+        diverged = int((~np.isfinite(zoo.psnr)).sum())
+        if diverged:
+            screen.remark(f"{diverged:,} INRs diverged, their PSNR is not a number; fit with a lower --set descent.learning_rate")
         counts = {name: len(zoo.rows(name)) for name in SPLITS}
         psnr = {name: float(zoo.psnr[zoo.rows(name)].mean()) if count else None for name, count in counts.items()}
         screen.answer(
-            {**values, "networks": counts},
+            {**values, "diverged": diverged, "networks": counts},
             f"{path}: {len(zoo):,} INRs ({outcome.fitted:,} new, {outcome.already_there:,} were there), "
             f"init {init}, PSNR {zoo.psnr.mean():.1f} dB, {duration(outcome.seconds)}",
             table(f"{path}: {zoo.spec}", ["split", "INRs", "mean PSNR"], [[name, counts[name], _decibel(psnr[name])] for name in SPLITS]),
-            next_steps(f"weightwalk inspect {path}", f"weightwalk recipes --dataset {dataset}"),
+            next_steps(f"weightwalk inspect {path}", *_further(path, len(zoo), dataset)),
         )
 
 
@@ -103,6 +107,15 @@ def fit_times(zoo: Path) -> dict[str, float]:
     """What fitting a zoo took, by the name of that work; empty where nobody kept it."""
     path = zoo / _TIME_FILE
     return {"fit the INRs": float(files.read_json(path, "the time that a zoo took")["seconds"])} if path.exists() else {}
+
+
+def _further(zoo: Path, inrs: int, dataset: str) -> list[str]:
+    """What to do with a zoo once it was looked at: train on it, where a recipe reads such zoos, else see what its INRs show."""
+    from weightwalk.recipes import RECIPES
+
+    if any(make().dataset == dataset for make in RECIPES.values()):
+        return [f"weightwalk recipes --dataset {dataset}"]
+    return [f"weightwalk render {zoo} 0:{min(4, inrs)}", f"weightwalk verify {zoo}"]
 
 
 def _decibel(value: float | None) -> str | None:

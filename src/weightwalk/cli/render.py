@@ -56,6 +56,10 @@ def command(
         kind = renders.suffix(channels, grid)
         names = opened.names(rows)
         paths = _paths(zoo, names, kind, out)
+        if sheet and sheet.suffix != ".png":
+            raise InputError(f"expected a .png as --sheet, got {sheet}; change its ending")
+        if rate < 1:
+            raise InputError(f"expected --rate of at least 1 Hz, got {rate}")
         if sheet and kind != ".png":
             raise InputError(f"a sheet shows pictures, but {zoo} has signals of the shape {opened.image_shape}; leave --sheet out")
 
@@ -72,8 +76,9 @@ def command(
             done += points
         if sheet:
             files.write_bytes(sheet, _sheet(opened, rows, grid))
-        shape = " x ".join(map(str, grid[::-1] if kind == ".png" else grid))
-        place = written[0][0] if len(rows) == 1 else str(paths[0].parent)
+        shape = f"{grid[0]:,} samples" if kind == ".wav" else " x ".join(map(str, grid[::-1] if kind == ".png" else grid))
+        place = " and ".join(written[0]) if len(rows) == 1 else str(paths[0].parent)
+        count = f"{len(rows):,} INR{'s'[: len(rows) > 1]}"
         psnr = opened.psnr[rows].tolist()
         screen.answer(
             {
@@ -85,11 +90,11 @@ def command(
                 ],
                 "sheet": str(sheet) if sheet else None,
             },
-            f"{len(rows):,} INR{'s'[: len(rows) > 1]} of {zoo} at {shape} in {place}" + (f"; sheet in {sheet}" if sheet else ""),
+            f"{count} of {zoo} at {shape} in {place}" + (f"; sheet in {sheet}" if sheet else ""),
             table(
-                f"{len(rows):,} INRs" + (f", the first {_ROWS}" if len(rows) > _ROWS else ""),
-                ["INR", "PSNR at its own size", "file"],
-                [[name, f"{value:.1f} dB", made[0]] for name, value, made in list(zip(names, psnr, written, strict=True))[:_ROWS]],
+                count + (f", the first {_ROWS}" if len(rows) > _ROWS else ""),
+                ["INR", "PSNR at its own size", "files"],
+                [[name, f"{value:.1f} dB", " ".join(made)] for name, value, made in list(zip(names, psnr, written, strict=True))[:_ROWS]],
             ),
         )
 

@@ -57,4 +57,6 @@ def command(
 def _rendered(report: Report) -> str:
     if report.rendered.why_not:
         return f"none was rendered: {report.rendered.why_not}"
+    if not report.rendered.inrs:
+        return "none was rendered"
     return f"{report.rendered.inrs:,} rendered anew have the PSNR that is stored"

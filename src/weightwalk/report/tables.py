@@ -177,6 +177,8 @@ def read(path: Path) -> list[ResultRow]:
 
 def hardware() -> str:
     """The machine in a few words, such as `2 x Intel Xeon (AVX-512), 23 GiB`: the cores that this process may use."""
+    from weightwalk import devices  # torch, which every --help would wait for
+
     info = ""
     with suppress(OSError):
         info = Path("/proc/cpuinfo").read_text()
@@ -187,11 +189,10 @@ def hardware() -> str:
     vectors = next(
         (known for flag, known in (("avx512f", "AVX-512"), ("avx2", "AVX2"), ("asimd", "NEON")) if re.search(rf"\b{flag}\b", info)), ""
     )
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     memory = ""
     with suppress(ValueError, OSError, AttributeError):
         memory = f", {os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB"
-    return f"{cores} x {' '.join(name.split()) or 'unknown processor'}{f' ({vectors})' if vectors else ''}{memory}"
+    return f"{devices.cores()} x {' '.join(name.split()) or 'unknown processor'}{f' ({vectors})' if vectors else ''}{memory}"
 
 
 def commit(source: Path = Path(__file__).parents[1]) -> str:

@@ -63,6 +63,8 @@ def fit(start: Weights, coordinates_PI: Tensor, targets_BCP: Tensor, descent: De
 
 def choose(mode: Mode, device: torch.device, dtype: torch.dtype = torch.float32) -> Mode:
     """What `auto` is here; it never looks at how many networks there are, because that must not change a fit."""
+    if mode == "native" and (device.type != "cpu" or dtype != torch.float32):
+        raise InputError(f"the mode 'native' fits float32 networks on the CPU, got {dtype} on {device}; use the mode 'auto'")
     if mode == "native" and not kernel.available():
         raise InputError("expected a C++ compiler for the mode 'native', found none that works; install g++, or use the mode 'eager'")
     if mode != "auto":
@@ -72,9 +74,9 @@ def choose(mode: Mode, device: torch.device, dtype: torch.dtype = torch.float32)
     return "compiled" if steps.can_compile(device) else "eager"
 
 
-def task_size(device: torch.device) -> int:
+def task_size(device: torch.device, pixels: int) -> int:
     """How many networks to fit in one go: a second or so of a core, whole groups of a device."""
-    return max(64, steps.group_size(device))
+    return max(64, steps.group_size(device, pixels))
 
 
 def _check(spec: NetworkSpec, coordinates_PI: Tensor, targets_BCP: Tensor, num_networks: int) -> None:
@@ -82,7 +84,11 @@ def _check(spec: NetworkSpec, coordinates_PI: Tensor, targets_BCP: Tensor, num_n
     if any(layer.kind != "dense" or not layer.bias for layer in layers):
         raise InputError(f"the fitting engine fits dense layers with biases, got {spec}")
     known = kernel.ACTIVATIONS
-    if len(layers) < 2 or any(layer.activation not in known for layer in layers[:-1]) or layers[-1].activation != "identity":
+    if (
+        len(layers) < 2
+        or any(layer.activation not in known for layer in layers[:-1])
+        or (layers[-1].activation, layers[-1].omega) != ("identity", 1.0)
+    ):
         raise InputError(f"the fitting engine fits hidden layers of {', '.join(known)} with a linear last one, got {spec}")
     if not num_networks:
         raise InputError("expected at least one network to fit, got none")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -32,12 +33,12 @@ Block = tuple[ImageSet, int, NDArray[np.int64]]
 
 @dataclass(frozen=True)
 class FitOutcome:
-    """What a call of `fit_zoo` did."""
+    """What a call of `fit_zoo` did: `fitted` INRs were added; `mean_psnr` is that of what it fitted, else of the zoo, None if that is empty."""
 
     fitted: int
     already_there: int
     finished: bool
-    mean_psnr: float
+    mean_psnr: float | None
     seconds: float
 
 
@@ -113,12 +114,13 @@ def fit_zoo(
     began, fitted, psnr_sum = time.monotonic(), 0, 0.0
 
     def outcome(finished: bool) -> FitOutcome:
-        mean = psnr_sum / fitted if fitted else float(Zoo.open(out).psnr.mean())
-        return FitOutcome(fitted, asked - total, finished, mean, time.monotonic() - began)
+        there = () if fitted else Zoo.open(out).psnr
+        mean = psnr_sum / fitted if fitted else float(np.mean(there)) if len(there) else None
+        return FitOutcome(shards.written, asked - total, finished, mean, time.monotonic() - began)
 
     job = Job(spec, recipe.scheme, start, seed, recipe.pixels, recipe.descent, tuple(grid), device, chosen)
     shards = _Shards(writer, blocks)
-    results = (workers or Inline()).results(job, _tasks(blocks, engine.task_size(torch.device(device))))
+    results = (workers or Inline()).results(job, _tasks(blocks, engine.task_size(torch.device(device), math.prod(grid))))
     if total:
         progress("fitting", 0, total, {})  # the first results may have to wait for workers and compilers
     while fitted < total:
@@ -126,7 +128,11 @@ def fit_zoo(
             results.close()
             shards.write()
             return outcome(False)
-        result = next(results)
+        try:
+            result = next(results)
+        except InputError:  # no worker stays alive, or a picture cannot be read: what is finished is kept
+            shards.write()
+            raise
         shards.add(result)
         psnr_sum += float(result.psnr.sum())
         fitted += len(result.images)
@@ -151,6 +157,7 @@ class _Shards:
         self._missing = {(s.part, fit, int(indices[0]) // SHARD_IMAGES): len(indices) for s, fit, indices in blocks}
         self._found: dict[tuple[str, int, int], list[Result]] = {}
         self._next = 0.0
+        self.written = 0
 
     def add(self, result: Result) -> None:
         key = (result.part, result.fit, int(result.images[0]) // SHARD_IMAGES)
@@ -167,6 +174,7 @@ class _Shards:
                 pieces = sorted(self._found.pop(key), key=lambda piece: int(piece.images[0]))
                 images, params, psnr = (np.concatenate([getattr(piece, name) for piece in pieces]) for name in ("images", "params", "psnr"))
                 self._writer.add_inrs(key[0], key[1], images, params, psnr)
+                self.written += len(images)
         now = time.monotonic()
         self._next = now + max(1.0, 20 * (now - began))
 

@@ -163,7 +163,7 @@ def load(dataset: str, root: Path | None, part: str) -> ImageSet:
     if part not in entry.parts:
         raise InputError(f"expected part {' or '.join(entry.parts)} of {dataset}, got {part!r}; choose one of these")
     if root is None and not entry.embedded:
-        raise InputError(f"expected the folder of the {dataset} files as root, got none; name it (nothing is downloaded)")
+        raise InputError(f"expected the folder of the {dataset} files as root, got none; name it with --root (nothing is downloaded)")
     return ImageSet(dataset, part, *entry.read(Path(root or "."), part))
 
 

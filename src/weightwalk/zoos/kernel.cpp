@@ -140,27 +140,36 @@ void product(int count, int width, int depth, const float* a, ptrdiff_t am, ptrd
     rows<M, 1>(count, depth, a, am, ak, b + n, ldb, c + n, ldc, bias ? bias + n : bias);
 }
 
+// Lanes of `a` (0 to 15) and of `b` (16 to 31) in the order given. GCC has what clang calls so since version 12 only.
+#if defined(__clang__)
+#define LANES_OF(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define LANES_OF(a, b, ...) __builtin_shuffle(a, b, Ints{__VA_ARGS__})
+#endif
+
 // The sums of 16 vectors, as one vector: in each round a pair of vectors becomes one of half-sums. Overwrites them.
 inline Vec sums(Vec* v) {
   for (int i = 0; i < 8; ++i) {
     Vec a = v[2 * i], b = v[2 * i + 1];
-    v[i] = __builtin_shufflevector(a, b, 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30) +
-           __builtin_shufflevector(a, b, 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31);
+    v[i] = LANES_OF(a, b, 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30) +
+           LANES_OF(a, b, 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31);
   }
   for (int i = 0; i < 4; ++i) {
     Vec a = v[2 * i], b = v[2 * i + 1];
-    v[i] = __builtin_shufflevector(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29) +
-           __builtin_shufflevector(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
+    v[i] = LANES_OF(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29) +
+           LANES_OF(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
   }
   for (int i = 0; i < 2; ++i) {
     Vec a = v[2 * i], b = v[2 * i + 1];
-    v[i] = __builtin_shufflevector(a, b, 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27) +
-           __builtin_shufflevector(a, b, 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31);
+    v[i] = LANES_OF(a, b, 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27) +
+           LANES_OF(a, b, 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31);
   }
   Vec a = v[0], b = v[1];
-  return __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
-         __builtin_shufflevector(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
+  return LANES_OF(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
+         LANES_OF(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
 }
+
+#undef LANES_OF
 
 inline float sum(Vec v) {
   float total = 0;
@@ -197,7 +206,8 @@ struct Layer {
   float* at(Buffer& buffer, int o, int i) { return buffer.data + (last ? o * width + i : i * width + o); }
 
   const float* read(const float* flat) {
-    for (Buffer* b : {&weight_mean, &weight_square, &bias_mean, &bias_square}) std::fill(b->data, b->data + b->size, 0.0f);
+    for (Buffer* b : {&weight, &bias, &weight_mean, &weight_square, &bias_mean, &bias_square})
+      std::fill(b->data, b->data + b->size, 0.0f);  // also the padding, where a network that diverged leaves NaN
     for (int o = 0; o < fan_out; ++o)
       for (int i = 0; i < fan_in; ++i) *at(weight, o, i) = *flat++;
     std::copy(flat, flat + fan_out, bias.data);
@@ -361,9 +371,13 @@ struct NoSubnormals {
   NoSubnormals() { _mm_setcsr(before | 0x8040); }
   ~NoSubnormals() { _mm_setcsr(before); }
 #elif defined(__aarch64__)
-  uint64_t before = __builtin_aarch64_get_fpcr64();
-  NoSubnormals() { __builtin_aarch64_set_fpcr64(before | (1ull << 24)); }
-  ~NoSubnormals() { __builtin_aarch64_set_fpcr64(before); }
+  uint64_t before;
+  NoSubnormals() {
+    asm volatile("mrs %0, fpcr" : "=r"(before));
+    set(before | (1ull << 24));
+  }
+  ~NoSubnormals() { set(before); }
+  static void set(uint64_t bits) { asm volatile("msr fpcr, %0" : : "r"(bits)); }
 #endif
 };
 

@@ -6,9 +6,11 @@ import ctypes
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -28,8 +30,8 @@ _FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math
 def fit(start: Weights, coordinates_PI: Tensor, targets_BCP: Tensor, steps_S3: Tensor, stop_loss: float) -> tuple[Weights, Tensor]:
     """Networks fitted one after another, each alone: `engine.fit` with the rates and Adam's corrections of all steps (S, 3)."""
     layers, count = start.spec.layers, len(start)
-    parameters = start.flat().to(torch.float32, copy=True).contiguous()
-    inputs, targets, table = (t.to(torch.float32).contiguous() for t in (coordinates_PI, targets_BCP, steps_S3))
+    parameters = start.flat().detach().to(torch.float32, copy=True).contiguous()
+    inputs, targets, table = (t.to("cpu", torch.float32).contiguous() for t in (coordinates_PI, targets_BCP, steps_S3))
     errors = torch.empty(count)
     _library().weightwalk_fit(
         len(layers),
@@ -61,11 +63,12 @@ def available() -> bool:
 
 @cache
 def _library() -> ctypes.CDLL:
-    compiler = next(filter(None, map(shutil.which, (os.environ.get("CXX") or "c++", "g++", "clang++"))), None)
+    commands = (shlex.split(os.environ.get("CXX") or "c++"), ["g++"], ["clang++"])  # $CXX may be "ccache g++"
+    compiler = next((command for command in commands if command and shutil.which(command[0])), None)
     if compiler is None:
         raise FileNotFoundError("no C++ compiler: neither $CXX nor c++, g++ or clang++")
     name = f"kernel-{_identity(compiler)}.so"
-    for folder in (_cache_folder(), Path(tempfile.gettempdir()) / f"weightwalk-{os.getuid()}"):
+    for folder in _folders():
         try:
             return ctypes.CDLL(str(_built(compiler, folder / name)))
         except OSError as error:  # a home that cannot be written to, or one where nothing may be run
@@ -73,21 +76,27 @@ def _library() -> ctypes.CDLL:
     raise failure
 
 
-def _built(compiler: str, path: Path) -> Path:
+def _folders() -> Iterator[Path]:
+    """Where the binary may lie: the user's cache, and a folder for temporary files, which anybody could have made."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    if os.path.isabs(home):  # a user without a home stays "~"
+        yield Path(home) / "weightwalk"
+    yield Path(tempfile.gettempdir()) / f"weightwalk-{os.getuid()}"
+
+
+def _built(compiler: Sequence[str], path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if path.parent.stat().st_uid != os.getuid():
+        raise PermissionError(f"{path.parent} belongs to another user, whose code is not run")
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with files.replacing(path) as scratch:
-            subprocess.run([compiler, *_FLAGS, "-o", str(scratch), str(_SOURCE)], check=True, capture_output=True)
+            subprocess.run([*compiler, *_FLAGS, "-o", str(scratch), str(_SOURCE)], check=True, capture_output=True)
     return path
 
 
-def _cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "weightwalk"
-
-
-def _identity(compiler: str) -> str:
+def _identity(compiler: Sequence[str]) -> str:
     """What the binary depends on: source, flags, compiler, and the processor, since a home may be shared by different machines."""
-    version = subprocess.run([compiler, "--version"], check=True, capture_output=True).stdout
+    version = subprocess.run([*compiler, "--version"], check=True, capture_output=True).stdout
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         processor = next((line for line in lines if line.startswith(("flags", "Features"))), "")

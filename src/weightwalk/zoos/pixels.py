@@ -28,8 +28,8 @@ class Fourier:
     Fourier Features Let Networks Learn High Frequency Functions in Low Dimensional Domains, eq. 5 (there a grid is 1 unit wide).
     """
 
-    num: int
-    scale: float
+    num: int = 32
+    scale: float = 2.0
     seed: int = 0
 
     def __post_init__(self) -> None:

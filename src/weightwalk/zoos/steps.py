@@ -20,12 +20,13 @@ from weightwalk.weights import Weights
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8  # Adam's, as every published zoo has them
 GROUP_CPU = 16  # activations of 16 networks stay in a core's cache
-GROUP_CUDA = 512  # a whole shard: enough to fill a device, and a quarter of a GiB of activations at 28 x 28
+GROUP_CUDA = 512  # a whole shard, enough to fill a device...
+PIXELS_CUDA = 2**19  # ... of pictures up to 32 x 32; larger signals go in smaller groups, or activations would fill the memory
 
 
-def group_size(device: torch.device) -> int:
-    """How many networks step together: by the device alone, never by how many there are."""
-    return GROUP_CPU if device.type == "cpu" else GROUP_CUDA
+def group_size(device: torch.device, pixels: int) -> int:
+    """How many networks step together: by device and signal alone, never by how many there are."""
+    return GROUP_CPU if device.type == "cpu" else max(1, min(GROUP_CUDA, PIXELS_CUDA // pixels))
 
 
 def fit(
@@ -35,7 +36,7 @@ def fit(
     step = _stepper(start.spec, stop_loss, compiles)
     inputs = coordinates_PI.T.contiguous()
     table = table_S3.to(start.device)
-    size = group_size(start.device)
+    size = group_size(start.device, len(coordinates_PI))
     finished, errors = [], []
     with torch.no_grad():
         for first in range(0, len(start), size):

@@ -27,6 +27,7 @@ from weightwalk.zoos.manifest import Manifest, Shard
 from weightwalk.zoos.splits import PARTS, SPLITS, SplitRule
 
 _MAX_IMAGES = 2**40
+_TOLD = 8  # differences between settings that a sentence lists
 _NAME = re.compile(rf"({'|'.join(PARTS)})-(0|[1-9][0-9]{{0,11}})-f(0|[1-9][0-9]{{0,11}})")
 
 Array = NDArray[Any] | Tensor
@@ -65,8 +66,12 @@ class ZooWriter:
                 asked.write(path)
             manifest = Manifest.read(path)
             changed = config.differences(manifest.identity, asked.identity)
-            if changed:
-                raise InputError(f"{path} is a zoo that was made with other settings ({'; '.join(changed)}); choose another --out")
+            if changed and not manifest.shards:  # nothing was ever added: it may still become another zoo
+                manifest = asked
+                asked.write(path)
+            elif changed:
+                told = "; ".join(changed[:_TOLD]) + (f"; and {len(changed) - _TOLD} more" if len(changed) > _TOLD else "")
+                raise InputError(f"{path} is a zoo that was made with other settings ({told}); choose another --out")
             whole = tuple(shard for shard in manifest.shards if manifest.is_whole(path, shard))
             if whole != manifest.shards:
                 replace(manifest, shards=whole).write(path)
@@ -97,8 +102,9 @@ class ZooWriter:
                 if self._manifest is not before:
                     self._manifest.write(self.path)
             except InputError:  # no room, say: leave nothing behind, unless all was written and only a folder's flush failed
-                for shard in set(self._manifest.shards) - set(Manifest.read(self.path).shards):
-                    (self.path / shard.file).unlink(missing_ok=True)
+                listed = {shard.file for shard in Manifest.read(self.path).shards}
+                for file in {shard.file for shard in self._manifest.shards} - listed:
+                    (self.path / file).unlink(missing_ok=True)
                 raise
             finally:
                 self._manifest = None

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from weightwalk import devices
 from weightwalk.errors import InputError
 from weightwalk.networks.starts import SHARED, Key, Scheme, initialise
 from weightwalk.registry import Registry
@@ -109,36 +110,43 @@ class Processes:
     """Local processes of one thread each. One that dies (out of memory, killed) is replaced and its tasks are done again."""
 
     def __init__(self, count: int | None = None):
-        if count is not None and count < 1:
-            raise InputError(f"expected at least 1 worker, got {count}")
-        self.count = count or len(os.sched_getaffinity(0))
+        self.count = _checked(count) or devices.cores()
 
     def results(self, job: Job, tasks: Iterable[Task]) -> Generator[Result, None, None]:
         waiting = iter(tasks)
-        lost: list[tuple[Task, int]] = []  # with how often they were tried
+        todo: list[tuple[Task, int]] = []  # with how often their workers died
         while True:
             under_way: dict[Future[Result], tuple[Task, int]] = {}
             pool = ProcessPoolExecutor(self.count, multiprocessing.get_context("spawn"), initializer=_begin_worker)
             try:
                 while True:
-                    fresh = ((task, 0) for task in islice(waiting, max(0, _AHEAD * self.count - len(under_way) - len(lost))))
-                    for task, tries in [*lost, *fresh]:
-                        under_way[pool.submit(work, job, task)] = (task, tries)
-                    lost = []
+                    todo += [(task, 0) for task in islice(waiting, max(0, _AHEAD * self.count - len(under_way) - len(todo)))]
+                    while todo:
+                        under_way[pool.submit(work, job, todo[0][0])] = todo[0]
+                        del todo[0]  # not before: to a pool whose worker has just died nothing can be submitted
                     if not under_way:
                         return
                     for future in wait(under_way, return_when=FIRST_COMPLETED).done:
                         yield future.result()
                         del under_way[future]
             except BrokenProcessPool:
-                lost = [(task, tries + 1) for task, tries in under_way.values()]
-                if max(tries for _, tries in lost) >= TRIES:
+                todo += [(task, tries + 1) for task, tries in under_way.values()]
+                if max(tries for _, tries in todo) >= TRIES:
                     raise InputError(
                         f"workers died {TRIES} times in a row (out of memory?); what is finished is saved: "
                         "run the same command with fewer --workers"
                     ) from None
             finally:
+                busy = list(pool._processes.values()) if under_way else []
                 pool.shutdown(wait=False, cancel_futures=True)
+                for worker in busy:  # or this process could not end before their tasks, which nobody waits for any more
+                    worker.terminate()
+
+
+def _checked(count: int | None) -> int | None:
+    if count is not None and count < 1:
+        raise InputError(f"expected at least 1 worker, got {count}")
+    return count
 
 
 def _begin_worker() -> None:
@@ -166,10 +174,10 @@ class Ray:
             ray: Any = importlib.import_module("ray")
         except ImportError:
             raise InputError("expected Ray for --engine ray, found none; install it with pip install 'weightwalk[ray]'") from None
-        self._ray = ray
+        self._ray, count = ray, _checked(count)
         address = address or os.environ.get("RAY_ADDRESS")
         if not ray.is_initialized():
-            ray.init(address=address, num_cpus=None if address else count, log_to_driver=False)
+            ray.init(address=address or "local", num_cpus=None if address else count, log_to_driver=False)
         self.count = count or max(1, int(ray.cluster_resources().get("CPU", 1)))
 
     def results(self, job: Job, tasks: Iterable[Task]) -> Generator[Result, None, None]:
@@ -182,7 +190,11 @@ class Ray:
             if not under_way:
                 return
             done, under_way = ray.wait(under_way, num_returns=1)
-            yield ray.get(done[0])
+            try:
+                result = ray.get(done[0])
+            except InputError as error:  # as Ray raises it, its text is the whole trace; `cause` is what the worker raised
+                raise error.cause from None  # type: ignore[attr-defined]
+            yield result
 
 
 def _in_one_thread(job: Job, task: Task) -> Result:

@@ -36,7 +36,9 @@ def load(
         if folder.is_dir()
     }
     if not classes:
-        raise InputError(f"expected one folder per class in {root} ({root}/class/name{suffixes[0]}), found none; check the path")
+        raise InputError(
+            f"expected one folder per class in {root} ({root}/class/name{suffixes[0]}), found none; give each class a folder, if only one"
+        )
     for name, paths in classes.items():
         if not paths:
             raise InputError(f"expected {what} ({', '.join(suffixes)}) in {root / name}, found none; add some or remove the folder")

@@ -40,7 +40,7 @@ _SIZES = {1: 28, 3: 32}  # pixels a side of the published data sets, by channels
 
 @dataclass(frozen=True)
 class ImportOutcome:
-    """What a call of `import_tree` did; `pictures` is "data set" or "rendered", and `mean_psnr` is None if nothing was read."""
+    """What a call of `import_tree` did; `pictures` is "data set" or "rendered", `mean_psnr` is None if it was stopped at once."""
 
     read: int
     already_there: int
