@@ -103,7 +103,7 @@ def test_fit_into_a_zoo_with_other_settings(refused, zoo):
     refused(
         ("fit", "digits", "--out", zoo, "--init", "shared", "--recipe", "fast"),
         "fit.name was tiny, now fast",
-        "fit.descent.steps was 30, now 250",
+        "fit.descent.steps was 30, now 400",
     )
     assert content(zoo) == before
 

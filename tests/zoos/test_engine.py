@@ -78,6 +78,10 @@ def test_the_cosine_ends_near_zero_and_the_constant_stays():
     assert [cosine[t, 0].item() for t in (0, 50)] == pytest.approx([0.5, 0.25])
     assert cosine[-1, 0] < 2e-4
     assert (Descent(steps=5, learning_rate=0.5).table()[:, 0] == 0.5).all()
+    warm = Descent(steps=100, learning_rate=0.5, schedule="cosine", warmup_steps=80).table()[:, 0]
+    assert [warm[t].item() for t in (0, 39, 79, 80, 90)] == pytest.approx([0.5 / 80, 0.25, 0.5, 0.5, 0.25])
+    assert warm[-1] < 0.004
+    assert Descent(steps=4, learning_rate=0.5, warmup_steps=2).table()[:, 0].tolist() == [0.25, 0.5, 0.5, 0.5]
     assert Descent(steps=2, learning_rate=0.5).table()[:, 1].tolist() == pytest.approx([0.1, 0.19])
 
 
@@ -329,7 +333,7 @@ def test_targets_that_do_not_fit_are_refused():
             fit(start, x, targets, Descent(1, 1e-3))
 
 
-@pytest.mark.parametrize("change", [{"steps": 0}, {"learning_rate": 0.0}, {"stop_loss": -1.0}], ids=str)
+@pytest.mark.parametrize("change", [{"steps": 0}, {"learning_rate": 0.0}, {"stop_loss": -1.0}, {"warmup_steps": 1}], ids=str)
 def test_descents_that_go_nowhere_are_refused(change):
     with pytest.raises(InputError, match="a fit needs steps >= 1"):
         Descent(**{"steps": 1, "learning_rate": 1e-3, **change})

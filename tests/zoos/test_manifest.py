@@ -52,7 +52,8 @@ def test_a_zoo_of_an_older_version_goes_on_with_the_same_manifest(tmp_path):
 
 
 def test_what_differs_from_an_older_version_is_still_told(tmp_path):
-    open_writer(tmp_path / "zoo", old_settings())
+    old = open_writer(tmp_path / "zoo", old_settings())
+    old.add_images("all", np.arange(1), np.zeros((1, *SETTINGS["image_shape"]), np.uint8), np.zeros(1, np.int64))
     with pytest.raises(InputError, match=r"other settings \(image_dtype was uint8, now float32"):
         open_writer(tmp_path / "zoo", SETTINGS)
 

@@ -27,24 +27,27 @@ Mode = Literal["auto", "native", "compiled", "eager"]
 class Descent:
     """Full-batch Adam on the mean squared error.
 
-    Step t of `steps` has the rate `learning_rate`, or half-cosine decayed to 0 with `schedule="cosine"`. A network whose
-    mean squared error falls to `stop_loss` stops there; the others go on.
+    The rate grows linearly to `learning_rate` over the first `warmup_steps`; after that it stays, or with `schedule="cosine"`
+    decays to 0 in half a cosine. A network whose mean squared error falls to `stop_loss` stops there; the others go on.
     """
 
     steps: int
     learning_rate: float
     schedule: Literal["constant", "cosine"] = "constant"
     stop_loss: float = 0.0
+    warmup_steps: int = 0
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.learning_rate <= 0 or self.stop_loss < 0:
-            raise InputError(f"a fit needs steps >= 1, a positive learning rate and stop_loss >= 0, got {self}")
+        if self.steps < 1 or self.learning_rate <= 0 or self.stop_loss < 0 or not 0 <= self.warmup_steps < self.steps:
+            raise InputError(f"a fit needs steps >= 1, a positive learning rate, stop_loss >= 0 and warmup_steps < steps, got {self}")
 
     def table(self) -> Tensor:
         """(S, 3): per step the rate and Adam's two bias corrections."""
         t = torch.arange(self.steps, dtype=torch.float64)
-        decay = 0.5 * (1 + torch.cos(math.pi * t / self.steps)) if self.schedule == "cosine" else torch.ones_like(t)
-        columns = [self.learning_rate * decay, *(1 - beta ** (t + 1) for beta in steps.BETAS)]
+        after = (t - self.warmup_steps).clamp(min=0) / (self.steps - self.warmup_steps)
+        decay = 0.5 * (1 + torch.cos(math.pi * after)) if self.schedule == "cosine" else torch.ones_like(t)
+        growth = ((t + 1) / self.warmup_steps).clamp(max=1) if self.warmup_steps else torch.ones_like(t)
+        columns = [self.learning_rate * growth * decay, *(1 - beta ** (t + 1) for beta in steps.BETAS)]
         return torch.stack(columns, dim=1).float()
 
 

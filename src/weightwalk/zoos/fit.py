@@ -26,6 +26,7 @@ from weightwalk.zoos.store import Zoo, ZooWriter
 from weightwalk.zoos.work import Inline, Job, Result, Task, Workers
 
 SHARD_IMAGES = 512
+WAITING = 24  # shards that may wait in memory to be written together
 
 Block = tuple[ImageSet, int, NDArray[np.int64]]
 """What becomes one shard: images of a set, the number of the fit, and which images."""
@@ -150,7 +151,9 @@ def _tasks(blocks: Sequence[Block], size: int) -> Iterator[Task]:
 
 
 class _Shards:
-    """Puts results together. Complete blocks are written as shards about every second, more seldom as the zoo's manifest grows."""
+    """Puts results together. Complete blocks are written as shards about every second, more seldom as the zoo's manifest grows,
+    but before there are more than `WAITING` of them.
+    """
 
     def __init__(self, writer: ZooWriter, blocks: Sequence[Block]):
         self._writer = writer
@@ -163,7 +166,7 @@ class _Shards:
         key = (result.part, result.fit, int(result.images[0]) // SHARD_IMAGES)
         self._found.setdefault(key, []).append(result)
         self._missing[key] -= len(result.images)
-        if time.monotonic() >= self._next:
+        if time.monotonic() >= self._next or len(self._found) > WAITING:
             self.write()
 
     def write(self) -> None:

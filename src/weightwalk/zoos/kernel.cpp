@@ -354,9 +354,10 @@ class Fit {
       const float *delta = slopes_[l].data, *below = l ? values_[l - 1].data : inputs(first);
       const int stride = l ? layers_[l - 1].width : layer.fan_in;
       for (int o = 0; o < layer.width; o += LANES) {
-        Vec total = {};
-        for (int p = 0; p < count; ++p) total += load(delta + p * layer.width + o);
-        store(layer.bias_gradient.data + o, load(layer.bias_gradient.data + o) + total);
+        Vec totals[4] = {};  // four sums at once: one alone would wait for every addition
+        for (int p = 0; p < count; p += 4)
+          for (int k = 0; k < 4; ++k) totals[k] += load(delta + (p + k) * layer.width + o);
+        store(layer.bias_gradient.data + o, load(layer.bias_gradient.data + o) + ((totals[0] + totals[1]) + (totals[2] + totals[3])));
       }
       product<ADD>(layer.fan_in, layer.width, count, below, 1, stride, delta, layer.width, layer.weight_gradient.data, layer.width);
       if (l) product<TIMES_SLOPE>(count, stride, layer.fan_out, delta, layer.width, 1, layer.back.data, stride, slopes_[l - 1].data, stride);

@@ -71,6 +71,8 @@ def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
             fit["omega"] = [fit["omega"]]
         if isinstance(fit.get("pixels"), Mapping):
             fit["pixels"] = {"fourier": None, **fit["pixels"]}
+        if isinstance(fit.get("descent"), Mapping):
+            fit["descent"] = {"warmup_steps": 0, **fit["descent"]}
     return full
 
 
