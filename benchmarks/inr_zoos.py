@@ -25,7 +25,7 @@ def name_of(zoo: Zoo) -> str:
 
 def describe(zoo: Zoo) -> None:
     """Write the rows of a zoo."""
-    figures = {f"PSNR dB, {name}": value for name, value in psnr_figures(zoo.psnr).items()}
+    figures = {f"PSNR dB {name}": value for name, value in psnr_figures(zoo.psnr).items()}
     for role, stds in layer_stds(zoo).items():
         figures |= {f"std of {role} {layer}": std for layer, std in enumerate(stds, 1) if std is not None}
     minutes = sum(fit_times(zoo.path).values()) / 60

@@ -34,7 +34,10 @@ Block = tuple[ImageSet, int, NDArray[np.int64]]
 
 @dataclass(frozen=True)
 class FitOutcome:
-    """What a call of `fit_zoo` did: `fitted` INRs were added; `mean_psnr` is that of what it fitted, else of the zoo, None if that is empty."""
+    """What a call of `fit_zoo` did: `fitted` INRs were added.
+
+    `mean_psnr` is that of what it fitted, else of the whole zoo; None if that is empty.
+    """
 
     fitted: int
     already_there: int
