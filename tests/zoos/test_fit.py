@@ -68,7 +68,7 @@ def test_every_image_once_and_training_images_as_often_as_asked(tmp_path):
 
 
 def test_a_stored_network_shows_its_picture(tmp_path):
-    recipe = replace(RECIPE, hidden=(16, 16), descent=Descent(steps=150, learning_rate=5e-3, schedule="cosine"))
+    recipe = replace(RECIPE, hidden=(16, 16), descent=Descent(steps=150, learning_rate=5e-3, decay=1.0))
     fit_zoo(digits(8), tmp_path / "zoo", recipe)
     zoo = Zoo.open(tmp_path / "zoo")
     rendered, pictures = recipe.pixels.render(zoo.weights(zoo.rows()), 8, 8), zoo.images(zoo.rows()) / 255
@@ -261,7 +261,7 @@ def test_images_of_two_sizes_make_no_zoo(tmp_path):
 def test_recipes_are_their_protocols():
     nfn, dws = FIT_RECIPES["nfn"], FIT_RECIPES["dws"]
     assert (nfn.hidden, nfn.omega, nfn.scheme) == ((32, 32), (30.0,), "nfn")
-    assert (nfn.descent.steps, nfn.descent.learning_rate, nfn.descent.schedule, nfn.descent.stop_loss) == (5000, 5e-5, "constant", 0.0)
+    assert (nfn.descent.steps, nfn.descent.learning_rate, nfn.descent.betas, nfn.descent.decay) == (5000, 5e-5, (0.9, 0.999), 0.0)
     assert (nfn.pixels.low, nfn.pixels.high, nfn.pixels.axes) == (-1.0, 1.0, "ij")
     assert (dws.pixels.low, dws.pixels.high, dws.pixels.axes) == (-0.5, 0.5, "xy")
     assert float(dws.pixels.psnr(torch.tensor([dws.descent.stop_loss]))) == pytest.approx(40.0)

@@ -192,8 +192,7 @@ def _psnr(team: Team, recipe: FitRecipe) -> float:
 
 
 def _with_steps(recipe: FitRecipe, steps: int) -> FitRecipe:
-    warmup = recipe.descent.warmup_steps * steps // recipe.descent.steps  # the same share of the steps
-    return replace(recipe, descent=replace(recipe.descent, steps=steps, warmup_steps=warmup))
+    return replace(recipe, descent=replace(recipe.descent, steps=steps))
 
 
 def _spec(recipe: FitRecipe, shape: tuple[int, ...]) -> NetworkSpec:

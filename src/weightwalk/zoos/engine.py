@@ -27,27 +27,30 @@ Mode = Literal["auto", "native", "compiled", "eager"]
 class Descent:
     """Full-batch Adam on the mean squared error.
 
-    The rate grows linearly to `learning_rate` over the first `warmup_steps`; after that it stays, or with `schedule="cosine"`
-    decays to 0 in half a cosine. A network whose mean squared error falls to `stop_loss` stops there; the others go on.
+    The rate is `learning_rate`; over the last `decay` of the steps (a share, 1: all of them) it falls to 0 in half a cosine.
+    A network whose mean squared error falls to `stop_loss` stops there; the others go on.
     """
 
     steps: int
     learning_rate: float
-    schedule: Literal["constant", "cosine"] = "constant"
+    betas: tuple[float, float] = (0.9, 0.999)
+    decay: float = 0.0
     stop_loss: float = 0.0
-    warmup_steps: int = 0
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.learning_rate <= 0 or self.stop_loss < 0 or not 0 <= self.warmup_steps < self.steps:
-            raise InputError(f"a fit needs steps >= 1, a positive learning rate, stop_loss >= 0 and warmup_steps < steps, got {self}")
+        object.__setattr__(self, "betas", tuple(self.betas))
+        if self.steps < 1 or not self.learning_rate > 0 or not self.stop_loss >= 0:
+            raise InputError(f"a fit needs steps >= 1, a positive learning rate and stop_loss >= 0, got {self}")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas) or not 0 <= self.decay <= 1:
+            raise InputError(f"a fit needs two betas from 0 to below 1 and a decay from 0 to 1, got {self}")
 
     def table(self) -> Tensor:
         """(S, 3): per step the rate and Adam's two bias corrections."""
         t = torch.arange(self.steps, dtype=torch.float64)
-        after = (t - self.warmup_steps).clamp(min=0) / (self.steps - self.warmup_steps)
-        decay = 0.5 * (1 + torch.cos(math.pi * after)) if self.schedule == "cosine" else torch.ones_like(t)
-        growth = ((t + 1) / self.warmup_steps).clamp(max=1) if self.warmup_steps else torch.ones_like(t)
-        columns = [self.learning_rate * growth * decay, *(1 - beta ** (t + 1) for beta in steps.BETAS)]
+        falling = self.decay * self.steps
+        share = (t - (self.steps - falling)).clamp(min=0) / falling if falling else torch.zeros_like(t)
+        rate = self.learning_rate * 0.5 * (1 + torch.cos(math.pi * share))
+        columns = [rate, *(1 - beta ** (t + 1) for beta in self.betas)]
         return torch.stack(columns, dim=1).float()
 
 
@@ -60,8 +63,8 @@ def fit(start: Weights, coordinates_PI: Tensor, targets_BCP: Tensor, descent: De
     _check(start.spec, coordinates_PI, targets_BCP, len(start))
     mode = choose(mode, start.device, start.dtype)
     if mode == "native":
-        return kernel.fit(start, coordinates_PI, targets_BCP, descent.table(), descent.stop_loss)
-    return steps.fit(start, coordinates_PI, targets_BCP, descent.table(), descent.stop_loss, compiles=mode == "compiled")
+        return kernel.fit(start, coordinates_PI, targets_BCP, descent.table(), descent.betas, descent.stop_loss)
+    return steps.fit(start, coordinates_PI, targets_BCP, descent.table(), descent.betas, descent.stop_loss, compiles=mode == "compiled")
 
 
 def choose(mode: Mode, device: torch.device, dtype: torch.dtype = torch.float32) -> Mode:

@@ -233,14 +233,14 @@ struct Layer {
   }
 };
 
-constexpr float BETA1 = 0.9f, BETA2 = 0.999f, EPSILON = 1e-8f;
+constexpr float EPSILON = 1e-8f;
 
-void adam(Buffer& value, Buffer& mean, Buffer& square, const Buffer& gradient, float omega, const float* rates) {
-  const float rate = rates[0] / rates[1], correct2 = 1.0f / rates[2];
+void adam(Buffer& value, Buffer& mean, Buffer& square, const Buffer& gradient, float omega, const float* rates, const float* betas) {
+  const float rate = rates[0] / rates[1], correct2 = 1.0f / rates[2], beta1 = betas[0], beta2 = betas[1];
   for (size_t i = 0; i < value.size; i += LANES) {
     Vec g = omega * load(gradient.data + i);
-    Vec m = BETA1 * load(mean.data + i) + (1.0f - BETA1) * g;
-    Vec s = BETA2 * load(square.data + i) + (1.0f - BETA2) * g * g;
+    Vec m = beta1 * load(mean.data + i) + (1.0f - beta1) * g;
+    Vec s = beta2 * load(square.data + i) + (1.0f - beta2) * g * g;
     Vec t = correct2 * s, root;
     for (int lane = 0; lane < LANES; ++lane) root[lane] = std::sqrt(t[lane]);
     store(mean.data + i, m);
@@ -270,7 +270,7 @@ class Fit {
   }
 
   // Fits `flat` in place; returns the mean squared error at the end.
-  float run(float* flat, const float* targets, int steps, const float* table, float stop_loss) {
+  float run(float* flat, const float* targets, int steps, const float* table, const float* betas, float stop_loss) {
     const float* at = flat;
     for (Layer& layer : layers_) at = layer.read(at);
     for (int step = 0; step < steps; ++step) {
@@ -279,8 +279,8 @@ class Fit {
       for (int first = 0; first < pixels_; first += tile_) loss += forward(first, targets), backward(first);
       if (stop_loss > 0 && loss / (float(channels_) * pixels_) <= stop_loss) break;
       for (Layer& layer : layers_) {
-        adam(layer.weight, layer.weight_mean, layer.weight_square, layer.weight_gradient, layer.omega, table + 3 * step);
-        adam(layer.bias, layer.bias_mean, layer.bias_square, layer.bias_gradient, layer.omega, table + 3 * step);
+        adam(layer.weight, layer.weight_mean, layer.weight_square, layer.weight_gradient, layer.omega, table + 3 * step, betas);
+        adam(layer.bias, layer.bias_mean, layer.bias_square, layer.bias_gradient, layer.omega, table + 3 * step, betas);
       }
     }
     for (Layer& layer : layers_) layer.prepare();
@@ -385,14 +385,16 @@ struct NoSubnormals {
 }  // namespace
 
 // `params` (count, N), a network's parameters as Weights.flat has them, are fitted in place to `targets` (count, channels,
-// pixels) at `inputs` (pixels, widths[0]); `table` (steps, 3) holds rates and bias corrections; `errors` (count).
+// pixels) at `inputs` (pixels, widths[0]); `table` (steps, 3) holds rates and bias corrections of
+// Adam with `betas` (2); `errors` (count).
 extern "C" void weightwalk_fit(
     int num_layers, const int* widths, const int* activations, const float* omegas, int pixels, const float* inputs, int count,
-    float* params, const float* targets, int steps, const float* table, float stop_loss, float* errors) {
+    float* params, const float* targets, int steps, const float* table, const float* betas, float stop_loss,
+    float* errors) {
   NoSubnormals guard;
   Fit fit(num_layers, widths, activations, omegas, pixels, inputs);
   size_t num_parameters = 0;
   for (int l = 0; l < num_layers; ++l) num_parameters += size_t(widths[l + 1]) * (widths[l] + 1);
   for (int b = 0; b < count; ++b)
-    errors[b] = fit.run(params + b * num_parameters, targets + size_t(b) * widths[num_layers] * pixels, steps, table, stop_loss);
+    errors[b] = fit.run(params + b * num_parameters, targets + size_t(b) * widths[num_layers] * pixels, steps, table, betas, stop_loss);
 }

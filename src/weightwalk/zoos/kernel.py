@@ -27,11 +27,13 @@ _SOURCE = Path(__file__).with_name("kernel.cpp")
 _FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-shared", "-fPIC")
 
 
-def fit(start: Weights, coordinates_PI: Tensor, targets_BCP: Tensor, steps_S3: Tensor, stop_loss: float) -> tuple[Weights, Tensor]:
+def fit(
+    start: Weights, coordinates_PI: Tensor, targets_BCP: Tensor, table_S3: Tensor, betas: tuple[float, float], stop_loss: float
+) -> tuple[Weights, Tensor]:
     """Networks fitted one after another, each alone: `engine.fit` with the rates and Adam's corrections of all steps (S, 3)."""
     layers, count = start.spec.layers, len(start)
     parameters = start.flat().detach().to(torch.float32, copy=True).contiguous()
-    inputs, targets, table = (t.to("cpu", torch.float32).contiguous() for t in (coordinates_PI, targets_BCP, steps_S3))
+    inputs, targets, table = (t.to("cpu", torch.float32).contiguous() for t in (coordinates_PI, targets_BCP, table_S3))
     errors = torch.empty(count)
     _library().weightwalk_fit(
         len(layers),
@@ -45,6 +47,7 @@ def fit(start: Weights, coordinates_PI: Tensor, targets_BCP: Tensor, steps_S3: T
         _address(targets),
         len(table),
         _address(table),
+        (ctypes.c_float * 2)(*betas),
         ctypes.c_float(stop_loss),
         _address(errors),
     )

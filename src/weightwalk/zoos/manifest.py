@@ -72,7 +72,10 @@ def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(fit.get("pixels"), Mapping):
             fit["pixels"] = {"fourier": None, **fit["pixels"]}
         if isinstance(fit.get("descent"), Mapping):
-            fit["descent"] = {"warmup_steps": 0, **fit["descent"]}
+            descent = {"betas": [0.9, 0.999], **fit["descent"]}
+            if "schedule" in descent:
+                descent["decay"] = float(descent.pop("schedule") == "cosine")
+            fit["descent"] = descent
     return full
 
 

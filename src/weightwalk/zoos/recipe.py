@@ -32,7 +32,7 @@ class FitRecipe:
     omega: tuple[float, ...] = ()
     scheme: Scheme = "auto"
     pixels: PixelFormat = PixelFormat()  # noqa: RUF009 (frozen)
-    descent: Descent = Descent(steps=400, learning_rate=4e-3, schedule="cosine", warmup_steps=350)  # noqa: RUF009 (frozen)
+    descent: Descent = Descent(steps=400, learning_rate=6.25e-4, betas=(0.4, 0.97), decay=0.1)  # noqa: RUF009 (frozen)
 
     def __post_init__(self) -> None:
         if self.activation not in OMEGAS:
@@ -61,7 +61,7 @@ FIT_RECIPES: Registry[FitRecipe] = Registry("fit recipe")
 # the first steps, which only undo the start's own picture, throw them far, and classifiers of weights see little else.
 FIT_RECIPES.register("fast")(FitRecipe("fast"))
 # Pictures of 8 x 8: 40 dB after 30 steps. More would only move the weights away from what the picture says.
-FIT_RECIPES.register("tiny")(FitRecipe("tiny", descent=Descent(steps=30, learning_rate=3e-3, schedule="cosine")))
+FIT_RECIPES.register("tiny")(FitRecipe("tiny", descent=Descent(steps=30, learning_rate=3e-3, decay=1.0)))
 # The NFN zoo's protocol (spec: DNG paper, appendix): Adam 5e-5, 5,000 whole-image steps.
 FIT_RECIPES.register("nfn")(FitRecipe("nfn", descent=Descent(steps=5000, learning_rate=5e-5)))
 # The DWS zoo's, as it is reported: outputs are offset by half (black is -.5, white is .5), coordinate 0 is the column, stop above 40 dB.
@@ -82,12 +82,10 @@ FIT_RECIPES.register("fourier")(
         "fourier",
         activation="relu",
         pixels=PixelFormat(fourier=Fourier(32, 2.0)),
-        descent=Descent(steps=400, learning_rate=1e-2, schedule="cosine"),
+        descent=Descent(steps=400, learning_rate=1e-2, decay=1.0),
     )
 )
-FIT_RECIPES.register("gaussian")(
-    FitRecipe("gaussian", activation="gaussian", descent=Descent(steps=1000, learning_rate=1e-2, schedule="cosine"))
-)
+FIT_RECIPES.register("gaussian")(FitRecipe("gaussian", activation="gaussian", descent=Descent(steps=1000, learning_rate=1e-2, decay=1.0)))
 # Sounds of a second at 8 kHz: 49 dB on synthetic speech, plucked strings, a chord, a chirp and white noise, the worst 45. The first omega
 # is that of Sitzmann et al. 2020; it should grow with the number of samples.
 FIT_RECIPES.register("audio")(
@@ -95,11 +93,11 @@ FIT_RECIPES.register("audio")(
         "audio",
         hidden=(64, 64, 64),
         omega=(3000.0, 30.0, 30.0),
-        descent=Descent(steps=500, learning_rate=1e-3, schedule="cosine"),
+        descent=Descent(steps=500, learning_rate=1e-3, decay=1.0),
     )
 )
 # Volumes of 32^3: occupancy 33 to 40 dB, at which 99.9 % of the full voxels are right, signed distances 42 to 52.
-FIT_RECIPES.register("grid")(FitRecipe("grid", hidden=(32, 32, 32), descent=Descent(steps=400, learning_rate=3e-3, schedule="cosine")))
+FIT_RECIPES.register("grid")(FitRecipe("grid", hidden=(32, 32, 32), descent=Descent(steps=400, learning_rate=3e-3, decay=1.0)))
 
 _USUAL = {"digits": "tiny", "audio": "audio", "grids": "grid"}
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from weightwalk.spec import Layer, NetworkSpec
 from weightwalk.weights import Weights
 
-BETAS, EPSILON = (0.9, 0.999), 1e-8  # Adam's, as every published zoo has them
+EPSILON = 1e-8  # Adam's, as every published zoo has it
 GROUP_CPU = 16  # activations of 16 networks stay in a core's cache
 GROUP_CUDA = 512  # a whole shard, enough to fill a device...
 PIXELS_CUDA = 2**19  # ... of pictures up to 32 x 32; larger signals go in smaller groups, or activations would fill the memory
@@ -30,10 +30,16 @@ def group_size(device: torch.device, pixels: int) -> int:
 
 
 def fit(
-    start: Weights, coordinates_PI: Tensor, targets_BCP: Tensor, table_S3: Tensor, stop_loss: float, compiles: bool
+    start: Weights,
+    coordinates_PI: Tensor,
+    targets_BCP: Tensor,
+    table_S3: Tensor,
+    betas: tuple[float, float],
+    stop_loss: float,
+    compiles: bool,
 ) -> tuple[Weights, Tensor]:
     """`engine.fit` with the rates and Adam's two bias corrections of all steps (S, 3)."""
-    step = _stepper(start.spec, stop_loss, compiles)
+    step = _stepper(start.spec, betas, stop_loss, compiles)
     inputs = coordinates_PI.T.contiguous()
     table = table_S3.to(start.device)
     size = group_size(start.device, len(coordinates_PI))
@@ -75,8 +81,8 @@ def _activate(layer: Layer, z: Tensor) -> tuple[Tensor, Tensor]:
 class Step:
     """One Adam step of a group, in place on its parameters and moments; `advance` is it, compiled or not."""
 
-    def __init__(self, spec: NetworkSpec, stop_loss: float, compiles: bool):
-        self.hidden, self.stop_loss = spec.layers[:-1], stop_loss
+    def __init__(self, spec: NetworkSpec, betas: tuple[float, float], stop_loss: float, compiles: bool):
+        self.hidden, self.betas, self.stop_loss = spec.layers[:-1], betas, stop_loss
         self.advance: Callable[..., None] = torch.compile(self._advance, dynamic=False, fullgraph=True) if compiles else self._advance
 
     def _advance(
@@ -94,9 +100,10 @@ class Step:
         loss, gradients = self.gradients(values, inputs_IP, targets_GCP)
         if self.stop_loss > 0:
             active_G11.mul_((loss > self.stop_loss).to(active_G11.dtype)[:, None, None])
+        beta1, beta2 = self.betas
         for value, mean, square, gradient in zip(values, means, squares, gradients, strict=True):
-            mean.mul_(BETAS[0]).add_(gradient, alpha=1 - BETAS[0])
-            square.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
+            mean.mul_(beta1).add_(gradient, alpha=1 - beta1)
+            square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
             update = rate * (mean / correct1) / ((square / correct2).sqrt() + EPSILON)
             value.sub_(update * active_G11 if self.stop_loss > 0 else update)
 
@@ -128,8 +135,8 @@ class Step:
 
 
 @cache
-def _stepper(spec: NetworkSpec, stop_loss: float, compiles: bool) -> Step:
-    return Step(spec, stop_loss, compiles)
+def _stepper(spec: NetworkSpec, betas: tuple[float, float], stop_loss: float, compiles: bool) -> Step:
+    return Step(spec, betas, stop_loss, compiles)
 
 
 @cache
