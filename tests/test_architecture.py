@@ -8,7 +8,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "weightwalk"
 ROOMS = [
-    *("errors", "files", "registry", "config", "devices", "progress", "spec", "evaluate", "weights"),
+    *("errors", "files", "registry", "config", "devices", "progress", "steps", "axes", "spec", "evaluate", "exchange", "weights"),
     *("networks", "symmetry", "zoos", "graphs", "encoders", "heads", "frameworks", "training"),
     *("report", "tasks", "recipes", "interop", "testing", "bench", "cli"),
 ]

@@ -15,6 +15,15 @@ FUNCTIONS = {
     "gelu": nn.GELU(),
     "silu": nn.SiLU(),
     "leaky_relu": nn.LeakyReLU(),
+    "gelu_tanh": nn.GELU(approximate="tanh"),
+    "relu6": nn.ReLU6(),
+    "elu": nn.ELU(),
+    "selu": nn.SELU(),
+    "softplus": nn.Softplus(),
+    "mish": nn.Mish(),
+    "hardtanh": nn.Hardtanh(),
+    "hardswish": nn.Hardswish(),
+    "hardsigmoid": nn.Hardsigmoid(),
 }
 
 

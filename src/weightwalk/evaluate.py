@@ -1,18 +1,21 @@
 """Evaluate a batch of input networks of one spec at once.
 
-Axes: B networks, P points, N images, I fan-in, O fan-out, K kernel taps.
+Axes: B networks, N examples, C channels (I read, O written), K taps, P positions; a value is (B, N, C, *grid).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial, reduce
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from weightwalk import steps as kinds
 from weightwalk.errors import InputError
-from weightwalk.spec import Conv, Dense, Layer, NetworkSpec
+from weightwalk.spec import NetworkSpec
+from weightwalk.steps import Layer, Step
 
 _FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "identity": lambda z: z,
@@ -24,56 +27,194 @@ _FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
     "leaky_relu": F.leaky_relu,
     "gaussian": lambda z: torch.exp(-0.5 * z * z),
+    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "relu6": F.relu6,
+    "elu": F.elu,
+    "selu": F.selu,
+    "softplus": F.softplus,
+    "mish": F.mish,
+    "hardtanh": F.hardtanh,
+    "hardswish": F.hardswish,
+    "hardsigmoid": F.hardsigmoid,
 }
+_CONVOLUTIONS = (F.conv1d, F.conv2d, F.conv3d)
+_TRANSPOSED = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)
+_MAX_POOLS: tuple[Callable[..., Tensor], ...] = (F.max_pool1d, F.max_pool2d, F.max_pool3d)
+_MEAN_POOLS: tuple[Callable[..., Tensor], ...] = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)
+_LINEAR_MODES = ("linear", "bilinear", "trilinear")
 
 
-def activate(layer: Layer, z: Tensor) -> Tensor:
-    """a(omega z), the activation of one layer."""
-    return _FUNCTIONS[layer.activation](z if layer.omega == 1.0 else layer.omega * z)
+def activate(activation: str, omega: float, z: Tensor) -> Tensor:
+    """a(omega z)."""
+    return _FUNCTIONS[activation](z if omega == 1.0 else omega * z)
 
 
 def run(spec: NetworkSpec, weights: Sequence[Tensor], biases: Sequence[Tensor | None], x: Tensor) -> Tensor:
     """The output of every network on `x`.
 
-    Dense networks: `x` (P, n_0) is shared by all networks, (B, P, n_0) is one set of points each; gives (B, P, n_L).
-    Convolutional networks: `x` (N, C, H, W) is shared, (B, N, C, H, W) is one set each; gives (B, N, n_L[, H', W']).
+    `x` (N, *example) is shared by all networks, (B, N, *example) is one set each; gives (B, N, *output). An example has
+    `spec.input_axes` axes, channels first: (n_0,) for dense networks, (C, H, W) for convolutional ones, (T,) for tokens.
     """
-    convolutional = isinstance(spec.steps[0], Conv)
-    shared_dim = 4 if convolutional else 2
-    num_networks, channel_axis = weights[0].shape[0], -3 if convolutional else -1
-    if x.dim() not in (shared_dim, shared_dim + 1) or x.shape[channel_axis] != spec.widths[0]:
-        wanted = f"(N, {spec.widths[0]}, H, W)" if convolutional else f"(P, {spec.widths[0]})"
+    axes, num_networks = spec.input_axes, weights[0].shape[0]
+    first = next(step for number, step in enumerate(spec.steps, start=1) if 0 in spec.sources(number))
+    tokens, last = isinstance(first, kinds.Embed), isinstance(first, kinds.Move) and not first.last
+    channels = None if tokens else x.shape[-1 if last else -axes] if x.dim() >= axes else None
+    if x.dim() not in (axes + 1, axes + 2) or (not tokens and channels != spec.widths[0]):
+        shapes = {1: f"(P, {spec.widths[0]})", 2: f"(N, {spec.widths[0]}, T)", 3: f"(N, {spec.widths[0]}, H, W)"}
+        wanted = (
+            "(N, T) of tokens" if tokens else f"(N, *grid, {spec.widths[0]})" if last else shapes.get(axes, f"with {axes} axes after N")
+        )
         raise InputError(f"expected inputs {wanted}, or the same with a leading axis of networks, got {tuple(x.shape)}")
-    if x.dim() == shared_dim:
+    if x.dim() == axes + 1:
         x = x.expand(num_networks, *x.shape)
     elif x.shape[0] != num_networks:
         raise InputError(f"expected inputs for {num_networks} networks, got {x.shape[0]}; leave the first axis out to share one input")
 
+    readers = [0] * (len(spec.steps) + 1)
+    for number in range(1, len(spec.steps) + 1):
+        for source in spec.sources(number):
+            readers[source] += 1
+    values: dict[int, Tensor] = {0: x}
     parameters = iter(zip(weights, biases, strict=True))
-    for step in spec.steps:
-        if not isinstance(step, Layer):
-            x = x.mean(dim=(-2, -1))
-            continue
-        weight, bias = next(parameters)
-        x = activate(step, _dense(weight, bias, x) if isinstance(step, Dense) else _conv(step, weight, bias, x))
-    return x
+    for number, step in enumerate(spec.steps, start=1):
+        sources = spec.sources(number)
+        read = [values[source] for source in sources]
+        if isinstance(step, Layer):
+            weight, bias = next(parameters)
+            y = activate(step.activation, step.omega, _layer(step, weight, bias, read[0]))
+        else:
+            y = _pass(step, read)
+        values[number] = y
+        for source in sources:  # a value that nobody reads any more is let go
+            readers[source] -= 1
+            if not readers[source]:
+                values.pop(source, None)
+    return values[len(spec.steps)]
 
 
-def _dense(w_BOI: Tensor, b_BO: Tensor | None, x_BPI: Tensor) -> Tensor:
-    wt_BIO = w_BOI.transpose(1, 2)
-    return torch.bmm(x_BPI, wt_BIO) if b_BO is None else torch.baddbmm(b_BO[:, None, :], x_BPI, wt_BIO)
+def _layer(step: Layer, w: Tensor, b_BO: Tensor | None, x: Tensor) -> Tensor:
+    match step:
+        case kinds.Dense():
+            return _dense(step, w, b_BO, x)
+        case kinds.Conv():
+            return _conv(step, w, b_BO, x)
+        case kinds.Norm():
+            return _norm(step, w, b_BO, x)
+        case kinds.Embed():
+            if x.is_floating_point() or (x.numel() and not (int(x.min()) >= 0 and int(x.max()) < step.fan_in)):
+                raise InputError(f"expected tokens, whole numbers from 0 to {step.fan_in - 1}, got {x.dtype} {tuple(x.shape)}")
+            networks = torch.arange(len(w), device=w.device).view(-1, 1, 1)
+            y = w.transpose(1, 2)[networks, x].movedim(-1, 2)
+            return y if b_BO is None else y + _beside(b_BO, y)
+        case kinds.Learned():
+            return w.reshape(len(w), 1, step.fan_out, *step.grid).expand(-1, x.shape[1], *([-1] * (1 + len(step.grid))))
+    raise AssertionError(f"no evaluation for {step}")
 
 
-def _conv(step: Layer, w_BOIK: Tensor, b_BO: Tensor | None, x_BNIHW: Tensor) -> Tensor:
+def _beside(p_BC: Tensor, x: Tensor) -> Tensor:
+    """A number per network and channel, shaped to meet a value (B, N, C, *grid)."""
+    return p_BC.reshape(p_BC.shape[0], 1, p_BC.shape[1], *([1] * (x.dim() - 3)))
+
+
+def _dense(step: kinds.Dense, w: Tensor, b_BO: Tensor | None, x: Tensor) -> Tensor:
+    if step.positions > 1:
+        w_BIO, x_BNI, grid = w.flatten(2).transpose(1, 2), x.flatten(2), []
+    else:
+        w_BIO, grid = w.transpose(1, 2), list(x.shape[3:])
+        x_BNI = x.movedim(2, -1).flatten(1, -2) if grid else x
+    if w_BIO.shape[1] != x_BNI.shape[-1]:
+        raise InputError(
+            f"the dense step {step.fan_in} -> {step.fan_out} expects {step.positions} positions, got a grid of {tuple(x.shape[3:])}; "
+            "give inputs of the size that the network was made for"
+        )
+    y = torch.bmm(x_BNI, w_BIO) if b_BO is None else torch.baddbmm(b_BO[:, None, :], x_BNI, w_BIO)
+    return y.unflatten(1, [x.shape[1], *grid]).movedim(-1, 2) if grid else y
+
+
+def _conv(step: kinds.Conv, w: Tensor, b_BO: Tensor | None, x: Tensor) -> Tensor:
     """All networks in one grouped convolution: network b owns channels b*I ... (b+1)*I."""
-    assert isinstance(step, Conv)
-    num_networks, num_images = x_BNIHW.shape[:2]
-    y = F.conv2d(
-        x_BNIHW.transpose(0, 1).flatten(1, 2),
-        w_BOIK.reshape(num_networks * step.fan_out, step.fan_in, *step.kernel),
-        None if b_BO is None else b_BO.flatten(),
-        stride=step.stride,
-        padding=step.padding,
-        groups=num_networks,
-    )
-    return y.reshape(num_images, num_networks, step.fan_out, *y.shape[-2:]).transpose(0, 1)
+    num_networks, num_examples = x.shape[:2]
+    axes = len(step.kernel)
+    if x.dim() != 3 + axes:
+        raise InputError(f"a convolution over {axes} axes got a value on a grid of {x.dim() - 3}; check the shape of the input")
+    folded = x.transpose(0, 1).flatten(1, 2)
+    bias = None if b_BO is None else b_BO.flatten()
+    stride, padding, dilation = (step.per_axis(name) for name in ("stride", "padding", "dilation"))
+    if step.transposed:
+        weight = w.transpose(1, 2).reshape(num_networks * step.fan_in, step.fan_out, *step.kernel)
+        y = _TRANSPOSED[axes - 1](folded, weight, bias, stride, padding, step.per_axis("output_padding"), num_networks, dilation)
+    else:
+        weight = w.reshape(num_networks * step.fan_out, step.fan_in // step.groups, *step.kernel)
+        y = _CONVOLUTIONS[axes - 1](folded, weight, bias, stride, padding, dilation, num_networks * step.groups)
+    return y.reshape(num_examples, num_networks, step.fan_out, *y.shape[2:]).transpose(0, 1)
+
+
+def _norm(step: kinds.Norm, w_BC: Tensor, b_BC: Tensor | None, x: Tensor) -> Tensor:
+    if step.norm == "layer":
+        x = (x - x.mean(2, keepdim=True)) * (x.var(2, correction=0, keepdim=True) + step.eps).rsqrt()
+    elif step.norm == "rms":
+        x = x * (x.square().mean(2, keepdim=True) + step.eps).rsqrt()
+    elif step.norm == "group":
+        blocks = x.unflatten(2, [step.groups, -1]).flatten(3)
+        mean, variance = blocks.mean(3, keepdim=True), blocks.var(3, correction=0, keepdim=True)
+        x = ((blocks - mean) * (variance + step.eps).rsqrt()).reshape(x.shape)
+    y = x * _beside(w_BC, x)
+    return y if b_BC is None else y + _beside(b_BC, x)
+
+
+def _pass(step: Step, read: list[Tensor]) -> Tensor:
+    x = read[0]
+    match step:
+        case kinds.Activate():
+            return activate(step.activation, step.omega, x)
+        case kinds.Affine():
+            return step.factor * x + step.offset
+        case kinds.MeanPool():
+            return x.mean(dim=tuple(range(3, x.dim()))) if x.dim() > 3 else x
+        case kinds.Pool() | kinds.Upsample():
+            y = _resample(step, x.flatten(0, 1))
+            return y.reshape(*x.shape[:2], *y.shape[1:])
+        case kinds.Add() | kinds.Multiply():
+            grid_axes = max(value.dim() for value in read)
+            padded = [value.reshape(*value.shape, *([1] * (grid_axes - value.dim()))) for value in read]
+            return reduce(torch.add if isinstance(step, kinds.Add) else torch.mul, padded)
+        case kinds.Concat():
+            return torch.cat(read, dim=2)
+        case kinds.Append():
+            return torch.cat([value.unsqueeze(-1) if value.dim() == 3 else value for value in read], dim=3)
+        case kinds.Slice():
+            return x[:, :, step.start : step.start + step.fan_out]
+        case kinds.Pad():
+            return torch.cat([x, x.new_zeros(*x.shape[:2], step.fan_out - step.fan_in, *x.shape[3:])], dim=2)
+        case kinds.Pick():
+            return x[..., step.position]
+        case kinds.Reshape():
+            return x.reshape(*x.shape[:3], *step.grid)
+        case kinds.Patches():
+            height, width = step.size
+            rows, columns = x.shape[3] // height, x.shape[4] // width
+            cut = x.reshape(*x.shape[:3], rows, height, columns, width)
+            return cut.permute(0, 1, 4, 6, 2, 3, 5).reshape(*x.shape[:2], step.fan_out, rows * columns)
+        case kinds.Move():
+            return x.movedim(2, -1) if step.last else x.movedim(-1, 2)
+        case kinds.Attention():
+            return _attention(step, *read)
+    raise AssertionError(f"no evaluation for {step}")
+
+
+def _resample(step: kinds.Pool | kinds.Upsample, x: Tensor) -> Tensor:
+    if isinstance(step, kinds.Upsample):
+        scale = [float(factor) for factor in step.factor]
+        if step.mode == "nearest":
+            return F.interpolate(x, scale_factor=scale, mode="nearest")
+        return F.interpolate(x, scale_factor=scale, mode=_LINEAR_MODES[len(scale) - 1], align_corners=step.align_corners)
+    axes = len(step.kernel) - 1
+    if step.op == "max":
+        return _MAX_POOLS[axes](x, step.kernel, step.stride, step.padding, ceil_mode=step.ceil)
+    return _MEAN_POOLS[axes](x, step.kernel, step.stride, step.padding, step.ceil, step.counts_padding)
+
+
+def _attention(step: kinds.Attention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    q, k, v = (value.unflatten(2, [step.heads, -1]).transpose(-1, -2) for value in (q, k, v))  # (B, N, H, T, D)
+    y = F.scaled_dot_product_attention(q, k, v, is_causal=step.causal, scale=step.scale or None)
+    return y.transpose(-1, -2).flatten(2, 3)

@@ -1,9 +1,7 @@
-"""The frozen architecture of an input network (the network that is read), as a sequence of steps.
+"""The frozen architecture of an input network (the network that is read): the steps of its forward pass.
 
-A step is one move of the forward pass: it reads a group of nodes and writes the next one. Group 0
-holds the input nodes and group s + 1 is what step s writes. Steps with parameters (dense, conv) are
-the layers that `Weights` has tensors for; steps without (pooling) only pass values on, so the order
-of their target nodes is tied to that of their source nodes.
+Steps are in the order of inference; `weightwalk.steps` has their kinds. Step s writes value s, counted from 1, and value 0 is the input.
+A network whose every step reads the one before it is a chain, such as an MLP; residual connections and attention read others as well.
 
 This module is pure Python: describing a network never imports torch.
 """
@@ -12,85 +10,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
+from weightwalk.axes import Axes, axes
 from weightwalk.errors import InputError
-from weightwalk.registry import unknown
+from weightwalk.steps import ACTIVATIONS, STEPS, Conv, Dense, Embed, Layer, MeanPool, Step
 
-ACTIVATIONS = ("identity", "relu", "tanh", "sine", "sigmoid", "gelu", "silu", "leaky_relu", "gaussian")
-
-
-@dataclass(frozen=True)
-class Layer:
-    """What steps with parameters share: nodes in, nodes out, a bias, an activation.
-
-    The step computes `activation(omega * (W x + b))`; omega is 1 except for sine and gaussian.
-    """
-
-    kind: ClassVar[str]
-    fan_in: int
-    fan_out: int
-    activation: str = "identity"
-    omega: float = 1.0
-    bias: bool = True
-
-    def __post_init__(self) -> None:
-        if self.fan_in < 1 or self.fan_out < 1:
-            raise InputError(f"a {self.kind} step needs at least one node on each side, got {self.fan_in} -> {self.fan_out}")
-        if self.activation not in ACTIVATIONS:
-            raise InputError(unknown("activation", self.activation, list(ACTIVATIONS)))
-        if self.omega <= 0 or not math.isfinite(self.omega):
-            raise InputError(f"omega must be a positive number, got {self.omega}")
-
-    @property
-    def weight_shape(self) -> tuple[int, ...]:
-        """Shape of one network's weight: (O, I), or (O, I, K) with K kernel taps."""
-        return (self.fan_out, self.fan_in)
-
-
-@dataclass(frozen=True)
-class Dense(Layer):
-    """A fully connected step: one edge per node pair. x: (..., I) -> (..., O)."""
-
-    kind: ClassVar[str] = "dense"
-
-
-@dataclass(frozen=True)
-class Conv(Layer):
-    """A 2-D convolution: K = kh * kw parallel edges per node (channel) pair. x: (..., I, H, W) -> (..., O, H', W')."""
-
-    kind: ClassVar[str] = "conv"
-    kernel: tuple[int, int] = (3, 3)
-    stride: int = 1
-    padding: int = 0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        object.__setattr__(self, "kernel", tuple(self.kernel))
-        if len(self.kernel) != 2 or min(self.kernel) < 1 or self.stride < 1 or self.padding < 0:
-            raise InputError(f"a conv step needs a kernel (kh, kw), stride >= 1 and padding >= 0, got {self}")
-
-    @property
-    def weight_shape(self) -> tuple[int, ...]:
-        return (self.fan_out, self.fan_in, self.kernel[0] * self.kernel[1])
-
-
-@dataclass(frozen=True)
-class MeanPool:
-    """Global mean over positions, without parameters. x: (..., I, H, W) -> (..., I)."""
-
-    kind: ClassVar[str] = "mean_pool"
-    fan_in: int
-
-    @property
-    def fan_out(self) -> int:
-        return self.fan_in
-
-
-Step = Dense | Conv | MeanPool
-_STEPS: dict[str, type[Dense] | type[Conv] | type[MeanPool]] = {step.kind: step for step in (Dense, Conv, MeanPool)}
+__all__ = ["ACTIVATIONS", "Conv", "Dense", "Field", "Layer", "MeanPool", "NetworkSpec", "Step"]
 
 
 class Field(NamedTuple):
@@ -107,29 +36,48 @@ class Field(NamedTuple):
 class NetworkSpec:
     """A frozen architecture: its steps, in the order of inference.
 
+    `input_axes` are the axes of one example, without those of batches; left out (0), the first step that reads the input decides.
+
     >>> NetworkSpec.mlp([2, 32, 32, 1], activation="sine", omega=30.0).num_parameters
     1185
     """
 
     steps: tuple[Step, ...]
+    input_axes: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "steps", tuple(self.steps))
         if not self.layers:
             raise InputError("a network needs at least one step with parameters, got none")
-        if self.steps[0].kind == "mean_pool":
+        readers = [step for number, step in enumerate(self.steps, start=1) if 0 in self.sources(number)]
+        if self.steps[0].kind == "mean_pool" and not self.input_axes:
             raise InputError("a network begins with a step that has parameters, got mean_pool")
-        for index, (before, after) in enumerate(pairwise(self.steps)):
-            if (before.kind == "conv") == (after.kind == "dense"):
+        if not self.input_axes:
+            decided = next((step.input_axes for step in readers if step.input_axes is not None), 1)
+            object.__setattr__(self, "input_axes", decided)
+        widths = [readers[0].reads[0]]
+        for number, step in enumerate(self.steps, start=1):
+            sources = self.sources(number)
+            if any(not 0 <= source < number for source in sources):
                 raise InputError(
-                    f"step {index} ({before.kind}) cannot feed step {index + 1} ({after.kind}); "
-                    "conv steps come first, then one mean_pool, then dense steps"
+                    f"step {number - 1} ({step.kind}) reads the values {sources}; a step reads values before its own, {number}"
                 )
-            if before.fan_out != after.fan_in:
-                raise InputError(
-                    f"step {index} ({before.kind}) writes {before.fan_out} nodes but step {index + 1} ({after.kind}) "
-                    f"reads {after.fan_in}; make the two widths equal"
-                )
+            for source, wanted in zip(sources, step.reads, strict=True):
+                if wanted not in (0, widths[source]):
+                    writer = f"step {source - 1} ({self.steps[source - 1].kind}) writes" if source else "the input has"
+                    raise InputError(
+                        f"{writer} {widths[source]} nodes but step {number - 1} ({step.kind}) reads {wanted}; make the two widths equal"
+                    )
+            widths.append(step.fan_out)
+        for index, layer in enumerate(self.layers):
+            self._check_tie(index, layer)
+
+    def _check_tie(self, index: int, layer: Layer) -> None:
+        if layer.tied is None:
+            return
+        other = self.layers[layer.tied] if 0 <= layer.tied < index else None
+        if other is None or other.tied is not None or other.weight_shape != layer.weight_shape[::-1]:
+            raise InputError(f"layer {index} can only be tied to an earlier layer of the transposed weight, got ties={layer.tied}")
 
     @classmethod
     def mlp(cls, widths: Sequence[int], activation: str = "sine", omega: float = 30.0, bias: bool = True) -> NetworkSpec:
@@ -145,29 +93,54 @@ class NetworkSpec:
             )
         )
 
-    @property
+    def sources(self, value: int) -> tuple[int, ...]:
+        """The values that the step that writes `value` reads."""
+        return self.steps[value - 1].sources or (value - 1,)
+
+    @cached_property
     def layers(self) -> tuple[Layer, ...]:
         """The steps that have parameters; `Weights.weights[l]` belongs to `layers[l]`."""
         return tuple(step for step in self.steps if isinstance(step, Layer))
 
+    @cached_property
+    def layer_values(self) -> tuple[int, ...]:
+        """The value that each layer writes."""
+        return tuple(number for number, step in enumerate(self.steps, start=1) if isinstance(step, Layer))
+
+    @property
+    def is_chain(self) -> bool:
+        """Whether every step reads the value before it alone."""
+        return all(self.sources(number) == (number - 1,) for number in range(1, len(self.steps) + 1))
+
     @property
     def widths(self) -> tuple[int, ...]:
-        """Nodes per group of the layers: n_0 ... n_L."""
-        return (self.layers[0].fan_in, *(layer.fan_out for layer in self.layers))
+        """Nodes per group of the layers: n_0 (tokens known, for a network that reads tokens), then what each layer writes."""
+        first = next(step for number, step in enumerate(self.steps, start=1) if 0 in self.sources(number))
+        return (first.fan_in if isinstance(first, Embed) else first.reads[0], *(layer.fan_out for layer in self.layers))
+
+    @property
+    def num_outputs(self) -> int:
+        """Channels of the last value."""
+        return self.steps[-1].fan_out
 
     @property
     def hidden_widths(self) -> tuple[int, ...]:
-        """Nodes per exchangeable group: n_1 ... n_{L-1}."""
-        return self.widths[1:-1]
+        """Nodes per exchangeable group; for a chain of dense steps n_1 ... n_{L-1}. See `weightwalk.axes`."""
+        return tuple(len(group.classes) for group in self.axes.groups)
 
-    @property
+    @cached_property
+    def axes(self) -> Axes:
+        """Which neurons may change places."""
+        return axes(self.steps, self.widths[0])
+
+    @cached_property
     def fields(self) -> tuple[Field, ...]:
-        """The flat layout of one network's parameters: per layer its weight, then its bias."""
+        """The flat layout of one network's parameters: per layer its weight (unless it is another layer's), then its bias."""
         fields: list[Field] = []
         start = 0
         for index, layer in enumerate(self.layers):
-            shapes = [("weight", layer.weight_shape)] + ([("bias", (layer.fan_out,))] if layer.bias else [])
-            for role, shape in shapes:
+            shapes = [("weight", layer.weight_shape)] if layer.tied is None else []
+            for role, shape in shapes + ([("bias", (layer.fan_out,))] if layer.bias else []):
                 stop = start + math.prod(shape)
                 fields.append(Field(index, role, shape, start, stop))
                 start = stop
@@ -175,8 +148,12 @@ class NetworkSpec:
 
     @property
     def shape(self) -> tuple[tuple[Any, ...], ...]:
-        """What two specs have in common whose parameters can be exchanged: kinds, widths, taps and biases of the steps."""
-        return tuple((s.kind, s.weight_shape, s.bias) if isinstance(s, Layer) else (s.kind, s.fan_in) for s in self.steps)
+        """What two specs have in common whose parameters can be exchanged: kinds, widths, taps, biases and sources of the steps."""
+        shapes: list[tuple[Any, ...]] = []
+        for number, step in enumerate(self.steps, start=1):
+            own = (step.weight_shape, step.bias, step.tied) if isinstance(step, Layer) else (step.fan_in, step.fan_out)
+            shapes.append((step.kind, *own, self.sources(number)))
+        return tuple(shapes)
 
     @property
     def num_parameters(self) -> int:
@@ -184,18 +161,29 @@ class NetworkSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; `from_dict` is its inverse."""
-        return {"steps": [{"kind": step.kind, **asdict(step)} for step in self.steps]}
+        return {"steps": [step.to_dict() for step in self.steps], **({} if self._is_decided else {"input_axes": self.input_axes})}
+
+    @property
+    def _is_decided(self) -> bool:
+        """Whether the steps alone tell `input_axes`."""
+        try:
+            return NetworkSpec(self.steps).input_axes == self.input_axes
+        except InputError:
+            return False
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> NetworkSpec:
         try:
             entries = [dict(entry) for entry in value["steps"]]
-            return cls(tuple(_STEPS[entry.pop("kind")](**entry) for entry in entries))
+            return cls(tuple(STEPS[entry.pop("kind")](**entry) for entry in entries), **{k: v for k, v in value.items() if k != "steps"})
         except (KeyError, TypeError) as error:
-            raise InputError(f"expected a network spec with steps of the kinds {', '.join(_STEPS)}, got {value!r} ({error!r})") from None
+            raise InputError(f"expected a network spec with steps of the kinds {', '.join(STEPS)}, got {value!r} ({error!r})") from None
 
     def __str__(self) -> str:
-        if all(isinstance(step, Dense) for step in self.steps):
+        if all(isinstance(step, Dense) and step.taps == 1 and step.tied is None for step in self.steps) and self.is_chain:
             hidden = self.layers[0].activation if len(self.layers) > 1 else "linear"
             return f"MLP {'-'.join(map(str, self.widths))} ({hidden})"
+        if len(self.steps) > 12:
+            kinds = ", ".join(f"{sum(s.kind == kind for s in self.layers)} {kind}" for kind in dict.fromkeys(s.kind for s in self.layers))
+            return f"network of {len(self.steps)} steps ({kinds}), {self.widths[0]} in, {self.num_outputs} out"
         return " > ".join(f"{step.kind} {step.fan_in}-{step.fan_out}" for step in self.steps)

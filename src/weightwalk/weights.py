@@ -1,7 +1,8 @@
 """`Weights`: a batch of networks of one spec, the currency of the whole house.
 
-Shapes, stated once: `weights[l]` is (B, O, I), or (B, O, I, K) for a kernel of K taps; `biases[l]` is
-(B, O), or None. Left (O) are a layer's target neurons, right (I) its source neurons.
+Shapes, stated once: `weights[l]` is (B, O, I), or (B, O, I, K) for a kernel of K taps, or (B, O) for the scale of a norm;
+`biases[l]` is (B, O), or None. Left (O) are a layer's target neurons, right (I) its source neurons. A layer whose weight is tied to
+another's has a view of it.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from weightwalk import evaluate
+from weightwalk import evaluate, exchange
 from weightwalk.errors import InputError
-from weightwalk.spec import NetworkSpec
+from weightwalk.spec import Conv, NetworkSpec
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,37 +84,31 @@ class Weights:
         return self._map(lambda tensor: tensor.to(*args, **kwargs))
 
     def run(self, x: Tensor) -> Tensor:
-        """Evaluate every network: points (P, n_0) or (B, P, n_0) give (B, P, n_L). See `weightwalk.evaluate.run`."""
+        """Evaluate every network: examples (N, ...) or (B, N, ...) give (B, N, ...). See `weightwalk.evaluate.run`."""
         return evaluate.run(self.spec, self.weights, self.biases, x)
 
     def permute(self, permutations: Sequence[Tensor | None]) -> Weights:
         """Reorder hidden neurons, which leaves every network's function unchanged.
 
-        `permutations[h]` belongs to hidden group h (n_{h+1} neurons): (n,) for all networks, (B, n) for each its own, or
-        None to leave the group alone. New neuron i is old neuron `permutations[h][i]`.
+        `permutations[g]` belongs to group g of `spec.hidden_widths`: (n,) for all networks, (B, n) for each its own, or
+        None to leave the group alone. New neuron i is old neuron `permutations[g][i]`. Where a group has blocks
+        (attention heads, convolution groups), blocks move as wholes, and so do those of groups tied to it.
         """
-        hidden = self.spec.hidden_widths
-        if len(permutations) != len(hidden):
-            raise InputError(f"{self.spec} has {len(hidden)} groups of hidden neurons, got {len(permutations)} permutations")
-        rows: list[Tensor | None] = []
-        for group, (width, permutation) in enumerate(zip(hidden, permutations, strict=True)):
-            if permutation is None:
-                rows.append(None)
-                continue
-            order = permutation.to(self.device)
-            shapes, once = ((width,), (len(self), width)), torch.arange(width, device=self.device)
-            if order.shape not in shapes or order.dtype != torch.int64 or not (order.sort(dim=-1).values == once).all():
-                raise InputError(
-                    f"permutations[{group}] must hold each of 0..{width - 1} once, int64 of shape {shapes[0]} or {shapes[1]}, "
-                    f"got {order.dtype} {tuple(order.shape)}; draw them with weightwalk.symmetry.random_permutations"
-                )
-            rows.append(order.expand(len(self), -1))
-        lefts, rights = [*rows, None], [None, *rows]
-        return Weights(
-            self.spec,
-            tuple(_take(_take(w, left, 1), right, 2) for w, left, right in zip(self.weights, lefts, rights, strict=True)),
-            tuple(None if b is None else _take(b, left, 1) for b, left in zip(self.biases, lefts, strict=True)),
-        )
+        orders = exchange.orders(self.spec, permutations, len(self), self.device)
+        weights, biases = [], []
+        for value, layer, w, b in zip(self.spec.layer_values, self.spec.layers, self.weights, self.biases, strict=True):
+            left = orders[value]
+            biases.append(None if b is None else _take(b, left, 1))
+            right = None if layer.kind in ("norm", "embed", "learned") else orders[self.spec.sources(value)[0]]
+            w = _take(w, left, 1)
+            groups = layer.groups if isinstance(layer, Conv) else 1
+            if groups > 1 and right is not None:  # within each block of rows, the order of its own block of sources
+                within = right.unflatten(1, [groups, -1]) % w.shape[2]  # (B, G, I / G)
+                rows = within.repeat_interleave(layer.fan_out // groups, dim=1)  # (B, O, I / G)
+                weights.append(torch.take_along_dim(w, rows.unsqueeze(-1), dim=2))
+            else:
+                weights.append(_take(w, right, 2))
+        return Weights(self.spec, tuple(weights), tuple(biases))
 
     @classmethod
     def cat(cls, batches: Sequence[Weights]) -> Weights:
@@ -140,15 +135,15 @@ class Weights:
         """The inverse of `flat`: views into (B, num_parameters)."""
         if flat.dim() != 2 or flat.shape[1] != spec.num_parameters:
             raise InputError(f"{spec} has {spec.num_parameters} parameters per network, got a tensor of shape {tuple(flat.shape)}")
-        weights: list[Tensor] = []
+        weights: dict[int, Tensor] = {}
         biases: list[Tensor | None] = [None] * len(spec.layers)
         for layer, role, shape, start, stop in spec.fields:
             tensor = flat[:, start:stop].unflatten(1, shape)
             if role == "weight":
-                weights.append(tensor)
+                weights[layer] = tensor
             else:
                 biases[layer] = tensor
-        return cls(spec, tuple(weights), tuple(biases))
+        return cls(spec, _with_ties(spec, weights), tuple(biases))
 
     def to_state_dict(self, index: int = 0) -> dict[str, Tensor]:
         """One network's tensors under the names `layers.L.weight` and `layers.L.bias`."""
@@ -163,6 +158,11 @@ class Weights:
         if not state_dicts:
             raise InputError("expected at least one state dict, got none")
         return cls.from_flat(spec, torch.stack([_flatten(spec, state, number) for number, state in enumerate(state_dicts)]))
+
+
+def _with_ties(spec: NetworkSpec, weights: Mapping[int, Tensor]) -> tuple[Tensor, ...]:
+    """A weight per layer: its own, or the transposed one of the layer that it is tied to."""
+    return tuple(weights[index] if layer.tied is None else weights[layer.tied].transpose(1, 2) for index, layer in enumerate(spec.layers))
 
 
 def _take(tensor: Tensor, order: Tensor | None, axis: int) -> Tensor:

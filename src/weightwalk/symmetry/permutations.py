@@ -1,4 +1,4 @@
-"""Permutations of hidden neurons, in the form that `Weights.permute` takes: one per hidden group, (n,) or (B, n).
+"""Permutations of hidden neurons, in the form that `Weights.permute` takes: one per group of `spec.hidden_widths`, (n,) or (B, n).
 
 New neuron i is old neuron `permutation[i]`.
 """
@@ -10,13 +10,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from weightwalk import exchange
 from weightwalk.spec import NetworkSpec
 
 
 def random_permutations(spec: NetworkSpec, num_networks: int | None = None, *, generator: torch.Generator) -> list[Tensor]:
-    """A uniformly drawn permutation of every hidden group: (n,), the same for all networks, or (B, n) for `num_networks` each its own."""
-    rows = 1 if num_networks is None else num_networks
-    drawn = [torch.rand(rows, width, generator=generator, dtype=torch.float64).argsort(dim=1) for width in spec.hidden_widths]
+    """A uniformly drawn permutation of every hidden group: (n,), the same for all networks, or (B, n) for `num_networks` each its own.
+
+    Attention heads, and other blocks that belong together, change places as wholes.
+    """
+    drawn = exchange.draw(spec, 1 if num_networks is None else num_networks, generator)
     return [order[0] if num_networks is None else order for order in drawn]
 
 

@@ -1,0 +1,68 @@
+"""The steps that a forward pass is made of: what they read, what they write, which parameters they have.
+
+A value is an array (C, *grid) per example: C channels, the nodes of the graph, on a grid of positions, `()` for a plain vector, (T,)
+for tokens, (H, W) for pictures. Value 0 is the network's input and value s what step s writes, counted from 1. A step reads the
+values `sources`; left out, it reads the one before it.
+
+Steps with parameters are layers. A layer has a weight, `weight_shape` per network, and may have a bias (O,).
+Pure Python: describing a network never imports torch.
+"""
+
+from __future__ import annotations
+
+from weightwalk.steps.base import ACTIVATIONS, NORMS, Step
+from weightwalk.steps.layers import Conv, Dense, Embed, Layer, Learned, Norm
+from weightwalk.steps.passing import (
+    Activate,
+    Add,
+    Affine,
+    Append,
+    Attention,
+    Concat,
+    MeanPool,
+    Move,
+    Multiply,
+    Pad,
+    Patches,
+    Pick,
+    Pool,
+    Reshape,
+    Slice,
+    Upsample,
+)
+
+_KINDS: tuple[type[Step], ...] = (
+    *(Dense, Conv, Norm, Embed, Learned),
+    *(Activate, Affine, MeanPool, Pool, Upsample, Add, Multiply, Concat, Append, Slice, Pad, Pick, Reshape, Patches, Move, Attention),
+)
+STEPS: dict[str, type[Step]] = {step.kind: step for step in _KINDS}
+"""Every kind of step by its name."""
+
+__all__ = [
+    "ACTIVATIONS",
+    "NORMS",
+    "STEPS",
+    "Activate",
+    "Add",
+    "Affine",
+    "Append",
+    "Attention",
+    "Concat",
+    "Conv",
+    "Dense",
+    "Embed",
+    "Layer",
+    "Learned",
+    "MeanPool",
+    "Move",
+    "Multiply",
+    "Norm",
+    "Pad",
+    "Patches",
+    "Pick",
+    "Pool",
+    "Reshape",
+    "Slice",
+    "Step",
+    "Upsample",
+]

@@ -1,0 +1,187 @@
+"""Layers: the steps that have parameters."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from weightwalk.errors import InputError
+from weightwalk.registry import unknown
+from weightwalk.steps.base import ACTIVATIONS, LATE, NORMS, Sized
+
+
+@dataclass(frozen=True)
+class Layer(Sized):
+    """What steps with parameters share: nodes in, nodes out, a bias, an activation.
+
+    The step computes `activation(omega * (W x + b))`; omega is 1 except for sine and gaussian.
+    """
+
+    activation: str = "identity"
+    omega: float = 1.0
+    bias: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.activation not in ACTIVATIONS:
+            raise InputError(unknown("activation", self.activation, list(ACTIVATIONS)))
+        if self.omega <= 0 or not math.isfinite(self.omega):
+            raise InputError(f"omega must be a positive number, got {self.omega}")
+
+    @property
+    def taps(self) -> int:
+        """Parallel edges per pair of nodes: kernel taps, or positions of a flattened grid."""
+        return 1
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        """Shape of one network's weight: (O, I), or (O, I, K) with K taps."""
+        return (self.fan_out, self.fan_in) if self.taps == 1 else (self.fan_out, self.fan_in, self.taps)
+
+    @property
+    def tied(self) -> int | None:
+        """The layer whose weight this one uses as well (tied weights), or None."""
+        return None
+
+
+@dataclass(frozen=True)
+class Dense(Layer):
+    """A fully connected step, at every position: (I, *grid) -> (O, *grid), one edge per node pair.
+
+    With `positions` = P > 1 it reads a flattened grid of P positions: (I, *grid) -> (O,), P parallel edges per pair, so that a dense
+    layer after a flatten still has channels for nodes. `ties` names a layer (by its number among `NetworkSpec.layers`) whose weight,
+    transposed, is used here: the head of a language model that shares its embedding.
+    """
+
+    kind: ClassVar[str] = "dense"
+    positions: int = field(default=1, kw_only=True, metadata=LATE)
+    ties: int | None = field(default=None, kw_only=True, metadata=LATE)
+
+    @property
+    def taps(self) -> int:
+        return self.positions
+
+    @property
+    def tied(self) -> int | None:
+        return self.ties
+
+    @property
+    def input_axes(self) -> int | None:
+        return 1 if self.positions == 1 else None
+
+
+@dataclass(frozen=True)
+class Conv(Layer):
+    """A convolution over 1, 2 or 3 axes: (I, *grid) -> (O, *grid'), K parallel edges per node (channel) pair.
+
+    `stride`, `padding` and `dilation` are one number for all axes or one for each. With `groups` = G, output block g reads input block
+    g only, and the weight is (O, I / G, K). `transposed` is a transposed convolution (weight still (O, I, K)).
+    """
+
+    kind: ClassVar[str] = "conv"
+    kernel: tuple[int, ...] = (3, 3)
+    stride: int | tuple[int, ...] = 1
+    padding: int | tuple[int, ...] = 0
+    dilation: int | tuple[int, ...] = field(default=1, kw_only=True, metadata=LATE)
+    groups: int = field(default=1, kw_only=True, metadata=LATE)
+    transposed: bool = field(default=False, kw_only=True, metadata=LATE)
+    output_padding: int | tuple[int, ...] = field(default=0, kw_only=True, metadata=LATE)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kernel", tuple(self.kernel))
+        for name in ("stride", "padding", "dilation", "output_padding"):
+            value = getattr(self, name)
+            if not isinstance(value, int):
+                sizes = tuple(value)
+                object.__setattr__(self, name, sizes[0] if len(set(sizes)) == 1 and len(sizes) == len(self.kernel) else sizes)
+        super().__post_init__()
+        per_axis = (self.per_axis("stride"), self.per_axis("dilation"), self.per_axis("padding"), self.per_axis("output_padding"))
+        if not 1 <= len(self.kernel) <= 3 or min(self.kernel) < 1 or any(len(sizes) != len(self.kernel) for sizes in per_axis):
+            raise InputError(f"a conv step needs a kernel over one to three axes, and other sizes of as many, got {self}")
+        if min(*per_axis[0], *per_axis[1]) < 1 or min(*per_axis[2], *per_axis[3]) < 0:
+            raise InputError(f"a conv step needs stride and dilation >= 1 and padding >= 0, got {self}")
+        if self.groups < 1 or self.fan_in % self.groups or self.fan_out % self.groups or (self.transposed and self.groups > 1):
+            raise InputError(f"a conv step's groups divide both of its widths (and are 1 if it is transposed), got {self}")
+
+    def per_axis(self, name: str) -> tuple[int, ...]:
+        """A size for each axis of the kernel."""
+        value = getattr(self, name)
+        return (value,) * len(self.kernel) if isinstance(value, int) else tuple(value)
+
+    @property
+    def taps(self) -> int:
+        return math.prod(self.kernel)
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        return (self.fan_out, self.fan_in // self.groups, self.taps)
+
+    @property
+    def input_axes(self) -> int | None:
+        return 1 + len(self.kernel)
+
+
+@dataclass(frozen=True)
+class Norm(Layer):
+    """A normalisation and its scale (the weight, (O,)) and shift (the bias): (C, *grid) -> the same.
+
+    `norm`: "layer" and "rms" standardise over the channels at every position, "group" over blocks of channels and all positions, by the
+    values at hand. "batch" is a batch norm in evaluation mode, a scale and a shift alone: running statistics are folded into them.
+    """
+
+    kind: ClassVar[str] = "norm"
+    norm: str = field(default="layer", kw_only=True)
+    eps: float = field(default=1e-5, kw_only=True)
+    groups: int = field(default=1, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.norm not in NORMS:
+            raise InputError(unknown("norm", self.norm, list(NORMS)))
+        if self.fan_in != self.fan_out or self.groups < 1 or self.fan_in % self.groups or self.eps < 0:
+            raise InputError(f"a norm step writes the nodes that it reads, in groups that divide them, eps >= 0, got {self}")
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        return (self.fan_out,)
+
+
+@dataclass(frozen=True)
+class Embed(Layer):
+    """A table of vectors: tokens (T,) in 0 .. I - 1 -> (O, T). The weight is (O, I), that of a dense step on one-hot tokens."""
+
+    kind: ClassVar[str] = "embed"
+
+    @property
+    def input_axes(self) -> int | None:
+        return 1
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        return (1,)  # tokens are numbers, not channels
+
+
+@dataclass(frozen=True)
+class Learned(Layer):
+    """Learned values that depend on no input, such as positional embeddings or a class token: () -> (O, *grid).
+
+    The weight is (O, 1, P) with P the positions of `grid`. It reads nothing; its one source only says how many examples there are.
+    """
+
+    kind: ClassVar[str] = "learned"
+    grid: tuple[int, ...] = field(default=(1,), kw_only=True)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "grid", tuple(self.grid))
+        super().__post_init__()
+        if self.fan_in != 1 or self.bias or not self.sources:
+            raise InputError(f"a learned step has fan_in 1, no bias, and sources to count examples by, got {self}")
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        return (self.fan_out, 1, math.prod(self.grid))
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        return (0,)  # whatever is there

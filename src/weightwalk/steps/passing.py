@@ -1,0 +1,234 @@
+"""Steps without parameters: they pass values on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from weightwalk.errors import InputError
+from weightwalk.registry import unknown
+from weightwalk.steps.base import ACTIVATIONS, Passing, Sized, Step
+
+
+@dataclass(frozen=True)
+class Activate(Passing):
+    """An activation on its own, where it can't belong to the layer before it."""
+
+    kind: ClassVar[str] = "activate"
+    activation: str = "relu"
+    omega: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.activation not in ACTIVATIONS:
+            raise InputError(unknown("activation", self.activation, list(ACTIVATIONS)))
+
+
+@dataclass(frozen=True)
+class Affine(Passing):
+    """factor x + offset, two fixed numbers."""
+
+    kind: ClassVar[str] = "affine"
+    factor: float = 1.0
+    offset: float = 0.0
+
+
+@dataclass(frozen=True)
+class MeanPool(Passing):
+    """Mean over all positions: (C, *grid) -> (C,)."""
+
+    kind: ClassVar[str] = "mean_pool"
+
+
+@dataclass(frozen=True)
+class Pool(Passing):
+    """Maximum or mean over windows: (C, *grid) -> (C, *grid'). A mean counts its padding, unless told not to."""
+
+    kind: ClassVar[str] = "pool"
+    op: str = "max"
+    kernel: tuple[int, ...] = (2, 2)
+    stride: tuple[int, ...] = (2, 2)
+    padding: tuple[int, ...] = (0, 0)
+    ceil: bool = False
+    counts_padding: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("kernel", "stride", "padding"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        super().__post_init__()
+        if self.op not in ("max", "mean") or {len(self.kernel)} != {len(self.stride), len(self.padding)} or not 1 <= len(self.kernel) <= 3:
+            raise InputError(f"a pool step is a max or mean over one to three axes, got {self}")
+
+    @property
+    def input_axes(self) -> int | None:
+        return 1 + len(self.kernel)
+
+
+@dataclass(frozen=True)
+class Upsample(Passing):
+    """Every position becomes `factor` positions along each axis: copies ("nearest"), or between its neighbours ("linear")."""
+
+    kind: ClassVar[str] = "upsample"
+    factor: tuple[int, ...] = (2, 2)
+    mode: str = "nearest"
+    align_corners: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "factor", tuple(self.factor))
+        super().__post_init__()
+        if self.mode not in ("nearest", "linear") or not 1 <= len(self.factor) <= 3 or min(self.factor) < 1:
+            raise InputError(f"an upsample step is nearest or linear over one to three axes, got {self}")
+
+
+@dataclass(frozen=True)
+class Add(Passing):
+    """Sum of values of equally many channels: a residual connection. A vector is added at every position, one position to all."""
+
+    kind: ClassVar[str] = "add"
+    num_sources: ClassVar[tuple[int, int]] = (2, 64)
+
+
+@dataclass(frozen=True)
+class Multiply(Passing):
+    """Product of values of equally many channels: a gate. A vector multiplies every position."""
+
+    kind: ClassVar[str] = "multiply"
+    num_sources: ClassVar[tuple[int, int]] = (2, 64)
+
+
+@dataclass(frozen=True)
+class Concat(Passing):
+    """Channels of several values, one after another: `widths` are theirs."""
+
+    kind: ClassVar[str] = "concat"
+    num_sources: ClassVar[tuple[int, int]] = (1, 4096)
+    widths: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "widths", tuple(self.widths))
+        super().__post_init__()
+        if sum(self.widths) != self.fan_in or len(self.sources) != len(self.widths):
+            raise InputError(f"a concat step has a source for each of its widths, which sum to fan_in, got {self}")
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        return self.widths
+
+
+@dataclass(frozen=True)
+class Append(Passing):
+    """Positions of several values of equally many channels, one after another, along a grid of one axis: a class token, say."""
+
+    kind: ClassVar[str] = "append"
+    num_sources: ClassVar[tuple[int, int]] = (1, 4096)
+
+
+@dataclass(frozen=True)
+class Slice(Sized):
+    """Channels start .. start + fan_out - 1 of a value."""
+
+    kind: ClassVar[str] = "slice"
+    start: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.start <= self.fan_in - self.fan_out:
+            raise InputError(f"a slice step takes channels that are there, got {self}")
+
+
+@dataclass(frozen=True)
+class Pad(Sized):
+    """Channels of zeros behind those of a value, up to fan_out."""
+
+    kind: ClassVar[str] = "pad"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.fan_out < self.fan_in:
+            raise InputError(f"a pad step writes at least what it reads, got {self}")
+
+
+@dataclass(frozen=True)
+class Pick(Passing):
+    """One position of a grid of one axis, counted from the end if negative: (C, T) -> (C,)."""
+
+    kind: ClassVar[str] = "pick"
+    position: int = 0
+
+
+@dataclass(frozen=True)
+class Reshape(Passing):
+    """The same positions, row by row, on another grid: (C, H, W) -> (C, H W) makes tokens of a picture."""
+
+    kind: ClassVar[str] = "reshape"
+    grid: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "grid", tuple(self.grid))
+        super().__post_init__()
+
+
+@dataclass(frozen=True)
+class Patches(Sized):
+    """Patches of a picture as tokens: (C, H, W) -> (C ph pw, T), T row by row; within a token pixels row by row, each with its channels."""
+
+    kind: ClassVar[str] = "patches"
+    size: tuple[int, int] = (4, 4)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", tuple(self.size))
+        super().__post_init__()
+        if self.fan_out != self.fan_in * math.prod(self.size):
+            raise InputError(f"a patches step writes a channel per number in a patch, got {self}")
+
+    @property
+    def input_axes(self) -> int | None:
+        return 3
+
+
+@dataclass(frozen=True)
+class Move(Passing):
+    """Where the channels lie: `last` moves them behind the positions, (C, *grid) -> (*grid, C); not `last`, the other way round.
+
+    Only for a network's own input and output, whose layout is the module's; values in between have their channels first.
+    """
+
+    kind: ClassVar[str] = "move"
+    last: bool = True
+    num_axes: int = 1  # of the grid
+
+    @property
+    def input_axes(self) -> int | None:
+        return 1 + self.num_axes
+
+
+@dataclass(frozen=True)
+class Attention(Step):
+    """Softmax attention of `heads` heads over a grid of one axis: q, k (fan_in, T), v (values, T) -> (values, T).
+
+    Head h has channels h D .. (h + 1) D - 1 of each. With `causal` position t sees positions up to t. `scale` multiplies q k
+    before the softmax; 0 means 1 / sqrt(D).
+    """
+
+    kind: ClassVar[str] = "attention"
+    num_sources: ClassVar[tuple[int, int]] = (3, 3)
+    heads: int = 1
+    values: int = 0  # 0: as many as fan_in
+    causal: bool = False
+    scale: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.values:
+            object.__setattr__(self, "values", self.fan_in)
+        super().__post_init__()
+        if len(self.sources) != 3 or self.heads < 1 or self.fan_in % self.heads or self.values % self.heads or self.scale < 0:
+            raise InputError(f"an attention step has three sources, and heads that divide its widths, got {self}")
+
+    @property
+    def fan_out(self) -> int:
+        return self.values
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        return (self.fan_in, self.fan_in, self.values)
