@@ -27,7 +27,7 @@ class Moments(Encoder):
         """Every neuron on its own."""
         nodes = [self.inputs.expand(len(weights), -1, -1)]
         for lift, weight, bias in zip(self.lift, weights.weights, weights.biases, strict=True):
-            incoming = weight.flatten(2)
+            incoming = weight.reshape(*weight.shape[:2], -1)
             bias = torch.zeros_like(incoming[..., 0]) if bias is None else bias
             nodes.append(lift(torch.stack([incoming.mean(-1), incoming.std(-1, unbiased=False), bias], dim=-1)).relu())
         return Encoding(tuple(nodes), torch.cat([group.mean(1) for group in nodes[1:]], dim=1))

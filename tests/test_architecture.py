@@ -14,7 +14,7 @@ ROOMS = [
 ]
 """In the order of docs/architecture.md: a room imports from itself and from rooms before it."""
 
-ENTRANCE = {"errors", "spec", "weights"}
+ENTRANCE = {"errors", "spec", "weights", "networks"}
 """What the package itself gives: `weightwalk/__init__.py`, and so `from weightwalk import ...` elsewhere."""
 
 MAX_LINES = 330
@@ -38,7 +38,7 @@ def imported_rooms(source: str) -> list[tuple[int, str]]:
         elif isinstance(node, ast.ImportFrom) and node.level:
             found.append((node.lineno, "a relative import"))
         elif isinstance(node, ast.ImportFrom) and node.module == "weightwalk":
-            own = {"InputError": "errors", "NetworkSpec": "spec", "Weights": "weights", "__version__": "errors"}
+            own = {"InputError": "errors", "NetworkSpec": "spec", "Weights": "weights", "trace": "networks", "__version__": "errors"}
             found += [(node.lineno, own.get(alias.name, alias.name)) for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module is not None and node.module.startswith("weightwalk."):
             found.append((node.lineno, node.module.split(".")[1]))

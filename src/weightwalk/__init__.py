@@ -8,10 +8,11 @@ from weightwalk.errors import InputError
 from weightwalk.spec import NetworkSpec
 
 if TYPE_CHECKING:
+    from weightwalk.networks.trace import trace
     from weightwalk.weights import Weights
 
 __version__ = "0.1.0"
-__all__ = ["InputError", "NetworkSpec", "Weights", "__version__"]
+__all__ = ["InputError", "NetworkSpec", "Weights", "__version__", "trace"]
 
 
 def __getattr__(name: str) -> Any:
@@ -20,4 +21,8 @@ def __getattr__(name: str) -> Any:
         from weightwalk.weights import Weights
 
         return Weights
+    if name == "trace":
+        from weightwalk.networks.trace import trace
+
+        return trace
     raise AttributeError(f"module 'weightwalk' has no attribute {name!r}")

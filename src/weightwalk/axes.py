@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from weightwalk.steps import Attention, Concat, Conv, Dense, Embed, Learned, Norm, Pad, Patches, Slice, Step
+from weightwalk.steps import Attention, Concat, Conv, Dense, Embed, Learned, Norm, Pad, Patches, Rearrange, Slice, Step
 
 
 @dataclass(frozen=True)
@@ -103,18 +103,24 @@ class _Search:
                 self.block(read[0], number, "in", count)
                 return read[0]
             case Attention():
-                self.unite(read[:2])
-                self.block(read[0], number, "in", step.heads)
-                self.block(read[2], number, "value", step.heads)
-                return read[2]
+                count = step.kv_heads or step.heads
+                keys, values = (_repeated(classes, count, step.heads // count) for classes in read[1:])
+                self.unite([read[0], keys])
+                self.block(read[1], number, "in", count)
+                self.block(read[2], number, "value", count)
+                return values
             case Concat():
                 return [c for classes in read for c in classes]
             case Slice():
                 return read[0][step.start : step.start + step.fan_out]
             case Pad():
-                return read[0] + self.new(step.fan_out - step.fan_in)
+                return self.new(step.before) + read[0] + self.new(step.fan_out - step.fan_in - step.before)
             case Patches():
                 return read[0] * (step.fan_out // step.fan_in)
+            case Rearrange():
+                for origin in step.origins:
+                    self.unite([[read[0][channel]] for channel in origin])
+                return [read[0][origin[0]] for origin in step.origins]
         return self.unite(read)
 
     def keys(self) -> dict[int, tuple[tuple[int, str, int], ...]]:
@@ -123,6 +129,12 @@ class _Search:
         for c, step, role, block in self.blocks:
             found[self.root(c)].add((step, role, block))
         return {c: tuple(sorted(key)) for c, key in found.items()}
+
+
+def _repeated(classes: list[int], blocks: int, times: int) -> list[int]:
+    """Every block `times` times, one after another."""
+    size = len(classes) // blocks
+    return [c for block in range(blocks) for _ in range(times) for c in classes[block * size : (block + 1) * size]]
 
 
 def _groups(values: list[tuple[int, ...]], fixed: set[int], keys: dict[int, tuple[tuple[int, str, int], ...]]) -> tuple[Group, ...]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from weightwalk import steps as kinds
 from weightwalk.errors import InputError
 from weightwalk.spec import NetworkSpec
-from weightwalk.steps import Layer, Step
+from weightwalk.steps import LEAK, Layer, Step
 
 _FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "identity": lambda z: z,
@@ -25,7 +25,6 @@ _FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": torch.sigmoid,
     "gelu": F.gelu,
     "silu": F.silu,
-    "leaky_relu": F.leaky_relu,
     "gaussian": lambda z: torch.exp(-0.5 * z * z),
     "gelu_tanh": partial(F.gelu, approximate="tanh"),
     "relu6": F.relu6,
@@ -44,19 +43,27 @@ _MEAN_POOLS: tuple[Callable[..., Tensor], ...] = (F.avg_pool1d, F.avg_pool2d, F.
 _LINEAR_MODES = ("linear", "bilinear", "trilinear")
 
 
-def activate(activation: str, omega: float, z: Tensor) -> Tensor:
-    """a(omega z)."""
-    return _FUNCTIONS[activation](z if omega == 1.0 else omega * z)
+def activate(activation: str, omega: float, z: Tensor, slope: float = LEAK) -> Tensor:
+    """a(omega z); `slope` is that of leaky_relu below zero."""
+    scaled = z if omega == 1.0 else omega * z
+    return F.leaky_relu(scaled, slope) if activation == "leaky_relu" else _FUNCTIONS[activation](scaled)
 
 
-def run(spec: NetworkSpec, weights: Sequence[Tensor], biases: Sequence[Tensor | None], x: Tensor) -> Tensor:
+def run(
+    spec: NetworkSpec,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor | None],
+    x: Tensor,
+    change: Callable[[int, Tensor], Tensor] | None = None,
+) -> Tensor:
     """The output of every network on `x`.
 
     `x` (N, *example) is shared by all networks, (B, N, *example) is one set each; gives (B, N, *output). An example has
     `spec.input_axes` axes, channels first: (n_0,) for dense networks, (C, H, W) for convolutional ones, (T,) for tokens.
+    `change(s, value)` may put another value in the place of the one that step s wrote, such as one with dropout.
     """
     axes, num_networks = spec.input_axes, weights[0].shape[0]
-    first = next(step for number, step in enumerate(spec.steps, start=1) if 0 in spec.sources(number))
+    first = spec.first
     tokens, last = isinstance(first, kinds.Embed), isinstance(first, kinds.Move) and not first.last
     channels = None if tokens else x.shape[-1 if last else -axes] if x.dim() >= axes else None
     if x.dim() not in (axes + 1, axes + 2) or (not tokens and channels != spec.widths[0]):
@@ -81,10 +88,10 @@ def run(spec: NetworkSpec, weights: Sequence[Tensor], biases: Sequence[Tensor | 
         read = [values[source] for source in sources]
         if isinstance(step, Layer):
             weight, bias = next(parameters)
-            y = activate(step.activation, step.omega, _layer(step, weight, bias, read[0]))
+            y = activate(step.activation, step.omega, _layer(step, weight, bias, read[0]), step.slope)
         else:
             y = _pass(step, read)
-        values[number] = y
+        values[number] = y if change is None else change(number, y)
         for source in sources:  # a value that nobody reads any more is let go
             readers[source] -= 1
             if not readers[source]:
@@ -141,8 +148,9 @@ def _conv(step: kinds.Conv, w: Tensor, b_BO: Tensor | None, x: Tensor) -> Tensor
     bias = None if b_BO is None else b_BO.flatten()
     stride, padding, dilation = (step.per_axis(name) for name in ("stride", "padding", "dilation"))
     if step.transposed:
-        weight = w.transpose(1, 2).reshape(num_networks * step.fan_in, step.fan_out, *step.kernel)
-        y = _TRANSPOSED[axes - 1](folded, weight, bias, stride, padding, step.per_axis("output_padding"), num_networks, dilation)
+        blocks = num_networks * step.groups
+        weight = w.reshape(blocks, -1, *w.shape[2:]).transpose(1, 2).reshape(num_networks * step.fan_in, -1, *step.kernel)
+        y = _TRANSPOSED[axes - 1](folded, weight, bias, stride, padding, step.per_axis("output_padding"), blocks, dilation)
     else:
         weight = w.reshape(num_networks * step.fan_out, step.fan_in // step.groups, *step.kernel)
         y = _CONVOLUTIONS[axes - 1](folded, weight, bias, stride, padding, dilation, num_networks * step.groups)
@@ -166,7 +174,7 @@ def _pass(step: Step, read: list[Tensor]) -> Tensor:
     x = read[0]
     match step:
         case kinds.Activate():
-            return activate(step.activation, step.omega, x)
+            return activate(step.activation, step.omega, x, step.slope)
         case kinds.Affine():
             return step.factor * x + step.offset
         case kinds.MeanPool():
@@ -185,7 +193,14 @@ def _pass(step: Step, read: list[Tensor]) -> Tensor:
         case kinds.Slice():
             return x[:, :, step.start : step.start + step.fan_out]
         case kinds.Pad():
-            return torch.cat([x, x.new_zeros(*x.shape[:2], step.fan_out - step.fan_in, *x.shape[3:])], dim=2)
+            behind = step.fan_out - step.fan_in - step.before
+            per_axis = [n for axis in reversed(range(0, len(step.grid), 2)) for n in step.grid[axis : axis + 2]]  # the last axis first
+            channels_to = 2 * (x.dim() - 3)
+            return F.pad(x, (*per_axis, *([0] * (channels_to - len(per_axis))), step.before, behind))
+        case kinds.Crop():
+            for axis, (start, stop, stride) in enumerate(zip(step.start, step.stop, step.stride, strict=True), start=3):
+                x = x.narrow(axis, start, stop - start)[(slice(None),) * axis + (slice(None, None, stride),)]
+            return x
         case kinds.Pick():
             return x[..., step.position]
         case kinds.Reshape():
@@ -195,6 +210,11 @@ def _pass(step: Step, read: list[Tensor]) -> Tensor:
             rows, columns = x.shape[3] // height, x.shape[4] // width
             cut = x.reshape(*x.shape[:3], rows, height, columns, width)
             return cut.permute(0, 1, 4, 6, 2, 3, 5).reshape(*x.shape[:2], step.fan_out, rows * columns)
+        case kinds.Rearrange():
+            seen = x.reshape(*x.shape[:2], *step.sizes).permute(0, 1, *(2 + axis for axis in step.order))
+            return seen.reshape(*x.shape[:2], step.fan_out, *step.grid)
+        case kinds.Softmax():
+            return F.log_softmax(x, dim=2) if step.log else F.softmax(x, dim=2)
         case kinds.Move():
             return x.movedim(2, -1) if step.last else x.movedim(-1, 2)
         case kinds.Attention():
@@ -215,6 +235,12 @@ def _resample(step: kinds.Pool | kinds.Upsample, x: Tensor) -> Tensor:
 
 
 def _attention(step: kinds.Attention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    q, k, v = (value.unflatten(2, [step.heads, -1]).transpose(-1, -2) for value in (q, k, v))  # (B, N, H, T, D)
+    kv_heads = step.kv_heads or step.heads
+    q, k, v = (
+        value.unflatten(2, [count, -1]).transpose(-1, -2)  # (B, N, H, T, D)
+        for value, count in ((q, step.heads), (k, kv_heads), (v, kv_heads))
+    )
+    if kv_heads != step.heads:
+        k, v = (value.repeat_interleave(step.heads // kv_heads, dim=2) for value in (k, v))
     y = F.scaled_dot_product_attention(q, k, v, is_causal=step.causal, scale=step.scale or None)
     return y.transpose(-1, -2).flatten(2, 3)

@@ -49,7 +49,7 @@ class NetworkSpec:
         object.__setattr__(self, "steps", tuple(self.steps))
         if not self.layers:
             raise InputError("a network needs at least one step with parameters, got none")
-        readers = [step for number, step in enumerate(self.steps, start=1) if 0 in self.sources(number)]
+        readers = [step for number, step in enumerate(self.steps, start=1) if 0 in self.sources(number) and step.kind != "learned"]
         if self.steps[0].kind == "mean_pool" and not self.input_axes:
             raise InputError("a network begins with a step that has parameters, got mean_pool")
         if not self.input_axes:
@@ -112,10 +112,15 @@ class NetworkSpec:
         """Whether every step reads the value before it alone."""
         return all(self.sources(number) == (number - 1,) for number in range(1, len(self.steps) + 1))
 
+    @cached_property
+    def first(self) -> Step:
+        """The first step that reads the input."""
+        return next(step for number, step in enumerate(self.steps, start=1) if 0 in self.sources(number) and step.kind != "learned")
+
     @property
     def widths(self) -> tuple[int, ...]:
         """Nodes per group of the layers: n_0 (tokens known, for a network that reads tokens), then what each layer writes."""
-        first = next(step for number, step in enumerate(self.steps, start=1) if 0 in self.sources(number))
+        first = self.first
         return (first.fan_in if isinstance(first, Embed) else first.reads[0], *(layer.fan_out for layer in self.layers))
 
     @property

@@ -180,11 +180,14 @@ def _natural(name: str) -> list[tuple[int, int | str]]:
 
 def _flatten(spec: NetworkSpec, state: Mapping[str, Tensor], number: int) -> Tensor:
     tensors = {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor) and tensor.is_floating_point()}
-    prefixes = sorted({name.removesuffix("weight") for name in tensors if name.endswith("weight")}, key=_natural)
-    if len(prefixes) != len(spec.layers):
+    owners = [index for index, layer in enumerate(spec.layers) if layer.tied is None or layer.bias]  # a tied weight is not there twice
+    roles = ("weight",) if len(owners) == sum(layer.tied is None for layer in spec.layers) else ("weight", "bias")
+    found = sorted({name.removesuffix(role) for name in tensors for role in roles if name.endswith(role)}, key=_natural)
+    if len(found) != len(owners):
         raise InputError(
-            f"network {number}: expected {len(spec.layers)} weights for {spec}, got {len(prefixes)} ({', '.join(tensors) or 'no tensors'})"
+            f"network {number}: expected {len(owners)} weights for {spec}, got {len(found)} ({', '.join(tensors) or 'no tensors'})"
         )
+    prefixes = dict(zip(owners, found, strict=True))
     parts = []
     for field in spec.fields:
         name = f"{prefixes[field.layer]}{field.role}"

@@ -19,9 +19,9 @@ def test_both_sides_read_the_same_networks(tmp_path):
 
 
 def test_memory_grows_by_what_is_kept():
-    before = load._memory_mib()
+    before = load.memory_mib()
     if before is None:
         pytest.skip("this system does not say")
     kept = np.ones(32 * 2**17)  # 32 MiB
-    after = load._memory_mib(reset=False)
+    after = load.memory_mib(reset=False)
     assert [b - a for a, b in zip(before, after, strict=True)] == pytest.approx([kept.nbytes / 2**20] * 2, abs=4)

@@ -34,6 +34,14 @@ def test_loading_is_measured_side_by_side(call):
     assert found["quick"]
 
 
+def test_reading_large_networks_is_measured(call):
+    found = json.loads(call("bench", "scale", "--quick", "--json").stdout)
+    assert [each["architecture"] for each in found["networks"]] == ["resnet18", "resnet18", "gpt2", "gpt2"]
+    assert all(each["seconds"] > 0 and each["parameters"] > 0 for each in found["networks"])
+    assert set(found["exponents"]) == {"resnet18", "gpt2"}
+    assert found["quick"]
+
+
 def test_what_cannot_be_measured(call, tmp_path):
     for arguments, words in (
         (("fit", "--workers", 0), "at least 1 worker"),

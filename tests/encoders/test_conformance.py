@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from weightwalk import InputError, NetworkSpec, Weights
-from weightwalk.encoders import DNGEncoder, Encoder, Encoding, encoders
+from weightwalk.encoders import DNGEncoder, Encoder, Encoding, FlatEncoder, encoders
 from weightwalk.spec import Layer
 from weightwalk.testing import check_encoder, random_weights, tiny_specs
 
@@ -19,10 +19,18 @@ def test_registered_encoders_conform(name):
     assert check_encoder(name)
 
 
-@pytest.mark.parametrize("options", [{"num_passes": 3}, {"dropout": 0.5}, {"activation_embedding": True}, {"scale": 1.0}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"num_passes": 2, "dropout": 0.5, "activation_embedding": True, "scale": 1.0},
+        {"messages": "taps", "padding": "features", "residual": "sum", "norm_after": True, "activation_scope": "network"},
+        {"shared": True, "activation_embedding": True},
+        {"shared": True, "num_passes": 2, "messages": "taps", "max_taps": 12},
+    ],
+    ids=str,
+)
 def test_the_dng_encoder_conforms_with_its_options(options):
-    read = check_encoder("dng", **SMALL, **options)
-    assert read == [name for name, spec in tiny_specs().items() if all(layer.kind == "dense" for layer in spec.layers)]
+    assert check_encoder("dng", **SMALL, **options) == list(tiny_specs())
 
 
 class Small(DNGEncoder):
@@ -123,6 +131,16 @@ class SaysAnotherWidth(Small):
         self.pooled_dim += 1
 
 
+class SaysItIsNotInvariant(Small):
+    """And is."""
+
+    invariant = False
+
+
+class SaysTheFlatVectorIsInvariant(FlatEncoder):
+    invariant = True
+
+
 class RefusesAll(Encoder):
     def __init__(self, spec: NetworkSpec):
         raise InputError("no")
@@ -144,6 +162,8 @@ class RefusesAll(Encoder):
         (DividesByZero, "the gradient of input_memory is not finite for networks of zeros"),
         (ReadsAnything, "expected an InputError"),
         (SaysAnotherWidth, "expected the shapes"),
+        (SaysItIsNotInvariant, "says invariant = False, but the order of hidden neurons does not change its answer"),
+        (SaysTheFlatVectorIsInvariant, "not invariant to the order of hidden neurons"),
         (RefusesAll, "refuses every spec"),
     ],
 )

@@ -12,7 +12,7 @@ from weightwalk.spec import ACTIVATIONS
 from weightwalk.testing import assert_close, random_weights, tiny_specs
 
 SMALL = {"dim": 5, "num_frequencies": 3}
-DENSE = {name: spec for name, spec in tiny_specs().items() if all(layer.kind == "dense" for layer in spec.layers)}
+DENSE = {name: spec for name, spec in tiny_specs().items() if all(step.kind == "dense" for step in spec.steps)}
 
 
 def encoder_for(spec: NetworkSpec, **options) -> DNGEncoder:
@@ -152,12 +152,28 @@ def test_gradients_reach_parameters_and_the_networks_that_are_read():
         assert tensor.grad.abs().sum() > 0, name
 
 
-def test_convolutions_are_refused_by_name():
-    with pytest.raises(InputError, match=r"reads dense steps, but step t_1 of conv 1-4 .* is conv"):
-        DNGEncoder(tiny_specs()["conv"])
+def test_parallel_edges_are_refused_by_name_where_messages_have_one():
+    with pytest.raises(InputError, match=r'reads layers of one tap \(messages "pair"\), but step 0 \(conv\) of conv 1-4 .* has 9'):
+        DNGEncoder(tiny_specs()["conv"], messages="pair")
 
 
-@pytest.mark.parametrize("options", [{"dim": 0}, {"num_frequencies": 0}, {"num_passes": 0}, {"dropout": 1.0}, {"dropout": -0.1}], ids=str)
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"messages": "both"}, "unknown messages 'both'; known: auto, pair, taps"),
+        ({"attention": "soft"}, "unknown attention 'soft'"),
+        ({"kinds": ("conv",)}, "unknown kind of step 'conv'; known: message, norm, learned"),
+    ],
+    ids=str,
+)
+def test_choices_that_are_none_are_refused(options, sentence):
+    with pytest.raises(InputError, match=sentence):
+        DNGEncoder(DENSE["siren"], shared=True, **options)
+
+
+@pytest.mark.parametrize(
+    "options", [{"dim": 0}, {"num_frequencies": 0}, {"num_passes": 0}, {"head_dim": 0}, {"dropout": 1.0}, {"dropout": -0.1}], ids=str
+)
 def test_sizes_that_make_no_encoder_are_refused(options):
     with pytest.raises(InputError, match="a DNG-Encoder needs"):
         DNGEncoder(DENSE["siren"], **options)

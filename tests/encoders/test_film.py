@@ -12,7 +12,7 @@ def parts(batch=5, out=7, inputs=3, dim=6):
     return torch.randn(batch, out, inputs).double(), features, nn.Linear(8, dim).double(), torch.randn(batch, inputs, dim).double()
 
 
-@pytest.mark.parametrize("piece_bytes", [1, 2_500, 2**20])
+@pytest.mark.parametrize("piece_bytes", [1, 100, 250, 2_500, 2**20])  # sources, targets, networks at a time, all at once
 def test_in_pieces_is_in_one(monkeypatch, piece_bytes):
     weights, features, edge, sources = parts()
     monkeypatch.setitem(film.PIECE_BYTES, "cpu", piece_bytes)
@@ -38,3 +38,14 @@ def test_weights_that_want_a_gradient_get_one():
     weights.requires_grad_()
     film.messages(weights, features, edge, sources).sum().backward()
     assert weights.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("pairs", [1, 2, 3, 6, 7, 20, 21, 22, 50, 1000])
+def test_pieces_cover_every_pair_once_and_are_as_large_as_they_may(monkeypatch, pairs):
+    monkeypatch.setitem(film.PIECE_BYTES, "cpu", pairs * 4 * 10)
+    counts = torch.zeros(5, 7, 3)
+    for piece in film.pieces(counts, 10):
+        assert counts[piece].numel() <= max(pairs, 1)
+        counts[piece] += 1
+    assert (counts == 1).all()
+    assert not list(film.pieces(torch.zeros(0, 7, 3), 10))

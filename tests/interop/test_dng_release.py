@@ -197,7 +197,10 @@ def without(state, name):
         ),
         (lambda: dng_release.load({**ENCODER, "input_init_node": torch.zeros(12)}, [2, 4, 3]), r"input_init_node.* got \(12,\)"),
         (lambda: dng_release.load(ENCODER, [2]), "an input and an output width"),
-        (lambda: dng_release.load(ENCODER, [2, 4, 3], "decoder"), "unknown kind 'decoder'; known: encoder, inr2jls"),
+        (
+            lambda: dng_release.load(ENCODER, [2, 4, 3], "decoder"),
+            "unknown kind 'decoder'; known: encoder, inr2jls, cnn_zoo, wild_park, vit",
+        ),
         (
             lambda: dng_release.load(ENCODER, [2, 4, 3], "inr2jls"),
             "expected the release's parameter 'encoder.input_init_node'.* is `kind` right",

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from weightwalk import InputError, NetworkSpec, Weights
-from weightwalk.networks.starts import SHARED, Key, initialise
+from weightwalk.networks.architectures import simple_vit, small_cnn
+from weightwalk.networks.starts import SHARED, Key, classifier, initialise
 from weightwalk.spec import Dense
 
 SPEC = NetworkSpec.mlp([2, 32, 24, 3], omega=30.0)
@@ -120,3 +121,45 @@ def test_the_default_is_torch_s():
 def test_layers_without_biases_are_left_without():
     assert initialise(NetworkSpec.mlp([2, 4, 1], bias=False), KEYS[:2]).biases == (None, None)
     assert isinstance(initialise(SPEC, KEYS[:1]), Weights)
+
+
+CNN = small_cnn()
+
+
+def stds(scheme: str, std: float = 0.05) -> list[float]:
+    drawn = [classifier(CNN, Key(0, 0, run, 0), scheme, std) for run in range(20)]
+    return [float(torch.cat([w.weights[layer] for w in drawn]).std()) for layer in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("scheme", "wanted"),
+    [
+        ("torch", [1 / math.sqrt(3 * n) for n in (9, 144, 144, 16)]),
+        ("glorot", [math.sqrt(2 / (n + m)) for n, m in ((9, 144), (144, 144), (144, 144), (16, 10))]),
+        ("he", [math.sqrt(2 / n) for n in (9, 144, 144, 16)]),
+        ("normal", [0.05] * 4),
+        ("truncated", [0.05 * 0.8796] * 4),
+        ("orthogonal", [1 / 4, 1 / 12, 1 / 12, 1 / 4]),
+    ],
+)
+def test_classifiers_start_as_spread_as_they_should(scheme, wanted):
+    assert stds(scheme) == pytest.approx(wanted, rel=0.04)
+    start = classifier(CNN, Key(0, 0, 3, 0), scheme)
+    assert all((bias == 0).all() != (scheme == "torch") for bias in start.biases)
+    assert torch.equal(start.flat(), classifier(CNN, Key(0, 0, 3, 0), scheme).flat())
+    assert not torch.equal(start.flat(), classifier(CNN, Key(0, 0, 4, 0), scheme).flat())
+
+
+def test_orthogonal_and_truncated_starts():
+    w = classifier(CNN, Key(1, 0, 0, 0), "orthogonal").weights
+    torch.testing.assert_close(w[1][0].flatten(1) @ w[1][0].flatten(1).T, torch.eye(16))
+    torch.testing.assert_close(w[0][0].flatten(1).T @ w[0][0].flatten(1), torch.eye(9))
+    assert all(float(tensor.abs().max()) <= 0.1 for tensor in classifier(CNN, Key(1, 0, 0, 0), "truncated", 0.05).weights)
+    with pytest.raises(InputError, match="unknown scheme"):
+        classifier(CNN, Key(0, 0, 0, 0), "xavier")
+
+
+def test_norms_start_as_the_identity():
+    start = classifier(simple_vit(), Key(0, 0, 0, 0))
+    assert (start.weights[0] == 1).all()
+    assert (start.biases[0] == 0).all()

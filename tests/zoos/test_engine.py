@@ -12,7 +12,7 @@ from weightwalk import InputError, NetworkSpec, Weights
 from weightwalk.networks.starts import Key, initialise
 from weightwalk.spec import Conv, Dense
 from weightwalk.testing import assert_close, random_weights
-from weightwalk.zoos import engine, kernel, steps
+from weightwalk.zoos import compiled, engine, kernel, steps
 from weightwalk.zoos.engine import Descent, fit
 from weightwalk.zoos.pixels import PixelFormat
 
@@ -293,7 +293,7 @@ def test_the_kernel_is_built_once_and_whole(monkeypatch, tmp_path):
 @needs_compiler
 def test_what_another_user_has_put_there_is_not_run(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(kernel.tempfile, "tempdir", str(tmp_path / "tmp"))
+    monkeypatch.setattr(compiled.tempfile, "tempdir", str(tmp_path / "tmp"))
     mine = os.getuid()
     monkeypatch.setattr(os, "getuid", lambda: mine + 1)
     with pytest.raises(PermissionError, match="belongs to another user"):
@@ -304,7 +304,7 @@ def test_what_another_user_has_put_there_is_not_run(monkeypatch, tmp_path):
 def test_without_a_home_there_is_a_folder_for_temporary_files(monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as for a user whom the system does not know
-    assert list(kernel._folders()) == [Path(kernel.tempfile.gettempdir()) / f"weightwalk-{os.getuid()}"]
+    assert list(compiled.folders()) == [Path(compiled.tempfile.gettempdir()) / f"weightwalk-{os.getuid()}"]
 
 
 def test_a_machine_without_a_compiler_has_no_kernel(monkeypatch):

@@ -146,7 +146,7 @@ def test_digits_are_embedded():
 
 
 def test_names_and_parts():
-    assert set(images.DATASETS) == {"digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "folder", "audio", "grids"}
+    assert set(images.DATASETS) == {"digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "svhn", "folder", "audio", "grids"}
     assert [name for name in images.DATASETS if images.parts(name) == ("all",)] == ["digits", "folder", "audio", "grids"]
     assert images.parts("cifar10") == ("train", "test")
     with fails("unknown data set 'minst'", "did you mean 'mnist'"):

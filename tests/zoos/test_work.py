@@ -150,7 +150,7 @@ def die(job, task):
 @pytest.mark.slow
 def test_workers_that_keep_dying_end_in_a_sentence(monkeypatch):
     monkeypatch.setattr("weightwalk.zoos.work.TRIES", 2)
-    monkeypatch.setattr("weightwalk.zoos.work.work", die)
+    monkeypatch.setattr("weightwalk.zoos.work.do", die)
     with pytest.raises(InputError, match="workers died 2 times in a row"):
         list(Processes(1).results(JOB, tasks(1)))
 

@@ -171,18 +171,18 @@ def _stacked(folder: Path, numbers: NDArray[np.int64]) -> dict[str, torch.Tensor
 
 def _read_all(shelf: _Shelf) -> tuple[float | None, float | None]:
     """Open the zoo and read every row, in random batches: MiB by which this process's peak memory and private memory grew."""
-    before = _memory_mib()
+    before = memory_mib()
     zoo = shelf.zoo
     order = shelf.rng.permutation(len(zoo))
     for first in range(0, len(order), BATCH):
         zoo.weights(order[first : first + BATCH])
-    after = _memory_mib(reset=False)
+    after = memory_mib(reset=False)
     if before is None or after is None:
         return None, None
     return after[0] - before[0], after[1] - before[1]
 
 
-def _memory_mib(reset: bool = True) -> tuple[float, float] | None:
+def memory_mib(reset: bool = True) -> tuple[float, float] | None:
     """This process's peak and private memory; `reset` lets the peak begin at what is used now. None where Linux does not say."""
     with suppress(OSError):
         if reset:

@@ -7,7 +7,24 @@ from typing import Annotated
 import typer
 
 import weightwalk
-from weightwalk.cli import bench, classify, demo, evaluate, export, fit, import_, inspect, recipes, render, report, train, verify
+from weightwalk.cli import (
+    bench,
+    classify,
+    demo,
+    evaluate,
+    export,
+    fit,
+    graph,
+    import_,
+    inspect,
+    predict,
+    recipes,
+    render,
+    report,
+    train,
+    verify,
+    zoo,
+)
 
 app = typer.Typer(
     help="Weight-space learning: networks that read the weights of other networks.",
@@ -16,8 +33,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (demo, fit, inspect, verify, render, import_, export, recipes, train, evaluate, classify, report):
+for module in (demo, fit, zoo, inspect, graph, verify, render, import_, export, recipes, train, evaluate, classify, report):
     app.command(module.__name__.rpartition(".")[2].rstrip("_"))(module.command)
+app.command("predict-accuracy")(predict.command)
 app.add_typer(bench.app, name="bench")
 
 

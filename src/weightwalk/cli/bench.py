@@ -12,8 +12,9 @@ from weightwalk.cli.common import AsJson, Quiet, duration, facts, percent, table
 
 if TYPE_CHECKING:
     from weightwalk.bench.fit import Figures
+    from weightwalk.bench.scale import Figures as ReadFigures
 
-app = typer.Typer(help="Measure this machine: fitting, loading.", no_args_is_help=True)
+app = typer.Typer(help="Measure this machine: fitting, loading, reading large networks.", no_args_is_help=True)
 
 Quick = Annotated[bool, typer.Option("--quick", help="Only see that it runs: in seconds, with figures that mean little.")]
 
@@ -85,6 +86,52 @@ def load(
                 },
             ),
         )
+
+
+@app.command()
+def scale(
+    quick: Quick = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Read ResNet-18 and GPT-2, and narrower ones, with a DNG-Encoder: seconds and memory, and how they grow. Minutes."""
+    with terminal(as_json, quiet) as screen:
+        from rich.text import Text
+
+        from weightwalk.bench.scale import QUICK, Plan, run
+        from weightwalk.report.tables import hardware
+
+        plan = QUICK if quick else Plan()
+        found = run(plan, screen.progress)
+        growth = ", ".join(f"{name} {exponent:.2f}" for name, exponent in found.exponents.items())
+        largest = max(found.networks, key=lambda figures: figures.parameters)
+        screen.answer(
+            asdict(found) | {"plan": asdict(plan), "quick": quick, "hardware": hardware()},
+            f"{largest.parameters:,} parameters in {largest.seconds:.1f} s; CPU seconds grow with edges to the power {growth}",
+            table(
+                f"Reading networks on {hardware()}: one thread, memories of {plan.dim}, {2 * plan.num_frequencies} features",
+                [
+                    "architecture",
+                    "width",
+                    "parameters",
+                    "edges",
+                    "seconds",
+                    "CPU seconds",
+                    "parameters/s",
+                    "network",
+                    "growth of peak memory",
+                ],
+                [_read(each) for each in found.networks],
+            ),
+            Text(f"CPU seconds grow with edges to the power: {growth}.\n"),
+        )
+
+
+def _read(found: ReadFigures) -> list[object]:
+    """A row of one network's figures."""
+    counts = [f"{count:,.0f}" for count in (found.parameters, found.edges)]
+    speed = [f"{found.seconds:.2f}", f"{found.cpu_seconds:.2f}", f"{found.parameters_per_second:,.0f}"]
+    return [found.architecture, found.width, *counts, *speed, _mib(found.network_mib), _mib(found.peak_mib)]
 
 
 def _column(found: Figures) -> dict[str, object]:

@@ -26,8 +26,7 @@ def command(
     with terminal(as_json, quiet) as screen, screen.listening():
         from weightwalk import devices
         from weightwalk.recipes import RECIPES
-        from weightwalk.tasks.inr_classification import report
-        from weightwalk.tasks.inr_classification.run import Run, evaluate, train
+        from weightwalk.tasks.registry import TASKS
         from weightwalk.zoos.fit import fit_zoo, load_sets
         from weightwalk.zoos.recipe import FIT_RECIPES
         from weightwalk.zoos.store import Zoo
@@ -49,16 +48,18 @@ def command(
         zoo = Zoo.open(zoo_path)
 
         screen.remark(f"2/3  training {RECIPE}: networks that read those INRs, from their weights alone")
-        outcomes = train(RECIPES[RECIPE](), zoo, run_path, device=picked, progress=screen.progress, should_stop=screen.should_stop)
+        config = RECIPES[RECIPE]()
+        task = TASKS[config.task]
+        outcomes = task.train(config, zoo, run_path, device=picked, progress=screen.progress, should_stop=screen.should_stop)
         stage, last = list(outcomes.items())[-1]
         if not last.finished:
             raise screen.stopped({"demo": str(out)}, f"saved at step {last.steps:,} of {stage} in {run_path}")
 
         screen.remark("3/3  measuring on INRs that were never trained on, and drawing the report")
-        run = Run.open(run_path)
-        found = evaluate(run, zoo, device=picked, progress=screen.progress)
+        run = task.run_class.open(run_path)
+        found = task.evaluate(run, zoo, device=picked, progress=screen.progress)
         times = fit_times(zoo_path)
-        page = report.write(run, zoo, out / "report.html", times)
+        page = task.report(run, zoo, out / "report.html", times)
 
         times |= {f"train: {name}": outcome.seconds for name, outcome in outcomes.items()}
         screen.answer(

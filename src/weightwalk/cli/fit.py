@@ -19,7 +19,7 @@ _TIME_FILE = ".fit.json"  # hidden: not the zoo's, which holds nothing that diff
 
 def command(
     dataset: Annotated[
-        str, typer.Argument(metavar="DATASET", help="digits, mnist, fashion-mnist, cifar10, cifar100, folder, audio, grids.")
+        str, typer.Argument(metavar="DATASET", help="digits, mnist, fashion-mnist, cifar10, cifar100, svhn, folder, audio, grids.")
     ],
     root: Annotated[Path | None, typer.Option(help="The folder of the data set's files; digits needs none. Nothing is downloaded.")] = None,
     out: Annotated[Path | None, typer.Option(help="The zoo to make or to add to.", show_default="zoos/DATASET")] = None,
@@ -113,7 +113,7 @@ def _further(zoo: Path, inrs: int, dataset: str) -> list[str]:
     """What to do with a zoo once it was looked at: train on it, where a recipe reads such zoos, else see what its INRs show."""
     from weightwalk.recipes import RECIPES
 
-    if any(make().dataset == dataset for make in RECIPES.values()):
+    if any(make().reads == dataset for make in RECIPES.values()):
         return [f"weightwalk recipes --dataset {dataset}"]
     return [f"weightwalk render {zoo} 0:{min(4, inrs)}", f"weightwalk verify {zoo}"]
 

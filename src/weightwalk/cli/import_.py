@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from weightwalk.cli import trained
 from weightwalk.cli.common import AsJson, Quiet, duration, facts, next_steps, terminal
 from weightwalk.errors import InputError
 
@@ -15,7 +16,12 @@ _PICTURES = {"data set": "pictures of the data set", "rendered": "pictures rende
 
 
 def command(
-    layout: Annotated[str, typer.Argument(metavar="LAYOUT", help="nfn or dws: whose files they are.", show_default=False)],
+    layout: Annotated[
+        str,
+        typer.Argument(
+            metavar="LAYOUT", help="nfn or dws (INRs), small-cnn-zoo, wild-park or vit-zoo (trained networks).", show_default=False
+        ),
+    ],
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The unpacked download.", show_default=False)],
     out: Annotated[Path | None, typer.Option(help="The zoo to make or to add to.", show_default="zoos/<name of FOLDER>")] = None,
     dataset: Annotated[str | None, typer.Option(help="What the INRs show, as in `weightwalk fit`; decides nfn's split.")] = None,
@@ -25,11 +31,14 @@ def command(
     size: Annotated[int | None, typer.Option(help="Pixels a side of rendered pictures.", show_default="28, in colour 32")] = None,
     omega: Annotated[float, typer.Option(help="Frequency of the hidden layers: sin(omega (W x + b)).")] = 30.0,
     bounds: Annotated[tuple[int, int] | None, typer.Option(help="nfn: the indices at which validation and test begin.")] = None,
-    splits: Annotated[Path | None, typer.Option(help="dws: lists of train, val and test paths.", show_default="those in FOLDER")] = None,
+    splits: Annotated[
+        Path | None,
+        typer.Option(help="A file that tells the split, of dws, small-cnn-zoo, wild-park, vit-zoo.", show_default="that in FOLDER"),
+    ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Read published INRs, one file each: FOLDER -> a zoo.
+    """Read published INRs or trained networks: FOLDER -> a zoo.
 
     A zoo that is there gets what it lacks, so an interrupted import goes on where it was. No code in the files is run.
     """
@@ -38,8 +47,14 @@ def command(
         from weightwalk.zoos.images import DATASETS
         from weightwalk.zoos.splits import SPLITS
         from weightwalk.zoos.store import Zoo
+        from weightwalk.zoos.trained.published import LAYOUTS
         from weightwalk.zoos.trees import import_tree
 
+        if layout in LAYOUTS:
+            if root is not None or size is not None or bounds is not None:
+                raise InputError(f"--root, --size and --bounds are for INRs, but {layout} is a layout of trained networks; leave them out")
+            trained.import_published(layout, folder, out or Path("zoos") / folder.resolve().name, splits, dataset, screen)
+            return
         if bounds is not None and splits is not None:
             raise InputError("expected --bounds or --splits, got both")
         if root is not None and dataset is None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from weightwalk.cli import trained
 from weightwalk.cli.common import AsJson, Quiet, facts, table, terminal
 from weightwalk.errors import InputError
 
@@ -27,25 +28,31 @@ def command(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Look at a zoo: counts, network, dynamic graph, PSNR, weights beside the published zoos', a sheet of pictures."""
+    """Look at a zoo: counts, network, dynamic graph, PSNR, weights beside the published zoos', a sheet of pictures.
+
+    Of a zoo of trained networks: runs, checkpoints, architectures, how accurate they are.
+    """
     with terminal(as_json, quiet) as screen:
         from rich.text import Text
 
         from weightwalk import files
         from weightwalk.graphs.dynamic import DynamicGraph
         from weightwalk.report import renders
-        from weightwalk.zoos import hashes
+        from weightwalk.zoos import hashes, listing
         from weightwalk.zoos.overview import psnr_figures
         from weightwalk.zoos.splits import SPLITS
         from weightwalk.zoos.store import Zoo
 
+        if listing.holds_trained(zoo):
+            if sheet:
+                raise InputError(f"a sheet shows pictures, but {zoo} holds trained networks; leave --sheet out")
+            trained.inspect(zoo, screen, verify)
+            return
         opened = Zoo.open(zoo)
         if not len(opened):
             raise InputError(f"expected INRs in the zoo {zoo}, found none yet; run the fit command that began it again")
         problems = hashes.verify(zoo, screen.progress).problems if verify else ()
-        if problems:
-            number = f"{len(problems)} {'file is' if len(problems) == 1 else 'files are'}"
-            raise InputError(f"{number} not as they should be: {'; '.join(problem.sentence for problem in problems)}")
+        hashes.refuse(problems)
         rows = {name: opened.rows(name) for name in SPLITS}
         psnr = {name: psnr_figures(opened.psnr[of_split]) for name, of_split in rows.items() if len(of_split)}
         header, stds = _spread(opened)

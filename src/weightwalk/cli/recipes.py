@@ -11,7 +11,7 @@ from weightwalk.cli.common import AsJson, Quiet, next_steps, table, terminal
 
 def command(
     recipe: Annotated[str | None, typer.Argument(metavar="[RECIPE]", help="Show this one's settings.", show_default=False)] = None,
-    dataset: Annotated[str | None, typer.Option(help="Only recipes that read a zoo of this data set.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Only recipes that read a zoo of this data set, or of this kind.")] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -26,7 +26,7 @@ def command(
             screen.answer(settings, line, table(recipe, ["setting", "value"], [[key, _written(value)] for key, value in settings.items()]))
             return
         made = {name: make() for name, make in RECIPES.items()}
-        shown = {name: value for name, value in made.items() if dataset in (None, value.dataset)}
+        shown = {name: value for name, value in made.items() if dataset in (None, value.reads)}
         stages = {name: {key: n for key, n in config.keys(value).items() if key.endswith(".steps")} for name, value in shown.items()}
         screen.answer(
             {name: config.to_dict(value) for name, value in shown.items()},
@@ -35,7 +35,7 @@ def command(
                 "Recipes",
                 ["recipe", "zoo of", "method", "encoder", "steps"],
                 [
-                    [name, value.dataset, value.method, value.encoder.name, " + ".join(f"{n:,}" for n in stages[name].values())]
+                    [name, value.reads, value.method, value.encoder.name, " + ".join(f"{n:,}" for n in stages[name].values())]
                     for name, value in shown.items()
                 ],
             ),

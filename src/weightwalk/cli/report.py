@@ -20,12 +20,11 @@ def command(
 ) -> None:
     """Write what an evaluated run came to: one HTML file that holds everything it shows."""
     with terminal(as_json, quiet) as screen:
-        from weightwalk.tasks.inr_classification.report import write
-        from weightwalk.tasks.inr_classification.run import Run
-        from weightwalk.zoos.store import Zoo
+        from weightwalk.tasks.registry import task_of
 
-        opened = Run.open(run)
-        source = Zoo.open(zoo or opened.evaluation()["zoo_path"])
+        task = task_of(run)
+        opened = task.run_class.open(run)
+        source = task.open_zoo(zoo or Path(opened.evaluation()["zoo_path"]))
         screen.remark("drawing the report")
-        path = write(opened, source, out or run / "report.html", fit_times(source.path))
+        path = task.report(opened, source, out or run / "report.html", fit_times(source.path))
         screen.answer({"run": str(run), "report": str(path)}, f"report in {path}")

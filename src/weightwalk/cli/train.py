@@ -14,14 +14,12 @@ from weightwalk.cli.common import AsJson, Device, Quiet, duration, next_steps, t
 from weightwalk.errors import InputError
 
 if TYPE_CHECKING:
-    from weightwalk.tasks.inr_classification.config import RunConfig
     from weightwalk.training.loop import Outcome
-    from weightwalk.zoos.store import Zoo
 
 
 def command(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="One of `weightwalk recipes`.", show_default=False)],
-    zoo: Annotated[Path | None, typer.Option(help="What to train on.", show_default="zoos/DATASET")] = None,
+    zoo: Annotated[Path | None, typer.Option(help="What to train on.", show_default="zoos/DATASET or zoos/cifar10-KIND")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; repeatable.")] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder.", show_default="runs/RECIPE")] = None,
     resume: Annotated[
@@ -40,7 +38,7 @@ def command(
     with terminal(as_json, quiet) as screen, screen.listening():
         from weightwalk import config, devices
         from weightwalk.recipes import RECIPES
-        from weightwalk.tasks.inr_classification.run import train
+        from weightwalk.tasks.registry import TASKS
 
         run_config = config.override(RECIPES[recipe](), [*(settings or []), *([] if seed is None else [f"seed={seed}"])])
         path = out or Path("runs") / recipe
@@ -49,8 +47,12 @@ def command(
             raise InputError(f"expected no run at {path} with --resume never, found one; choose another --out")
         if not there and resume == "must":
             raise InputError(f"expected a run to resume at {path}, found none; leave --resume must out to begin it")
-        opened = _open_zoo(zoo or Path("zoos") / run_config.dataset, run_config)
-        outcomes = train(run_config, opened, path, device=devices.pick(device), progress=screen.progress, should_stop=screen.should_stop)
+        task = TASKS[run_config.task]
+        source = zoo or task.default_zoo(run_config)
+        if not source.exists():
+            raise InputError(f"expected a zoo at {source}, found nothing; make it with `{task.how_to_make(run_config, source)}`")
+        picked, opened = devices.pick(device), task.open_zoo(source)
+        outcomes = task.train(run_config, opened, path, device=picked, progress=screen.progress, should_stop=screen.should_stop)
         values = {"run": str(path), "stages": {name: asdict(outcome) for name, outcome in outcomes.items()}}
         stage, last = list(outcomes.items())[-1]
         if not last.finished:
@@ -62,16 +64,6 @@ def command(
             _stages(outcomes),
             next_steps(f"weightwalk evaluate {path}", f"weightwalk report {path}"),
         )
-
-
-def _open_zoo(path: Path, config: RunConfig) -> Zoo:
-    """The zoo, or the command that makes it."""
-    from weightwalk.zoos.store import Zoo
-
-    if not path.exists():
-        root = "" if config.dataset == "digits" else " --root DIR"
-        raise InputError(f"expected a zoo at {path}, found nothing; make it with `weightwalk fit {config.dataset}{root} --out {path}`")
-    return Zoo.open(path)
 
 
 def _stages(outcomes: Mapping[str, Outcome]) -> RenderableType:

@@ -9,34 +9,50 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from weightwalk.cli.common import AsJson, Quiet, facts, table, terminal
+from weightwalk.cli import trained
+from weightwalk.cli.common import AsJson, Quiet, Terminal, facts, table, terminal
+from weightwalk.errors import InputError
 
 if TYPE_CHECKING:
     from weightwalk.zoos.check import Report
+    from weightwalk.zoos.trained.check import TrainedReport
 
 
 def command(
     zoo: Annotated[Path, typer.Argument(metavar="ZOO", help="The folder of a zoo.", show_default=False)],
-    sample: Annotated[int, typer.Option(help="INRs to render and to compare with their pictures, spread over the zoo.")] = 256,
+    sample: Annotated[
+        int | None,
+        typer.Option(
+            help="INRs to render, or networks to score, and to compare with what the zoo says.", show_default="256 INRs, 32 networks"
+        ),
+    ] = None,
+    root: Annotated[
+        Path | None,
+        typer.Option(help="Of trained networks: the folder of their data set, to score some of them anew on its test pictures."),
+    ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Check a zoo: every byte against its hash, every INR for its source, a sample rendered and compared with its stored PSNR.
 
+    Of a zoo of trained networks: every byte, every number, and with --root a sample scored anew.
+
     Exit code 2, and a sentence for each file with a problem, if there is one. Nothing is changed.
     """
     with terminal(as_json, quiet) as screen:
-        from weightwalk.zoos.check import check
+        from weightwalk.zoos.check import SAMPLE, check
+        from weightwalk.zoos.listing import holds_trained
 
-        report = check(zoo, sample, screen.progress)
+        if holds_trained(zoo):
+            networks, line, blocks = trained.verify(zoo, screen, 32 if sample is None else sample, root)
+            _refuse(screen, networks, zoo)
+            screen.answer({"zoo": str(zoo), **networks.to_dict()}, line, *blocks)
+            return
+        if root is not None:
+            raise InputError(f"--root is for zoos of trained networks, but {zoo} is none; leave it out")
+        report = check(zoo, SAMPLE if sample is None else sample, screen.progress)
         values = {"zoo": str(zoo), **report.to_dict()}
-        if report.problems:
-            screen.close()
-            if as_json:
-                print(json.dumps(values))
-            for problem in report.problems:
-                print(f"error: {problem.sentence}", file=sys.stderr)
-            raise typer.Exit(2)
+        _refuse(screen, report, zoo)
         waiting = sum(count.without_inr for count in report.counts)
         screen.answer(
             values,
@@ -52,6 +68,18 @@ def command(
                 ],
             ),
         )
+
+
+def _refuse(screen: Terminal, report: Report | TrainedReport, zoo: Path) -> None:
+    """Tell each problem, if there are any, and end the command."""
+    if not report.problems:
+        return
+    screen.close()
+    if screen.as_json:
+        print(json.dumps({"zoo": str(zoo), **report.to_dict()}))
+    for problem in report.problems:
+        print(f"error: {problem.sentence}", file=sys.stderr)
+    raise typer.Exit(2)
 
 
 def _rendered(report: Report) -> str:

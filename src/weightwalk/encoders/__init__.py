@@ -2,5 +2,7 @@
 
 from weightwalk.encoders.base import Encoder, EncoderConfig, Encoding, encoders
 from weightwalk.encoders.dng import DNGEncoder
+from weightwalk.encoders.flat import FlatEncoder
+from weightwalk.encoders.statnn import StatNNEncoder
 
-__all__ = ["DNGEncoder", "Encoder", "EncoderConfig", "Encoding", "encoders"]
+__all__ = ["DNGEncoder", "Encoder", "EncoderConfig", "Encoding", "FlatEncoder", "StatNNEncoder", "encoders"]

@@ -3,6 +3,7 @@
 To add one, write a file with a subclass of `Encoder` under `@encoders.register("name")` and import it in
 `weightwalk/encoders/__init__.py`. Its first argument is the spec of the networks that it reads; the others
 are options with a type and a default, and can be set from the command line (`--set encoder.dim=32`).
+An option `shared` says that networks of other architectures are read as well.
 Conformance tests, the command line and the tables pick it up.
 """
 
@@ -11,10 +12,13 @@ from __future__ import annotations
 import inspect
 import typing
 from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from weightwalk.errors import InputError
@@ -28,7 +32,7 @@ class Encoding:
     """What an encoder makes of B networks.
 
     `nodes[l]` (B, n_l, d) are the features of node group l, equivariant to the order of hidden neurons;
-    `pooled` (B, D) is invariant to it, with D the encoder's `pooled_dim`.
+    `pooled` (B, D) is invariant to it, with D the encoder's `pooled_dim`. An encoder of whole networks alone has no `nodes`.
     """
 
     nodes: tuple[Tensor, ...]
@@ -39,24 +43,43 @@ class Encoder(nn.Module, ABC):
     """A module that reads networks of one architecture. Subclasses set `pooled_dim` and write `read`.
 
     What counts is the shape: a network of the same steps, widths and biases is accepted whatever its activations.
+    With `shared`, others are accepted as well, as far as `check` goes.
     """
 
+    invariant: ClassVar[bool] = True
+    """False for one whose answer depends on the order of hidden neurons, and which says so."""
     pooled_dim: int
+    shared: bool = False
 
     def __init__(self, spec: NetworkSpec):
         super().__init__()
         self.spec = spec
+
+    @classmethod
+    def largest(cls, specs: Sequence[NetworkSpec]) -> NetworkSpec:
+        """Of several architectures, the one to build a shared encoder for."""
+        return max(specs, key=lambda spec: spec.num_parameters)
+
+    @classmethod
+    def covering(cls, specs: Sequence[NetworkSpec]) -> dict[str, Any]:
+        """The options, beside `shared`, with which an encoder for one of several architectures reads all of them."""
+        return {}
+
+    def prepare(self, batches: Iterable[Weights]) -> None:
+        """Look at all training networks once, before training; for an encoder that standardises what it reads."""
+
+    def check(self, spec: NetworkSpec) -> None:
+        """InputError if networks of `spec` have another shape than the encoder was made for."""
+        if spec != self.spec and spec.shape != self.spec.shape:
+            raise InputError(f"this model reads networks of the shape {self.spec}, got {spec}; use a model trained on such networks")
 
     @abstractmethod
     def read(self, weights: Weights) -> Encoding:
         """Encode a batch of networks of the shape of `self.spec`."""
 
     def forward(self, weights: Weights) -> Encoding:
-        """`read`, after a look at the shape: InputError if the networks have another one than the encoder was made for."""
-        if weights.spec != self.spec and weights.spec.shape != self.spec.shape:
-            raise InputError(
-                f"this model reads networks of the shape {self.spec}, got {weights.spec}; use a model trained on such networks"
-            )
+        """`read`, after `check`."""
+        self.check(weights.spec)
         own = next(self.parameters(), None)
         if own is not None and (own.dtype, own.device) != (weights.dtype, weights.device):
             raise InputError(
@@ -68,6 +91,21 @@ class Encoder(nn.Module, ABC):
         """The pooled encoding alone, (B, pooled_dim)."""
         pooled: Tensor = self(weights).pooled
         return pooled
+
+    def encode_many(self, batches: Sequence[Weights]) -> Tensor:
+        """The pooled encodings of batches of any architectures that are read, one after another: (sum of B, pooled_dim).
+
+        Networks of one architecture are read together; none is padded.
+        """
+        places: dict[NetworkSpec, list[int]] = defaultdict(list)
+        for place, batch in enumerate(batches):
+            places[batch.spec].append(place)
+        found: dict[int, Tensor] = {}
+        for of_spec in places.values():
+            alike = [batches[place] for place in of_spec]
+            encoded = self.encode(alike[0] if len(alike) == 1 else Weights.cat(alike))
+            found |= dict(zip(of_spec, encoded.split([len(batch) for batch in alike]), strict=True))
+        return torch.cat([found[place] for place in range(len(batches))])
 
 
 encoders: Registry[type[Encoder]] = Registry("encoder")
@@ -87,11 +125,22 @@ class EncoderConfig:
         for key in settings:
             if key not in known:
                 raise InputError(unknown(f"option of encoder {name!r}", key, known))
-        return kind(name, **settings)
+        return kind(name, **{key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()})  # JSON has lists
 
-    def build(self, spec: NetworkSpec) -> Encoder:
-        """The encoder itself, for networks of `spec`."""
-        return encoders[self.name](spec, **{entry.name: getattr(self, entry.name) for entry in fields(self)[1:]})
+    def build(self, *specs: NetworkSpec) -> Encoder:
+        """The encoder itself, for networks of one spec, or of several: then it is a shared one, whatever the option says."""
+        kind, options = encoders[self.name], {entry.name: getattr(self, entry.name) for entry in fields(self)[1:]}
+        if len({spec.shape for spec in specs}) <= 1:
+            return kind(specs[0], **options)
+        if "shared" not in options:
+            raise InputError(
+                f"encoder {self.name!r} reads networks of one architecture, got {len(specs)}; choose one of "
+                + ", ".join(name for name in encoders if "shared" in inspect.signature(encoders[name].__init__).parameters)
+            )
+        encoder = kind(kind.largest(specs), **options | {"shared": True} | kind.covering(specs))
+        for spec in specs:
+            encoder.check(spec)
+        return encoder
 
 
 @cache

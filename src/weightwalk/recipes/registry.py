@@ -5,6 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from weightwalk.registry import Registry
-from weightwalk.tasks.inr_classification.config import RunConfig
+from weightwalk.tasks.base import RunConfig
 
 RECIPES: Registry[Callable[[], RunConfig]] = Registry("recipe")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
+from matplotlib.figure import Figure
 from PIL import Image
 
 DENSITY = 2  # pixels of the PNG per pixel of the page
@@ -45,6 +46,13 @@ STYLE: dict[Any, Any] = {
     "figure.constrained_layout.h_pad": 0.06,
     "figure.constrained_layout.w_pad": 0.06,
 }
+
+
+def draw(figure: Figure) -> bytes:
+    """PNG bytes of a figure, to be called under the settings `STYLE`."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi="figure", pil_kwargs={"compress_level": 1})
+    return encode(Image.open(buffer).convert("RGB"))
 
 
 def encode(image: Image.Image) -> bytes:

@@ -5,7 +5,6 @@ Drawn with matplotlib's objects alone: no pyplot, and its settings are as they w
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,11 +18,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
-from PIL import Image
 
 from weightwalk.errors import InputError
 from weightwalk.registry import unknown
-from weightwalk.report.look import INK, PALETTE, PAPER, QUIET, STYLE, encode
+from weightwalk.report.look import INK, PALETTE, PAPER, QUIET, STYLE, draw
 from weightwalk.report.pictures import contact_sheet, picture_rows
 
 __all__ = ["confusion", "contact_sheet", "curves", "histogram", "picture_rows", "scatter_map"]
@@ -72,7 +70,7 @@ def curves(log: Sequence[Mapping[str, float]], x: str = "step", y: Sequence[str]
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.10g}"))
         _scale(axes, [series[key][1] for key in keys])
         axes.legend(fontsize=8.5)
-    return _draw(figure)
+    return draw(figure)
 
 
 def _series(log: Sequence[Mapping[str, float]], x: str, key: str) -> tuple[Array, Array]:
@@ -140,7 +138,7 @@ def confusion(matrix: Array, names: Sequence[str]) -> bytes:
         for true, total in enumerate(totals):
             share = f"{100 * shares[true, true]:.0f} %" if total else "–"
             axes.text(1.01, true, share, color=QUIET, va="center_baseline", transform=axes.get_yaxis_transform())
-    return _draw(figure)
+    return draw(figure)
 
 
 def _counts(axes: Axes, counts: Array, colors: Array) -> None:
@@ -188,7 +186,7 @@ def scatter_map(points: Array, labels: Array, names: Sequence[str], wrong: Array
     axes.margins(0.04)
     small = len(names) > 26
     figure.legend(handles=handles, loc="outside right upper", ncols=max(legend_columns, 1), fontsize=7 if small else 8.5, columnspacing=0.8)
-    return _draw(figure)
+    return draw(figure)
 
 
 @matplotlib.rc_context(STYLE)
@@ -211,10 +209,4 @@ def histogram(values: Array, xlabel: str, title: str = "") -> bytes:
     axes.tick_params(length=0)
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    return _draw(figure)
-
-
-def _draw(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi="figure", pil_kwargs={"compress_level": 1})
-    return encode(Image.open(buffer).convert("RGB"))
+    return draw(figure)

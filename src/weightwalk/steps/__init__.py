@@ -10,7 +10,7 @@ Pure Python: describing a network never imports torch.
 
 from __future__ import annotations
 
-from weightwalk.steps.base import ACTIVATIONS, NORMS, Step
+from weightwalk.steps.base import ACTIVATIONS, LEAK, NORMS, Step
 from weightwalk.steps.layers import Conv, Dense, Embed, Layer, Learned, Norm
 from weightwalk.steps.passing import (
     Activate,
@@ -19,6 +19,7 @@ from weightwalk.steps.passing import (
     Append,
     Attention,
     Concat,
+    Crop,
     MeanPool,
     Move,
     Multiply,
@@ -26,20 +27,24 @@ from weightwalk.steps.passing import (
     Patches,
     Pick,
     Pool,
+    Rearrange,
     Reshape,
     Slice,
+    Softmax,
     Upsample,
 )
 
 _KINDS: tuple[type[Step], ...] = (
     *(Dense, Conv, Norm, Embed, Learned),
-    *(Activate, Affine, MeanPool, Pool, Upsample, Add, Multiply, Concat, Append, Slice, Pad, Pick, Reshape, Patches, Move, Attention),
+    *(Activate, Affine, MeanPool, Pool, Upsample, Add, Multiply, Concat, Append, Slice, Pad, Crop, Pick, Reshape),
+    *(Patches, Rearrange, Softmax, Move, Attention),
 )
 STEPS: dict[str, type[Step]] = {step.kind: step for step in _KINDS}
 """Every kind of step by its name."""
 
 __all__ = [
     "ACTIVATIONS",
+    "LEAK",
     "NORMS",
     "STEPS",
     "Activate",
@@ -49,6 +54,7 @@ __all__ = [
     "Attention",
     "Concat",
     "Conv",
+    "Crop",
     "Dense",
     "Embed",
     "Layer",
@@ -61,8 +67,10 @@ __all__ = [
     "Patches",
     "Pick",
     "Pool",
+    "Rearrange",
     "Reshape",
     "Slice",
+    "Softmax",
     "Step",
     "Upsample",
 ]

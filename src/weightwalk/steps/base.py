@@ -12,6 +12,8 @@ ACTIVATIONS = (
     *("gelu_tanh", "relu6", "elu", "selu", "softplus", "mish", "hardtanh", "hardswish", "hardsigmoid"),
 )
 NORMS = ("batch", "layer", "group", "rms")
+LEAK = 0.01
+"""leaky_relu's slope below zero, unless told otherwise."""
 
 
 LATE = {"late": True}

@@ -8,19 +8,20 @@ from typing import ClassVar
 
 from weightwalk.errors import InputError
 from weightwalk.registry import unknown
-from weightwalk.steps.base import ACTIVATIONS, LATE, NORMS, Sized
+from weightwalk.steps.base import ACTIVATIONS, LATE, LEAK, NORMS, Sized
 
 
 @dataclass(frozen=True)
 class Layer(Sized):
     """What steps with parameters share: nodes in, nodes out, a bias, an activation.
 
-    The step computes `activation(omega * (W x + b))`; omega is 1 except for sine and gaussian.
+    The step computes `activation(omega * (W x + b))`; omega is 1 except for sine and gaussian. `slope` is leaky_relu's below zero.
     """
 
     activation: str = "identity"
     omega: float = 1.0
     bias: bool = True
+    slope: float = field(default=LEAK, kw_only=True, metadata=LATE)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -76,7 +77,7 @@ class Conv(Layer):
     """A convolution over 1, 2 or 3 axes: (I, *grid) -> (O, *grid'), K parallel edges per node (channel) pair.
 
     `stride`, `padding` and `dilation` are one number for all axes or one for each. With `groups` = G, output block g reads input block
-    g only, and the weight is (O, I / G, K). `transposed` is a transposed convolution (weight still (O, I, K)).
+    g only, and the weight is (O, I / G, K). `transposed` is a transposed convolution (weight still (O, I / G, K)).
     """
 
     kind: ClassVar[str] = "conv"
@@ -101,8 +102,8 @@ class Conv(Layer):
             raise InputError(f"a conv step needs a kernel over one to three axes, and other sizes of as many, got {self}")
         if min(*per_axis[0], *per_axis[1]) < 1 or min(*per_axis[2], *per_axis[3]) < 0:
             raise InputError(f"a conv step needs stride and dilation >= 1 and padding >= 0, got {self}")
-        if self.groups < 1 or self.fan_in % self.groups or self.fan_out % self.groups or (self.transposed and self.groups > 1):
-            raise InputError(f"a conv step's groups divide both of its widths (and are 1 if it is transposed), got {self}")
+        if self.groups < 1 or self.fan_in % self.groups or self.fan_out % self.groups:
+            raise InputError(f"a conv step's groups divide both of its widths, got {self}")
 
     def per_axis(self, name: str) -> tuple[int, ...]:
         """A size for each axis of the kernel."""
@@ -167,10 +168,12 @@ class Learned(Layer):
     """Learned values that depend on no input, such as positional embeddings or a class token: () -> (O, *grid).
 
     The weight is (O, 1, P) with P the positions of `grid`. It reads nothing; its one source only says how many examples there are.
+    `fixed` says that they are given and not trained, such as a table of sines.
     """
 
     kind: ClassVar[str] = "learned"
     grid: tuple[int, ...] = field(default=(1,), kw_only=True)
+    fixed: bool = field(default=False, kw_only=True, metadata=LATE)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "grid", tuple(self.grid))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from weightwalk.errors import InputError
 from weightwalk.registry import unknown
-from weightwalk.steps.base import ACTIVATIONS, Passing, Sized, Step
+from weightwalk.steps.base import ACTIVATIONS, LATE, LEAK, Passing, Sized, Step
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,7 @@ class Activate(Passing):
     kind: ClassVar[str] = "activate"
     activation: str = "relu"
     omega: float = 1.0
+    slope: float = field(default=LEAK, kw_only=True, metadata=LATE)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -139,14 +140,42 @@ class Slice(Sized):
 
 @dataclass(frozen=True)
 class Pad(Sized):
-    """Channels of zeros behind those of a value, up to fan_out."""
+    """Zeros beside a value: channels up to fan_out, `before` of them in front and the others behind; positions, `grid` per axis.
+
+    `grid` is (in front, behind) of the first axis of the grid, then of the next; left out, the grid stays as it is.
+    """
 
     kind: ClassVar[str] = "pad"
+    before: int = field(default=0, kw_only=True, metadata=LATE)
+    grid: tuple[int, ...] = field(default=(), kw_only=True, metadata=LATE)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "grid", tuple(self.grid))
         super().__post_init__()
-        if self.fan_out < self.fan_in:
-            raise InputError(f"a pad step writes at least what it reads, got {self}")
+        if not 0 <= self.before <= self.fan_out - self.fan_in or len(self.grid) % 2 or min(self.grid, default=0) < 0:
+            raise InputError(f"a pad step writes at least what it reads, with two counts per axis of the grid, got {self}")
+
+
+@dataclass(frozen=True)
+class Crop(Passing):
+    """Positions start, start + stride, ... below stop, along each axis of the grid: (C, *grid) -> (C, *grid')."""
+
+    kind: ClassVar[str] = "crop"
+    start: tuple[int, ...] = ()
+    stop: tuple[int, ...] = ()
+    stride: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("start", "stop", "stride"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        super().__post_init__()
+        axes = {len(self.start), len(self.stop), len(self.stride)}
+        if len(axes) != 1 or any(not 0 <= a < b or step < 1 for a, b, step in zip(self.start, self.stop, self.stride, strict=True)):
+            raise InputError(f"a crop step has 0 <= start < stop and stride >= 1 for each axis of the grid, got {self}")
+
+    @property
+    def input_axes(self) -> int | None:
+        return 1 + len(self.start)
 
 
 @dataclass(frozen=True)
@@ -188,6 +217,54 @@ class Patches(Sized):
 
 
 @dataclass(frozen=True)
+class Rearrange(Sized):
+    """Channels and positions in another order: flatten with the positions for channels, unflatten, shuffle channels, transpose grids.
+
+    (C, *grid) is seen as an array of `sizes`, row by row, whose axes are then put into `order`; the result, row by row, is
+    (fan_out, *grid') with `grid` for the new grid. Every axis of `sizes` belongs to either channels or positions, before and after.
+    """
+
+    kind: ClassVar[str] = "rearrange"
+    sizes: tuple[int, ...] = ()
+    order: tuple[int, ...] = ()
+    grid: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("sizes", "order", "grid"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        super().__post_init__()
+        ordered = sorted(self.order) == list(range(len(self.sizes)))
+        written = [self.sizes[axis] for axis in self.order] if ordered else []
+        products = [{math.prod(sizes[:count]) for count in range(len(sizes) + 1)} for sizes in (list(self.sizes), written)]
+        total = self.fan_out * math.prod(self.grid)
+        if not ordered or self.fan_in not in products[0] or self.fan_out not in products[1] or math.prod(self.sizes) != total:
+            raise InputError(f"a rearrange step has sizes that split channels and positions, and an order of all of them, got {self}")
+
+    @property
+    def input_axes(self) -> int | None:
+        return 1 if math.prod(self.sizes) == self.fan_in else None
+
+    @property
+    def origins(self) -> tuple[tuple[int, ...], ...]:
+        """Per channel written, the channels read that its positions hold."""
+        strides = [math.prod(self.sizes[axis + 1 :]) for axis in range(len(self.sizes))]
+        found = [0]
+        for axis in self.order:
+            found = [place + step * strides[axis] for place in found for step in range(self.sizes[axis])]
+        positions = math.prod(self.sizes) // self.fan_in
+        channels, each = [place // positions for place in found], len(found) // self.fan_out
+        return tuple(tuple(dict.fromkeys(channels[first : first + each])) for first in range(0, len(found), each))
+
+
+@dataclass(frozen=True)
+class Softmax(Passing):
+    """Softmax over the channels at every position, or its logarithm."""
+
+    kind: ClassVar[str] = "softmax"
+    log: bool = False
+
+
+@dataclass(frozen=True)
 class Move(Passing):
     """Where the channels lie: `last` moves them behind the positions, (C, *grid) -> (*grid, C); not `last`, the other way round.
 
@@ -208,7 +285,8 @@ class Attention(Step):
     """Softmax attention of `heads` heads over a grid of one axis: q, k (fan_in, T), v (values, T) -> (values, T).
 
     Head h has channels h D .. (h + 1) D - 1 of each. With `causal` position t sees positions up to t. `scale` multiplies q k
-    before the softmax; 0 means 1 / sqrt(D).
+    before the softmax; 0 means 1 / sqrt(D). With `kv_heads` = G, not 0, keys and values have G heads only, (fan_in G / heads, T) and
+    (values G / heads, T), and each serves heads / G heads that follow one another (grouped-query attention).
     """
 
     kind: ClassVar[str] = "attention"
@@ -217,6 +295,7 @@ class Attention(Step):
     values: int = 0  # 0: as many as fan_in
     causal: bool = False
     scale: float = 0.0
+    kv_heads: int = field(default=0, kw_only=True, metadata=LATE)  # 0: as many as heads
 
     def __post_init__(self) -> None:
         if not self.values:
@@ -224,6 +303,8 @@ class Attention(Step):
         super().__post_init__()
         if len(self.sources) != 3 or self.heads < 1 or self.fan_in % self.heads or self.values % self.heads or self.scale < 0:
             raise InputError(f"an attention step has three sources, and heads that divide its widths, got {self}")
+        if self.kv_heads < 0 or self.heads % (self.kv_heads or self.heads):
+            raise InputError(f"an attention step's heads are so many times its key and value heads, got {self}")
 
     @property
     def fan_out(self) -> int:
@@ -231,4 +312,5 @@ class Attention(Step):
 
     @property
     def reads(self) -> tuple[int, ...]:
-        return (self.fan_in, self.fan_in, self.values)
+        shared = self.heads // (self.kv_heads or self.heads)
+        return (self.fan_in, self.fan_in // shared, self.values // shared)

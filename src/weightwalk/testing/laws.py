@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from weightwalk import exchange
 from weightwalk.encoders import Encoding
 from weightwalk.symmetry import random_permutations
 from weightwalk.training import checkpoint
@@ -62,15 +63,20 @@ def assert_invariant(function: Function, weights: Weights, *, atol: float | None
 def assert_equivariant(
     function: Callable[[Weights], Encoding], weights: Weights, *, atol: float | None = None, rtol: float | None = None, seed: int = 0
 ) -> None:
-    """nodes(permute(w))[l] = permute(nodes(w)[l]): features (B, n_l, d) move with their neurons; input and output nodes stay."""
+    """nodes(permute(w))[l] = permute(nodes(w)[l]): features (B, n_l, d) move with their neurons, by the order that `exchange` finds.
+
+    Input and output nodes stay.
+    """
     for dtype in TOLERANCE:
         read, networks = _cast(function, dtype), weights.to(dtype)
         permutations = _permutations(networks, seed)
         with torch.no_grad():
             before, after = read(networks).nodes, read(networks.permute(permutations)).nodes
-        for group, (old, new) in enumerate(zip(before, after, strict=True)):
-            if 0 < group < len(before) - 1:
-                old = old.take_along_dim(permutations[group - 1].unsqueeze(-1), dim=1)
+        spec = networks.spec
+        moved = exchange.orders(spec, permutations, len(networks), networks.device)
+        for group, (value, old, new) in enumerate(zip((0, *spec.layer_values), before, after, strict=bool(before))):
+            order = moved[value] if group else None
+            old = old if order is None else old.take_along_dim(order.unsqueeze(-1), dim=1)
             assert_close(new, old, what=f"node group {group} is not equivariant to the order of hidden neurons", atol=atol, rtol=rtol)
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from weightwalk.errors import InputError
+
+BATCH = 256  # networks that are read at once where nothing is trained
 
 
 def batch_indices(num_samples: int, batch_size: int, step: int, seed: int) -> Tensor:
@@ -30,6 +34,12 @@ def _permutation(num_samples: int, seed: int, epoch: int) -> Tensor:
     """The order of one epoch: (num_samples,) int64, the argsort of Philox's bits, which no release of numpy may change."""
     bits = np.random.Philox(key=np.array([seed, epoch], dtype=np.uint64)).random_raw(num_samples)
     return torch.from_numpy(np.argsort(bits, kind="stable").astype(np.int64, copy=False))
+
+
+def batches(rows: NDArray[np.int64], size: int = BATCH) -> Iterator[NDArray[np.int64]]:
+    """Consecutive pieces of at most `size` rows, for what reads them all once."""
+    for first in range(0, len(rows), size):
+        yield rows[first : first + size]
 
 
 def step_seed(seed: int, step: int) -> int:

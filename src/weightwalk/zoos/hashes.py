@@ -6,18 +6,18 @@ Files and folders whose names begin with "." do not belong to a zoo: locks, scra
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
-from safetensors.numpy import save
+from typing import Generic
 
 from weightwalk import files
+from weightwalk.errors import InputError
 from weightwalk.progress import Progress, in_units, silent
-from weightwalk.zoos import manifest as manifests
-from weightwalk.zoos.manifest import Manifest, Shard
+from weightwalk.zoos import listing
+from weightwalk.zoos.listing import Entry, L, Listing
+from weightwalk.zoos.manifest import Manifest
 
 
 @dataclass(frozen=True)
@@ -31,46 +31,58 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Hashed:
+class Hashed(Generic[L]):
     """What hashing a zoo found; `manifest` is None where it is not as it was written, for then it says nothing reliable."""
 
-    manifest: Manifest | None
+    manifest: L | None
     problems: tuple[Problem, ...]
     files: int
     bytes: int
 
 
-def verify(path: Path, progress: Progress = silent) -> Hashed:
-    """Hash every file of the zoo at `path`, a piece at a time; raises InputError if there is no zoo.
+def verify(path: Path, progress: Progress = silent) -> Hashed[Manifest]:
+    """`verify_as` for a zoo of INRs."""
+    return verify_as(path, Manifest.read, progress)
+
+
+def verify_as(path: Path, read: Callable[[Path], L], progress: Progress = silent) -> Hashed[L]:
+    """Hash every file of the zoo at `path`, whose manifest is read by `read`; raises InputError if there is no zoo.
 
     A file is `changed`, `missing`, `unreadable`, or a `stranger` that the manifest does not list.
     """
     path = Path(path)
-    file = path / manifests.FILE
+    file = path / listing.FILE
     if not file.is_file():
-        Manifest.read(path)  # says what is there instead
+        read(path)  # says what is there instead
     with _still(path):
         there = _files(path)
         content = file.read_bytes()
         try:
-            manifest = Manifest.read(path)
+            manifest = read(path)
             sound = manifest.content() == content
         except ValueError as error:  # an InputError, or numbers that are not whole
-            return Hashed(None, (Problem("changed", manifests.FILE, str(error)),), 1, len(content))
+            return Hashed(None, (Problem("changed", listing.FILE, str(error)),), 1, len(content))
     problems, count, done = [], 1, 0
     if not sound:
-        sentence = f"{file} is not as it was written; restore it, or fit into another folder"
-        problems.append(Problem("changed", manifests.FILE, sentence))
+        sentence = f"{file} is not as it was written; restore it, or choose another folder"
+        problems.append(Problem("changed", listing.FILE, sentence))
     total = sum(there.get(shard.file, 0) for shard in manifest.shards)
     for shard in manifest.shards:
         problem = _problem(path, manifest, shard, sound)
         problems += [problem] if problem else []
         count, done = count + (shard.file in there), done + there.pop(shard.file, 0)
         progress("hashing MiB", *in_units(done, total, 2**20), {})
-    for name in sorted(there.keys() - {manifests.FILE}):
-        remedy = "finish the fit that was interrupted, or delete it" if name.endswith(".safetensors") else "move or delete it"
+    for name in sorted(there.keys() - {listing.FILE}):
+        remedy = f"finish the {manifest.work} that was interrupted, or delete it" if name.endswith(".safetensors") else "move or delete it"
         problems.append(Problem("stranger", name, f"{path / name} is not in the manifest; {remedy}"))
     return Hashed(manifest if sound else None, tuple(problems), count, len(content) + done)
+
+
+def refuse(problems: Sequence[Problem]) -> None:
+    """An InputError that tells all problems, if there are any."""
+    if problems:
+        number = f"{len(problems)} {'file is' if len(problems) == 1 else 'files are'}"
+        raise InputError(f"{number} not as they should be: {'; '.join(problem.sentence for problem in problems)}")
 
 
 def _files(path: Path) -> dict[str, int]:
@@ -88,35 +100,15 @@ def _still(path: Path) -> Iterator[None]:
         yield
 
 
-def _problem(path: Path, manifest: Manifest, shard: Shard, sound: bool) -> Problem | None:
+def _problem(path: Path, manifest: Listing, shard: Entry, sound: bool) -> Problem | None:
     """What hashing a shard's file found; where the manifest is `sound`, also what can be told about the place of a change."""
     file = path / shard.file
     try:
         if files.sha256(file) == shard.sha256:
             return None
-        where = _where(path, manifest, shard) if sound else ""
+        where = manifest.where(path, shard) if sound else ""
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        return Problem("missing", shard.file, f"{file} is missing; run the same fit command again to re-make it")
+        return Problem("missing", shard.file, f"{file} is missing; {listing.remake(manifest.work)}")
     except OSError as error:
-        return Problem("unreadable", shard.file, f"{file} cannot be read ({error.strerror}); {manifests.REMEDY}")
-    return Problem("changed", shard.file, f"{file} is not as it was written{where}; {manifests.REMEDY}")
-
-
-def _where(path: Path, manifest: Manifest, shard: Shard) -> str:
-    """The place of a change, as far as the file's size, header and image numbers are known from the manifest."""
-    columns = manifest.columns(shard.kind)
-    *others, image = columns
-    blank = save({name: np.zeros((shard.count, *shape), dtype) for name, (dtype, shape) in columns.items()})
-    size = (path / shard.file).stat().st_size
-    if size != len(blank):
-        return f": it has {size:,} bytes, {len(blank):,} were written"
-    head = 8 + int.from_bytes(blank[:8], "little")
-    with open(path / shard.file, "rb") as handle:
-        if handle.read(head) != blank[:head]:
-            return ": its header is another one"
-    if shard.count < shard.stop - shard.start:
-        return ""  # there are gaps, and nobody knows where
-    images = manifest.tensors(path, shard)[image].numpy()
-    if not np.array_equal(images, np.arange(shard.start, shard.stop)):
-        return f": its tensor {image} is another one"
-    return f": it is in {' or '.join(others)}, for the header and {image} are right"
+        return Problem("unreadable", shard.file, f"{file} cannot be read ({error.strerror}); delete it and {listing.remake(manifest.work)}")
+    return Problem("changed", shard.file, f"{file} is not as it was written{where}; delete it and {listing.remake(manifest.work)}")

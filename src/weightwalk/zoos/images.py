@@ -175,6 +175,12 @@ def _digits(root: Path, part: str) -> Signals:
     return np.rint(digits.images[:, None] * (255 / 16)).astype(np.uint8), digits.target.astype(np.int64), _DIGITS
 
 
+def _svhn(root: Path, part: str) -> Signals:
+    from weightwalk.zoos.formats import svhn  # and with it scipy, for this data set only
+
+    return svhn.load(root, part)
+
+
 _TRAIN_TEST = ("train", "test")
 DATASETS.register("digits")(Dataset(("all",), _digits, embedded=True))
 DATASETS.register("mnist")(Dataset(_TRAIN_TEST, partial(idx.load, subfolders=("mnist", "MNIST/raw"), label_names=_DIGITS)))
@@ -183,6 +189,7 @@ DATASETS.register("fashion-mnist")(
 )
 DATASETS.register("cifar10")(Dataset(_TRAIN_TEST, partial(cifar.load, layout=cifar.CIFAR10)))
 DATASETS.register("cifar100")(Dataset(_TRAIN_TEST, partial(cifar.load, layout=cifar.CIFAR100)))
+DATASETS.register("svhn")(Dataset(_TRAIN_TEST, _svhn))
 DATASETS.register("folder")(Dataset(("all",), lambda root, part: folder.load(root)))
 DATASETS.register("audio")(Dataset(("all",), lambda root, part: sounds.load(root)))
 DATASETS.register("grids")(Dataset(("all",), lambda root, part: grids.load(root)))

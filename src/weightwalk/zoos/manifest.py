@@ -11,25 +11,26 @@ beside it is overwritten by the next run. Nothing holds a time or a host name, s
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 from torch import Tensor
 
-from weightwalk import config, files
+from weightwalk import files
 from weightwalk.errors import InputError
 from weightwalk.spec import NetworkSpec
+from weightwalk.zoos import listing
 from weightwalk.zoos.splits import PARTS, SplitRule
 
 SCHEMA_VERSION = 1
-FILE = "manifest.json"
 KINDS = ("images", "inrs")
 IMAGE_DTYPES = ("uint8", "float32")
-REMEDY = "delete it and run the same fit command again to re-make it"
+REMEDY = f"delete it and {listing.remake('fit')}"
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,8 @@ def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
 class Manifest:
     """What a zoo holds; `settings` decide its identity, and have at least `spec` (`NetworkSpec.to_dict`) and `image_shape` (C, *grid)."""
 
+    work: ClassVar[str] = "fit"
+
     settings: dict[str, Any]
     label_names: tuple[str, ...]
     splits: SplitRule
@@ -117,26 +120,19 @@ class Manifest:
         """The file: JSON with a checksum of its values, the shards in the order of their names."""
         shards = sorted(({"file": shard.file, **asdict(shard)} for shard in self.shards), key=lambda entry: str(entry["file"]))
         value = {"schema_version": SCHEMA_VERSION, **asdict(self), "splits": self.splits.to_dict(), "shards": shards}
-        return (json.dumps({**value, "checksum": config.fingerprint(value)}, indent=2) + "\n").encode()
+        return listing.sealed(value)
 
     def write(self, folder: Path) -> None:
         """Replace the manifest of the zoo in `folder`, wholly or not at all."""
-        files.write_bytes(folder / FILE, self.content())
+        files.write_bytes(folder / listing.FILE, self.content())
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
         """The manifest of the zoo in `folder`; a missing, broken or newer one is an `InputError`."""
-        path = folder / FILE
-        if not folder.is_dir():
-            raise InputError(
-                f"expected the folder of a zoo, found {'a file' if folder.exists() else 'nothing'} at {folder}; check the path"
-            )
-        value = files.read_json(path, "a zoo's manifest")
-        version = value.get("schema_version") if isinstance(value, dict) else None
-        if isinstance(version, int) and version > SCHEMA_VERSION:
-            raise InputError(
-                f"expected manifest schema {SCHEMA_VERSION}, got {version} in {path}, which a newer weightwalk wrote; upgrade weightwalk"
-            )
+        path = folder / listing.FILE
+        value = listing.read_sealed(folder, SCHEMA_VERSION)
+        if isinstance(value, dict) and value.get("contents") == listing.TRAINED:
+            raise InputError(f"expected a zoo of INRs, found one of trained networks at {folder}; make one with weightwalk fit")
         try:
             entries = [{key: entry[key] for key in entry if key != "file"} for entry in value["shards"]]
             manifest = cls(
@@ -163,9 +159,7 @@ class Manifest:
             with safe_open(path, "pt") as handle:
                 tensors = {name: handle.get_tensor(name) for name in columns}
         except FileNotFoundError:
-            raise InputError(
-                f"expected a shard of the zoo at {path}, found no such file; run the same fit command again to re-make it"
-            ) from None
+            raise InputError(f"expected a shard of the zoo at {path}, found no such file; {listing.remake(self.work)}") from None
         except SafetensorError as error:
             raise InputError(f"expected a whole shard at {path}, got a truncated or corrupt file ({error}); {REMEDY}") from None
         for name, (dtype, shape) in columns.items():
@@ -181,3 +175,22 @@ class Manifest:
         except InputError:
             return False
         return True
+
+    def where(self, folder: Path, shard: Shard) -> str:
+        """The place of a change in a shard, as far as its size, header and image numbers are known from the manifest."""
+        columns = self.columns(shard.kind)
+        *others, image = columns
+        blank = save({name: np.zeros((shard.count, *shape), dtype) for name, (dtype, shape) in columns.items()})
+        size = (folder / shard.file).stat().st_size
+        if size != len(blank):
+            return f": it has {size:,} bytes, {len(blank):,} were written"
+        head = 8 + int.from_bytes(blank[:8], "little")
+        with open(folder / shard.file, "rb") as handle:
+            if handle.read(head) != blank[:head]:
+                return ": its header is another one"
+        if shard.count < shard.stop - shard.start:
+            return ""  # there are gaps, and nobody knows where
+        images = self.tensors(folder, shard)[image].numpy()
+        if not np.array_equal(images, np.arange(shard.start, shard.stop)):
+            return f": its tensor {image} is another one"
+        return f": it is in {' or '.join(others)}, for the header and {image} are right"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import re
@@ -18,16 +17,16 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 from torch import Tensor
 
-from weightwalk import config, files
+from weightwalk import files
 from weightwalk.errors import InputError
 from weightwalk.registry import unknown
 from weightwalk.weights import Weights
+from weightwalk.zoos import listing
 from weightwalk.zoos import manifest as manifests
 from weightwalk.zoos.manifest import Manifest, Shard
 from weightwalk.zoos.splits import PARTS, SPLITS, SplitRule
 
 _MAX_IMAGES = 2**40
-_TOLD = 8  # differences between settings that a sentence lists
 _NAME = re.compile(rf"({'|'.join(PARTS)})-(0|[1-9][0-9]{{0,11}})-f(0|[1-9][0-9]{{0,11}})")
 
 Array = NDArray[Any] | Tensor
@@ -43,7 +42,7 @@ class ZooWriter:
     def __init__(self, path: Path, provenance: dict[str, Any]):
         self.path = path
         self.provenance = provenance
-        self._manifest: Manifest | None = None  # while it is locked: the one on disk and what was added since
+        self._held: list[Manifest] | None = None  # while it is locked: the one on disk with what was added since
 
     @classmethod
     def open(
@@ -55,26 +54,7 @@ class ZooWriter:
         """
         path = Path(path)
         asked = Manifest(_plain(settings), tuple(label_names), splits, _plain(provenance))
-        exists = (path / manifests.FILE).exists()
-        if path.exists() and not exists and (not path.is_dir() or any(not entry.name.startswith(".") for entry in path.iterdir())):
-            raise InputError(f"expected a zoo, an empty folder or nothing at {path}, found something else; choose another --out")
-        path.mkdir(parents=True, exist_ok=True)
-        with _locked(path):
-            for leftover in path.rglob(".*.partial"):
-                leftover.unlink()
-            if not (path / manifests.FILE).exists():
-                asked.write(path)
-            manifest = Manifest.read(path)
-            changed = config.differences(manifest.identity, asked.identity)
-            if changed and not manifest.shards:  # nothing was ever added: it may still become another zoo
-                manifest = asked
-                asked.write(path)
-            elif changed:
-                told = "; ".join(changed[:_TOLD]) + (f"; and {len(changed) - _TOLD} more" if len(changed) > _TOLD else "")
-                raise InputError(f"{path} is a zoo that was made with other settings ({told}); choose another --out")
-            whole = tuple(shard for shard in manifest.shards if manifest.is_whole(path, shard))
-            if whole != manifest.shards:
-                replace(manifest, shards=whole).write(path)
+        listing.begin(path, asked, Manifest.read)
         return cls(path, asked.provenance)
 
     def done(self, part: str, fit: int | None = None) -> NDArray[np.int64]:
@@ -92,27 +72,19 @@ class ZooWriter:
     @contextmanager
     def together(self) -> Iterator[None]:
         """Additions within count when it ends, all at once: the manifest, which grows with the zoo, is read and written once."""
-        if self._manifest is not None:
+        if self._held is not None:
             yield
             return
-        with _locked(self.path):
-            before = self._manifest = Manifest.read(self.path)
+        with listing.held(self.path, Manifest.read) as self._held:
             try:
                 yield
-                if self._manifest is not before:
-                    self._manifest.write(self.path)
-            except InputError:  # no room, say: leave nothing behind, unless all was written and only a folder's flush failed
-                listed = {shard.file for shard in Manifest.read(self.path).shards}
-                for file in {shard.file for shard in self._manifest.shards} - listed:
-                    (self.path / file).unlink(missing_ok=True)
-                raise
             finally:
-                self._manifest = None
+                self._held = None
 
     def _add(self, kind: str, part: str, fit: int | None, columns: Mapping[str, Array]) -> None:
         with self.together():
-            manifest = self._manifest
-            assert manifest is not None
+            assert self._held is not None
+            manifest = self._held[0]
             arrays = _checked(manifest, kind, part, columns)
             content = save(arrays)
             images = arrays["image"]
@@ -137,7 +109,7 @@ class ZooWriter:
                 missing = np.setdiff1d(images, _done(self.path, manifest, part, None, within))
                 if len(missing):
                     raise InputError(f"{self.path} has no pixels of {part} image {missing[0]}; add them first with ZooWriter.add_images")
-            self._manifest = replace(manifest, shards=(*manifest.shards, shard))
+            self._held[0] = replace(manifest, shards=(*manifest.shards, shard))
             files.write_bytes(self.path / shard.file, content)
 
 
@@ -273,14 +245,6 @@ def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
     """As JSON gives it back: lists for tuples."""
     plain: dict[str, Any] = json.loads(json.dumps(dict(value)))
     return plain
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One writer at a time; the lock goes with its process."""
-    with open(folder / ".lock", "wb") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 def _done(folder: Path, manifest: Manifest, part: str, fit: int | None, within: tuple[int, int] = (0, _MAX_IMAGES)) -> NDArray[np.int64]:

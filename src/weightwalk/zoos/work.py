@@ -1,4 +1,4 @@
-"""Fitting as tasks: what one task is, and who does tasks (this process, local processes, a Ray cluster).
+"""Work as tasks: what one task of fitting is, and who does tasks of any work (this process, local processes, a Ray cluster).
 
 A task carries all that it needs and answers with plain arrays; it touches no file. So it may run anywhere, be lost with
 its machine and run again: the result is the same, and only the process that asked for it writes.
@@ -16,7 +16,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -37,6 +37,24 @@ TRIES = 4  # of a task whose worker dies
 _AHEAD = 3  # tasks per worker that are under way: enough that none waits
 
 
+T_contra = TypeVar("T_contra", contravariant=True)
+R_co = TypeVar("R_co", covariant=True)
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Doable(Protocol[T_contra, R_co]):
+    """What all tasks of one piece of work share, and how one is done. It is sent with every task: keep it small."""
+
+    def do(self, task: T_contra, /) -> R_co:
+        """Do one task, in any process."""
+
+
+def do(job: Doable[T, R], task: T) -> R:
+    """Do one task of a job: what is sent to workers."""
+    return job.do(task)
+
+
 @dataclass(frozen=True)
 class Job:
     """What all tasks of one zoo share. `start` is "independent", "shared", or one network's parameters (num_parameters,)."""
@@ -50,6 +68,9 @@ class Job:
     grid: tuple[int, ...]
     device: str = "cpu"
     mode: engine.Mode = "auto"
+
+    def do(self, task: Task, /) -> Result:
+        return work(self, task)
 
 
 @dataclass(frozen=True)
@@ -94,16 +115,16 @@ def _starts(job: Job, task: Task) -> Weights:
 class Workers(Protocol):
     """Who does tasks."""
 
-    def results(self, job: Job, tasks: Iterable[Task]) -> Generator[Result, None, None]:
+    def results(self, job: Doable[T, R], tasks: Iterable[T]) -> Generator[R, None, None]:
         """Every task's result, in any order. Takes tasks as it goes, so that few are in memory; may be closed early."""
 
 
 class Inline:
     """This process, one task after another."""
 
-    def results(self, job: Job, tasks: Iterable[Task]) -> Generator[Result, None, None]:
+    def results(self, job: Doable[T, R], tasks: Iterable[T]) -> Generator[R, None, None]:
         for task in tasks:
-            yield work(job, task)
+            yield job.do(task)
 
 
 class Processes:
@@ -112,17 +133,17 @@ class Processes:
     def __init__(self, count: int | None = None):
         self.count = _checked(count) or devices.cores()
 
-    def results(self, job: Job, tasks: Iterable[Task]) -> Generator[Result, None, None]:
+    def results(self, job: Doable[T, R], tasks: Iterable[T]) -> Generator[R, None, None]:
         waiting = iter(tasks)
-        todo: list[tuple[Task, int]] = []  # with how often their workers died
+        todo: list[tuple[T, int]] = []  # with how often their workers died
         while True:
-            under_way: dict[Future[Result], tuple[Task, int]] = {}
+            under_way: dict[Future[R], tuple[T, int]] = {}
             pool = ProcessPoolExecutor(self.count, multiprocessing.get_context("spawn"), initializer=_begin_worker)
             try:
                 while True:
                     todo += [(task, 0) for task in islice(waiting, max(0, _AHEAD * self.count - len(under_way) - len(todo)))]
                     while todo:
-                        under_way[pool.submit(work, job, todo[0][0])] = todo[0]
+                        under_way[pool.submit(do, job, todo[0][0])] = todo[0]
                         del todo[0]  # not before: to a pool whose worker has just died nothing can be submitted
                     if not under_way:
                         return
@@ -180,7 +201,7 @@ class Ray:
             ray.init(address=address or "local", num_cpus=None if address else count, log_to_driver=False)
         self.count = count or max(1, int(ray.cluster_resources().get("CPU", 1)))
 
-    def results(self, job: Job, tasks: Iterable[Task]) -> Generator[Result, None, None]:
+    def results(self, job: Doable[T, R], tasks: Iterable[T]) -> Generator[R, None, None]:
         ray, waiting = self._ray, iter(tasks)
         remote = ray.remote(num_cpus=1, max_retries=TRIES)(_in_one_thread)
         shared = ray.put(job)
@@ -197,9 +218,9 @@ class Ray:
             yield result
 
 
-def _in_one_thread(job: Job, task: Task) -> Result:
+def _in_one_thread(job: Doable[T, R], task: T) -> R:
     torch.set_num_threads(1)
-    return work(job, task)
+    return job.do(task)
 
 
 ENGINES: Registry[Callable[[int | None], Workers]] = Registry("engine")

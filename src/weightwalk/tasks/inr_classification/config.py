@@ -28,6 +28,7 @@ class LatentSizes:
 class Common:
     """What both methods have: the recipe's name, the data set whose zoo it reads, training fits per image (None: all), the seed."""
 
+    task: ClassVar[str] = "inr_classification"
     recipe: str
     dataset: str
     encoder: EncoderConfig
@@ -37,6 +38,11 @@ class Common:
     def __post_init__(self) -> None:
         if self.fits is not None and self.fits < 1:
             raise InputError(f"fits must be at least 1, or none for all that the zoo has, got {self.fits}")
+
+    @property
+    def reads(self) -> str:
+        """Which zoos: those of this data set."""
+        return self.dataset
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ Neither ever evaluates an input network: both rows are `access = weights`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -22,12 +22,12 @@ from weightwalk.heads.classify import LatentClassifier, MLPHead
 from weightwalk.spec import NetworkSpec
 from weightwalk.tasks.inr_classification.config import EncoderOnlyConfig, INR2JLSConfig, RunConfig
 from weightwalk.training.loop import Objective
+from weightwalk.training.samplers import BATCH, batches
 from weightwalk.training.stage import StageConfig
 from weightwalk.weights import Weights
 from weightwalk.zoos.pixels import to_unit
 from weightwalk.zoos.store import Zoo
 
-EVAL_BATCH = 256
 CACHE_BYTES = 4 * 2**30  # frozen latents up to this size are computed once, and again in every step above it
 
 
@@ -45,12 +45,6 @@ class Data:
 
     def labels(self, rows: NDArray[np.int64] | Tensor) -> Tensor:
         return torch.from_numpy(self.zoo.labels[np.asarray(rows)]).to(self.device)
-
-
-def batches(rows: NDArray[np.int64], size: int = EVAL_BATCH) -> Iterator[NDArray[np.int64]]:
-    """Consecutive pieces of at most `size` rows."""
-    for first in range(0, len(rows), size):
-        yield rows[first : first + size]
 
 
 @dataclass(frozen=True)
@@ -198,7 +192,7 @@ class LatentObjective:
 
     def validate(self) -> dict[str, float]:
         """Accuracy and cross-entropy of the views' mean logits on the validation split."""
-        parts = (self._maps(rows) for rows in batches(self._data.val)) if self._val is None else torch.split(self._val, EVAL_BATCH)
+        parts = (self._maps(rows) for rows in batches(self._data.val)) if self._val is None else torch.split(self._val, BATCH)
         logits = torch.cat([mean_logits(self.model, maps) for maps in parts])
         return classification_figures(logits, self._data.labels(self._data.val))
 

@@ -15,12 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from weightwalk import config as configs
 from weightwalk.errors import InputError
 from weightwalk.report import html, pictures, plots
 from weightwalk.report.projection import plane
+from weightwalk.tasks import pages
 from weightwalk.tasks.inr_classification.methods import LatentMethod
 from weightwalk.tasks.inr_classification.run import Run, check_zoo
+from weightwalk.tasks.pages import percent
 from weightwalk.zoos.overview import evenly, render
 from weightwalk.zoos.parameters import read_tensors
 from weightwalk.zoos.store import Zoo
@@ -91,11 +92,11 @@ def write(run: Run, zoo: Zoo, path: Path, extra_times: Mapping[str, float] | Non
         [
             html.Section("", [_key_figures(answers, times)]),
             html.Section("What it reads, and what it sees", _seen(answers)),
-            html.Section("Training", _training(run)),
+            html.Section("Training", pages.curves(run, _CURVES)),
             html.Section("Right and wrong", _confusion(answers)),
             html.Section("The wrong ones", _mistakes(answers)),
             html.Section("What was run", _conditions(answers)),
-            html.Section("How long it took", [_durations(run, times)]),
+            html.Section("How long it took", [pages.durations(run, times)]),
         ],
     )
     return path
@@ -105,7 +106,7 @@ def _key_figures(answers: _Evaluated, times: Mapping[str, float]) -> html.Block:
     found = answers.found
     return html.KeyFigures(
         {
-            "held-out accuracy": _percent(found["test_accuracy"]),
+            "held-out accuracy": percent(found["test_accuracy"]),
             "held-out INRs": f"{found['networks']['test']:,}",
             "PSNR of those INRs": f"{answers.zoo.psnr[answers.rows].mean():.1f} dB",
             "trained parameters": f"{sum(found['num_parameters'].values()):,}",
@@ -148,16 +149,6 @@ def _one_of_each(labels: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.lexsort((labels, rank))[:_SHOWN]
 
 
-def _training(run: Run) -> list[html.Block]:
-    blocks: list[html.Block] = []
-    for stage, log in run.logs().items():
-        quantities = [key for key in (log[0] if log else {}) if key not in ("step", "learning_rate", "seconds")]
-        if quantities:
-            title = _CURVES.get(stage, stage)
-            blocks.append(html.Picture(plots.curves(log, y=quantities), f"{title}.", f"Curves of {', '.join(quantities)} over steps."))
-    return blocks
-
-
 def _confusion(answers: _Evaluated) -> list[html.Block]:
     names = answers.run.label_names
     chosen = evenly(np.arange(len(answers.rows)), _MAPPED)
@@ -189,8 +180,8 @@ def _mistakes(answers: _Evaluated) -> list[html.Block]:
             name,
             names[answers.labels[i]],
             names[answers.predicted[i]],
-            _percent(said[i]),
-            _percent(answers.probabilities[i, answers.labels[i]]),
+            percent(said[i]),
+            percent(answers.probabilities[i, answers.labels[i]]),
         ]
         for name, i in zip(answers.zoo.names(answers.rows[order]), order, strict=True)
     ]
@@ -207,53 +198,15 @@ def _mistakes(answers: _Evaluated) -> list[html.Block]:
 
 
 def _conditions(answers: _Evaluated) -> list[html.Block]:
-    run, zoo, found = answers.run, answers.zoo, answers.found
-    made, fit = run.record["made"], zoo.settings.get("fit") or {}
+    zoo, found = answers.zoo, answers.found
+    fit = zoo.settings.get("fit") or {}
     facts = {
-        "recipe": run.config.recipe,
-        "fingerprint of its settings": configs.fingerprint(run.record["config"]),
-        "seed": run.config.seed,
         "access to the INRs": f"{found['access']}: they are never evaluated",
         "INRs": ", ".join(f"{count:,} {split}" for split, count in found["networks"].items()),
         "parameters": ", ".join(f"{count:,} {stage}" for stage, count in found["num_parameters"].items()),
-        "validation accuracy": _percent(found["val_accuracy"]),
+        "validation accuracy": percent(found["val_accuracy"]),
         "zoo": zoo.path,
         "init of the INRs": zoo.settings.get("init"),
         "fit recipe and seed": f"{fit.get('name')}, {zoo.settings.get('seed')}",
-        "commit": made["commit"],
-        "versions": f"weightwalk {made['weightwalk']}, torch {made['torch']}",
-        "hardware": f"{made['hardware']}, trained on {made['device']}",
     }
-    settings = [[key, _plain(value)] for key, value in configs.keys(run.config).items()]
-    of_fit = [[key, _plain(value)] for key, value in _flat(fit).items()]
-    return [
-        html.Table(["what", "value"], list(facts.items())),
-        html.Table(["setting", "value"], settings, "Every setting of the run."),
-        *([html.Table(["setting", "value"], of_fit, "How the INRs were fitted.")] if of_fit else []),
-    ]
-
-
-def _durations(run: Run, times: Mapping[str, float]) -> html.Block:
-    steps = {f"train: {stage}": int(log[-1]["step"]) for stage, log in run.logs().items() if log}
-    rows: list[list[object]] = [[name, steps.get(name), _minutes(seconds)] for name, seconds in times.items()]
-    return html.Table(["work", "steps", "time"], [*rows, ["in all", None, _minutes(sum(times.values()))]])
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return flat
-
-
-def _plain(value: object) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, tuple | list) else f"{value}".lower() if value is None else f"{value}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
-def _minutes(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
+    return pages.conditions(answers.run, facts, fit, "How the INRs were fitted.")

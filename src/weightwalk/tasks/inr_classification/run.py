@@ -1,9 +1,6 @@
-"""A run: a folder with a configuration, the stages of its training, and what came of it.
+"""A run of this task: trained, evaluated, asked. Its folder is that of every task (`weightwalk.tasks.runs`).
 
-RUN/run.json                 recipe, method, configuration, the zoo's settings, where and with what it was made
-RUN/<stage>/                 what the training loop keeps: last and best checkpoint, logs
-RUN/evaluation.json          metrics on the validation and the test split, confusion matrix
-RUN/predictions.safetensors  of every test network: probabilities, label, zoo row, features
+predictions.safetensors has, of every test network: probabilities, label, zoo row, features.
 """
 
 from __future__ import annotations
@@ -19,51 +16,27 @@ from numpy.typing import NDArray
 from safetensors.torch import save
 from torch import Tensor
 
-import weightwalk
-from weightwalk import config as configs
 from weightwalk import files
 from weightwalk.errors import InputError
 from weightwalk.progress import Progress, silent
-from weightwalk.report.tables import commit, hardware
 from weightwalk.spec import NetworkSpec
-from weightwalk.tasks.inr_classification.config import METHODS, RunConfig
-from weightwalk.tasks.inr_classification.methods import Data, Method, batches, build
-from weightwalk.training import checkpoint
-from weightwalk.training.loop import Outcome, read_log
+from weightwalk.tasks.inr_classification.config import METHODS, Common, RunConfig
+from weightwalk.tasks.inr_classification.methods import Data, Method, build
+from weightwalk.tasks.runs import RunFolder
+from weightwalk.training.loop import Outcome
 from weightwalk.training.loop import train as train_stage
-from weightwalk.training.stage import StageConfig
+from weightwalk.training.samplers import batches
 from weightwalk.weights import Weights
 from weightwalk.zoos.store import Zoo
 
-TASK = "inr_classification"
-SCHEMA_VERSION = 1
-
 
 @dataclass(frozen=True)
-class Run:
+class Run(RunFolder[RunConfig]):
     """An opened run folder."""
 
-    path: Path
-    config: RunConfig
-    record: dict[str, Any]
-
-    @classmethod
-    def open(cls, path: Path) -> Run:
-        """InputError for a folder that is no run, a run of a newer version or of another task."""
-        path = Path(path)
-        record = files.read_json(path / "run.json", "a run's description")
-        if not isinstance(record, dict) or record.get("task") != TASK:
-            raise InputError(f"expected a run of the task {TASK} at {path}, got another description; check the path")
-        version = record.get("schema_version")
-        if isinstance(version, int) and version > SCHEMA_VERSION:
-            raise InputError(f"expected a run of schema {SCHEMA_VERSION} at most at {path}, got {version}; upgrade weightwalk")
-        missing = [key for key in ("method", "config", "zoo", "label_names", "made") if key not in record]
-        if missing or record["method"] not in METHODS:
-            what = f"no {missing[0]}" if missing else f"the method {record['method']!r}"
-            raise InputError(
-                f"expected a run's description of schema {SCHEMA_VERSION} at {path / 'run.json'}, got one with {what}; train again"
-            )
-        return cls(path, configs.from_dict(METHODS[record["method"]], record["config"]), record)
+    task = Common.task
+    methods = METHODS
+    added = ("zoo", "label_names")
 
     @property
     def spec(self) -> NetworkSpec:
@@ -86,25 +59,8 @@ class Run:
     def load(self, device: torch.device) -> Method:
         """The method with the best parameters of every stage, ready for use."""
         method = self.build(device)
-        for stage in method.stages:
-            best = self.path / stage.name / "best.safetensors"
-            if not best.exists():
-                raise InputError(f"expected a trained run at {self.path}, but stage {stage.name!r} has no best checkpoint; run train again")
-            checkpoint.load(best).restore(method.modules[stage.name])
-            method.modules[stage.name].eval()
+        self.restore(method.modules)
         return method
-
-    def logs(self) -> dict[str, list[dict[str, float]]]:
-        """Per stage, in the order of training, the rows of its log; a stage has the name of its settings."""
-        stages = [name for name, value in vars(self.config).items() if isinstance(value, StageConfig)]
-        return {name: read_log(self.path / name) for name in stages}
-
-    def evaluation(self) -> dict[str, Any]:
-        """What `evaluate` found."""
-        value: dict[str, Any] = files.read_json(
-            self.path / "evaluation.json", "the evaluation of a run (make it with `weightwalk evaluate`)"
-        )
-        return value
 
 
 def train(
@@ -131,7 +87,12 @@ def train(
             f"expected training and validation networks in {zoo.path}, got {len(data.train)} and {len(data.val)}; "
             "fit more with --split train"
         )
-    run = _open_or_create(config, zoo, data, Path(out))
+    added = {
+        "zoo": zoo.settings,
+        "label_names": list(zoo.label_names),
+        "networks": {"train": len(data.train), "val": len(data.val)},
+    }
+    run = Run.open_or_create(Path(out), config, added, zoo.path, device)
     method = run.build(device)
     outcomes = {}
     for stage in method.stages:
@@ -143,31 +104,6 @@ def train(
         if not outcome.finished:
             break
     return outcomes
-
-
-def _open_or_create(config: RunConfig, zoo: Zoo, data: Data, out: Path) -> Run:
-    record = {
-        "schema_version": SCHEMA_VERSION,
-        "task": TASK,
-        "method": config.method,
-        "config": configs.to_dict(config),
-        "zoo": zoo.settings,
-        "label_names": list(zoo.label_names),
-        "networks": {"train": len(data.train), "val": len(data.val)},
-    }
-    if (out / "run.json").exists():
-        old = Run.open(out).record
-        changed = configs.differences({key: old.get(key) for key in record}, record)
-        if changed:
-            raise InputError(
-                f"{out} is a run with other settings ({'; '.join(changed)}); choose another --out, or go back to those settings"
-            )
-        return Run.open(out)
-    if out.exists() and (not out.is_dir() or any(not entry.name.startswith(".") for entry in out.iterdir())):
-        raise InputError(f"expected a run, an empty folder or nothing at {out}, found something else; choose another --out")
-    made = {"zoo_path": str(zoo.path.resolve()), "weightwalk": weightwalk.__version__, "torch": torch.__version__}
-    files.write_json(out / "run.json", {**record, "made": {**made, "commit": commit(), "hardware": hardware(), "device": str(data.device)}})
-    return Run.open(out)
 
 
 @torch.no_grad()

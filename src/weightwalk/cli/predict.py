@@ -1,0 +1,165 @@
+"""`weightwalk predict-accuracy`: how good networks are, from their weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from weightwalk.cli.common import AsJson, Device, Quiet, RunArgument, percent, table, terminal
+from weightwalk.errors import InputError
+
+if TYPE_CHECKING:
+    from weightwalk.spec import NetworkSpec
+    from weightwalk.tasks.generalization.model import AccuracyModel
+    from weightwalk.tasks.generalization.run import Run
+    from weightwalk.weights import Weights
+
+_ROWS = 40
+
+
+def command(
+    run: RunArgument,
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL...",
+            help="State dicts (.safetensors, .pt, .pth), zoos of trained networks, or PACKAGE.MODULE:FUNCTION.",
+            show_default=False,
+        ),
+    ],
+    activation: Annotated[str | None, typer.Option(help="That of the state dicts, where the run knows networks of several.")] = None,
+    spec: Annotated[
+        Path | None, typer.Option(help="The architecture of the state dicts, as JSON.", show_default="one of the run's")
+    ] = None,
+    device: Device = "auto",
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Rank networks by the test accuracy that RUN predicts from their weights alone.
+
+    A FUNCTION returns a module and an example of its input, or a module alone.
+    """
+    with terminal(as_json, quiet) as screen:
+        from weightwalk import devices
+        from weightwalk.cli.models import is_function, spec_of, traced
+        from weightwalk.tasks.generalization.metrics import rank
+        from weightwalk.tasks.generalization.run import Run, predict
+
+        opened = Run.open(run)
+        model = opened.load(devices.pick(device))
+        given = None if spec is None else spec_of(str(spec))
+        found: list[dict[str, Any]] = []
+        for text in models:
+            if Path(text).is_dir():
+                found += _of_zoo(opened, model, Path(text))
+                continue
+            network = traced(text)[1] if is_function(text) else _of_file(opened, Path(text), given, activation)
+            found.append({"model": text, "predicted": _named(text, lambda network=network: predict(model, [network])[0])})
+        ranked = [found[position] for position in rank([answer["predicted"] for answer in found])]
+        known = any("true" in answer for answer in found)
+        best = ranked[0]
+        screen.answer(
+            {"run": str(run), "models": [{"rank": place, **answer} for place, answer in enumerate(ranked, 1)]},
+            f"best of {len(ranked):,}: {best['model']}, predicted {percent(best['predicted'])}",
+            table(
+                f"{len(ranked):,} networks" + (f", the first {_ROWS}" if len(ranked) > _ROWS else ""),
+                ["rank", "predicted accuracy", *(["true accuracy"] if known else []), "network"],
+                [
+                    [place, percent(answer["predicted"]), *([_true(answer)] if known else []), answer["model"]]
+                    for place, answer in enumerate(ranked[:_ROWS], 1)
+                ],
+            ),
+        )
+
+
+def _named(text: str, work: Any) -> Any:
+    """What `work` answers; its InputError begins with whose network it was."""
+    try:
+        return work()
+    except InputError as error:
+        raise InputError(f"{text}: {error}") from None
+
+
+def _true(answer: dict[str, Any]) -> str | None:
+    return None if answer.get("true") is None else percent(answer["true"])
+
+
+def _of_zoo(run: Run, model: AccuracyModel, path: Path) -> list[dict[str, Any]]:
+    """All networks of a zoo, with their accuracy where it is known."""
+    import numpy as np
+
+    from weightwalk.tasks.generalization.model import TARGET
+    from weightwalk.tasks.generalization.run import check_zoo, predict_rows
+    from weightwalk.zoos.trained.store import TrainedZoo
+
+    zoo = TrainedZoo.open(path)
+    _named(str(path), lambda: check_zoo(model, zoo))
+    rows = zoo.rows()
+    if not len(rows):
+        raise InputError(f"expected trained networks in the zoo {path}, found none yet")
+    true = zoo.column(TARGET)[rows]
+    return [
+        {"model": f"{path}/{name}", "predicted": float(predicted), "true": float(known) if np.isfinite(known) else None}
+        for name, predicted, known in zip(zoo.names(rows), predict_rows(model, zoo, rows), true, strict=True)
+    ]
+
+
+def _of_file(run: Run, path: Path, spec: NetworkSpec | None, activation: str | None) -> Weights:
+    """The network in a file: of the `spec`, or of the one of the run's architectures that it fits."""
+    import torch
+
+    from weightwalk.zoos.parameters import read_state, to_network
+
+    state = read_state(path)
+    if spec is not None:
+        return to_network(state, spec, path).to(torch.float32)
+    fitting, refusal = _fitting(run, path, state)
+    if not fitting:
+        if len({spec.shape for spec in run.specs}) == 1 and refusal is not None:
+            raise refusal
+        raise InputError(
+            f"{path} fits none of the {len(run.specs):,} architectures that {run.path} was trained on; "
+            "give its own with --spec FILE.json, or the network as PACKAGE.MODULE:FUNCTION"
+        )
+    chosen = _chosen(run, fitting, activation)
+    if len(chosen) != 1:
+        kinds = sorted({name for spec in fitting for name in _activations(spec)})
+        raise InputError(
+            f"{path} fits {len(fitting)} architectures that {run.path} was trained on (with {', '.join(kinds)}), and a state dict does not "
+            f"say which of them it is; give --activation, or the network as PACKAGE.MODULE:FUNCTION"
+        )
+    return to_network(state, chosen[0], path).to(torch.float32)
+
+
+def _fitting(run: Run, path: Path, state: Any) -> tuple[list[NetworkSpec], InputError | None]:
+    """The run's architectures that the tensors fit, one of every shape being tried, and why the last one was refused."""
+    from weightwalk.zoos.parameters import to_network
+
+    refusal: InputError | None = None
+    fits: dict[Any, bool] = {}
+    for spec in run.specs:
+        if spec.shape not in fits:
+            try:
+                to_network(state, spec, path)
+                fits[spec.shape] = True
+            except InputError as error:
+                if "expected finite weights" in str(error):
+                    raise
+                fits[spec.shape], refusal = False, error
+    return [spec for spec in run.specs if fits[spec.shape]], refusal
+
+
+def _chosen(run: Run, fitting: list[NetworkSpec], activation: str | None) -> list[NetworkSpec]:
+    """Of the architectures that fit, those of an activation; any one where the encoder does not look at activations."""
+    if activation is not None:
+        return [spec for spec in fitting if _activations(spec) == (activation,)]
+    blind = not getattr(run.config.encoder, "activation_embedding", False) and len({spec.shape for spec in fitting}) == 1
+    return fitting[:1] if blind else fitting
+
+
+def _activations(spec: NetworkSpec) -> tuple[str, ...]:
+    from weightwalk.tasks.generalization.metrics import activations
+
+    return activations(spec)

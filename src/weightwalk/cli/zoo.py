@@ -1,0 +1,68 @@
+"""`weightwalk zoo`: pictures -> a zoo of trained networks."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from weightwalk.cli.common import AsJson, Quiet, duration, next_steps, terminal
+
+
+def command(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="cnn, wild-park or vit: what networks.", show_default=False)],
+    dataset: Annotated[
+        str, typer.Option(help="cifar10, svhn, mnist or fashion-mnist (or another data set of pictures); cnn makes colours grey.")
+    ] = "cifar10",
+    root: Annotated[Path | None, typer.Option(help="The folder of the data set's files. Nothing is downloaded.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The zoo to make or to add to.", show_default="zoos/DATASET-KIND")] = None,
+    runs: Annotated[int, typer.Option(help="How many networks to train, those that are there included.")] = 1000,
+    recipe: Annotated[
+        str | None, typer.Option(help="KIND (for two cores: fewer pictures and epochs) or KIND-published.", show_default="KIND")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe, as in --set epochs=10 --set train_images=5000; repeatable."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="What starts, hyperparameters and the order of pictures are drawn from.")] = 0,
+    workers: Annotated[int | None, typer.Option(help="How many runs at once.", show_default="all cores")] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train many small networks, with checkpoints along the way: DATASET -> a zoo.
+
+    A zoo that is there gets the runs that it lacks, so an interrupted command goes on where it was.
+    """
+    with terminal(as_json, quiet) as screen, screen.listening():
+        from weightwalk.cli.trained import described
+        from weightwalk.zoos.fit import load_sets
+        from weightwalk.zoos.trained.recipes import recipe as pick
+        from weightwalk.zoos.trained.store import TrainedZoo
+        from weightwalk.zoos.trained.train import train_zoo
+        from weightwalk.zoos.work import ENGINES
+
+        chosen = pick(kind, recipe, settings or [])
+        path = out or Path("zoos") / f"{dataset}-{kind}"
+        outcome = train_zoo(
+            load_sets(dataset, root),
+            path,
+            chosen,
+            runs=runs,
+            seed=seed,
+            workers=ENGINES["local"](workers),
+            progress=screen.progress,
+            should_stop=screen.should_stop,
+        )
+        if not outcome.finished:
+            raise screen.stopped({"zoo": str(path), **asdict(outcome)}, f"stopped while training; the finished runs are saved in {path}")
+        if outcome.diverged:
+            screen.remark(f"{outcome.diverged:,} runs diverged before their first checkpoint; they are in the zoo without one")
+        values, line, blocks = described(TrainedZoo.open(path))
+        screen.answer(
+            {**asdict(outcome), **values},
+            f"{line} ({outcome.trained:,} runs new, {outcome.already_there:,} were there), {duration(outcome.seconds)}",
+            *blocks,
+            next_steps(f"weightwalk inspect {path}", f"weightwalk verify {path}" + (f" --root {root}" if root else "")),
+        )

@@ -1,0 +1,69 @@
+"""Names and shapes of the release's parameters, and how they come into our modules."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from typing import TypeVar
+
+from torch import Tensor, nn
+
+from weightwalk.errors import InputError
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def get(state_dict: Mapping[str, Tensor], name: str, dims: int | None = None) -> Tensor:
+    """One of the release's parameters, with `dims` axes; InputError where it is missing."""
+    if name not in state_dict:
+        raise InputError(f"expected the release's parameter {name!r}, found {', '.join(list(state_dict)[:5])}, ...; is `kind` right?")
+    if dims is not None and state_dict[name].dim() != dims:
+        raise InputError(f"{name} must have {dims} axes, got {tuple(state_dict[name].shape)}")
+    return state_dict[name]
+
+
+def cell_names(state_dict: Mapping[str, Tensor], prefix: str) -> dict[str, str]:
+    """Of every pass, the recurrent cell `rnn_p`, whose gates lie as in torch.nn.GRUCell."""
+    names = {}
+    for name in state_dict:
+        if found := re.fullmatch(re.escape(prefix) + r"rnn_(\d+)\.(input|hidden)_map\.(weight|bias)", name):
+            walk, side, role = found.groups()
+            names[f"passes.{walk}.cell.{role}_{'ih' if side == 'input' else 'hh'}"] = name
+    return names
+
+
+def both(ours: str, theirs: str) -> dict[str, str]:
+    """The names of a linear map's weight and bias."""
+    return {f"{ours}.{role}": f"{theirs}.{role}" for role in ("weight", "bias")}
+
+
+def fill(
+    model: M,
+    names: Mapping[str, str],
+    state_dict: Mapping[str, Tensor],
+    made: Mapping[str, Tensor] | None = None,
+    spent: Collection[str] = (),
+) -> M:
+    """The model with every parameter set, in evaluation mode: our name -> theirs, or `made` out of `spent` ones of theirs.
+
+    InputError where a name or shape does not fit, or something is left over.
+    """
+    made = made or {}
+    own = model.state_dict()
+    missing = [name for name in own if name not in names and name not in made]
+    if missing:
+        raise InputError(f"the release's parameters have nothing for {missing[0]} ({len(missing)} missing); are the widths right?")
+    strangers = set(state_dict) - set(names.values()) - set(spent)
+    if strangers:
+        raise InputError(
+            f"no place for the release's parameter {sorted(strangers)[0]!r} ({len(strangers)} too many); are the widths right?"
+        )
+    for ours, theirs in names.items():
+        if ours not in own:
+            raise InputError(f"no place for the release's parameter {theirs!r}; are the widths right?")
+        given = get(state_dict, theirs)
+        if given.numel() != own[ours].numel() or (given.dim() > 1 and own[ours].dim() > 1 and given.shape != own[ours].shape):
+            raise InputError(f"{theirs} must be {tuple(own[ours].shape)} for these widths, got {tuple(given.shape)}")
+    theirs_of_ours = {ours: get(state_dict, theirs).reshape(own[ours].shape) for ours, theirs in names.items()}
+    model.load_state_dict(theirs_of_ours | dict(made))
+    return model.eval()

@@ -1,0 +1,209 @@
+"""A module as a graph of ATen operations, by torch.export, with everything that doesn't depend on the input already computed."""
+
+from __future__ import annotations
+
+import logging
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx import Node
+
+from weightwalk.errors import InputError
+from weightwalk.networks.trace.layout import Unreadable
+from weightwalk.networks.trace.pointwise import is_in_place, operation
+
+_SHAPE_ALONE = frozenset({
+    *("zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty", "new_tensor"),
+    *("type_as", "expand_as", "view_as", "reshape_as"),
+})  # fmt: skip
+
+_PARTS = frozenset({
+    *("select", "slice", "view", "reshape", "transpose", "permute", "narrow", "unsqueeze", "squeeze", "flatten", "expand", "t", "diagonal"),
+    *("split", "chunk", "unbind", "getitem", "<built-in function getitem>", "split_with_sizes", "unflatten", "as_strided"),
+})  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Captured:
+    """`nodes` in order; `constants` are the values of those that don't depend on the `input`, and `learned` those of them that do on
+    parameters; the module's output is `output`. Examples come `num_examples` at a time."""
+
+    nodes: tuple[Node, ...]
+    constants: dict[Node, Any]
+    learned: frozenset[Node]
+    input: Node
+    output: Node
+    num_examples: int
+
+
+def where(node: Node) -> str:
+    """The path of the module that a node belongs to, and its class."""
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    path, kind = stack[-1] if stack else ("", "")
+    name = str(getattr(kind, "__name__", kind)).rsplit(".", 1)[-1]
+    return f"module {path!r} ({name})" if path else f"the module itself ({name})" if name else "the module itself"
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """The module in evaluation mode, without gradients, and without the fused kernels of attention, which hide what they compute."""
+    training = {child: child.training for child in module.modules()}
+    fused = torch.backends.mha.get_fastpath_enabled()
+    module.eval()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+        for child, was in training.items():
+            child.training = was
+
+
+def capture(module: nn.Module, example: Tensor) -> Captured:
+    """The graph of a module in evaluation mode. Examples are repeated to a number that no other axis has, so that it can't be mistaken."""
+    sizes = {*example.shape[1:], *(size for parameter in module.parameters() for size in parameter.shape)}
+    counts = [count for count in (3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37) if all(size % count for size in sizes)]
+    batch = [(counts or [41])[0], len(example)]
+    for attempt, count in enumerate(batch):
+        rows = example[torch.arange(count, device=example.device) % len(example)]
+        try:
+            with _quiet():
+                program = torch.export.export(module, (rows,), strict=False)
+        except Exception as error:  # whatever torch.export meets in other people's code
+            if attempt == 0 and count != len(example):
+                continue
+            raise InputError(_export_error(error)) from error
+        return _captured(program, count)
+    raise AssertionError
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what torch.export tells the authors of modules, and logs of attempts that fail; errors are raised all the same."""
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    was = logger.disabled
+    logger.disabled = True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.disabled = was
+
+
+def _export_error(error: Exception) -> str:
+    text, kind = str(error), type(error).__name__
+    if "data-dependent" in text.lower() or "DataDependent" in kind or "Dynamic" in kind or "aten._local_scalar_dense" in text:
+        line = re.search(r"([\w./-]+\.py:\d+)", text)
+        return (
+            "the module's control flow depends on its data (an `if`, a loop or a size that is computed from the values of a tensor), "
+            f"which no fixed sequence of steps is{f' ({line.group(1)})' if line else ''}"
+        )
+    return f"torch.export can't read the module: {kind}: {shortened(text)}"
+
+
+def shortened(text: str) -> str:
+    """The first line of a message, at most 200 characters."""
+    first = next((line.strip() for line in text.splitlines() if line.strip()), "no message")
+    return first if len(first) <= 200 else first[:200] + " ..."
+
+
+def _captured(program: Any, count: int) -> Captured:
+    signature = program.graph_signature
+    named = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    tensors = {**program.state_dict, **program.constants}
+    kept = frozenset(tensor.untyped_storage().data_ptr() for tensor in tensors.values() if isinstance(tensor, Tensor))
+    nodes = tuple(program.graph.nodes)
+    _follow_writes(nodes)
+    constants: dict[Node, Any] = {}
+    learned: set[Node] = set()
+    inputs = []
+    for node in nodes:
+        if node.op == "placeholder":
+            name = named.get(node.name) or signature.inputs_to_lifted_tensor_constants.get(node.name)
+            if name is None:
+                inputs.append(node)
+            else:
+                constants[node] = tensors[name]
+                learned |= {node} if node.name in signature.inputs_to_parameters else set()
+        elif node.op == "call_function" and _is_constant(node, constants):
+            constants[node] = _computed(node, constants, kept)
+            learned |= {node} if learned.intersection(node.all_input_nodes) else set()
+    returned = nodes[-1].args[0]
+    found = [node for node in _flat(returned) if node.name in set(map(str, signature.user_outputs))]
+    if len(inputs) != 1:
+        raise InputError(f"the module reads {len(inputs)} inputs; wrap it in a module whose forward takes one tensor")
+    if len(found) != 1:
+        raise InputError(f"the module returns {len(found)} tensors; wrap it in a module whose forward returns one")
+    return Captured(nodes, constants, frozenset(learned), inputs[0], found[0], count)
+
+
+def _flat(value: Any) -> Iterator[Node]:
+    if isinstance(value, Node):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for item in value:
+            yield from _flat(item)
+
+
+def _follow_writes(nodes: Sequence[Node]) -> None:
+    """What is read after an operation wrote into it (relu_, +=) is what that operation returned.
+
+    InputError: the operation wrote into a part of a tensor (x[:, 0] = ...) that is read later.
+    """
+    now: dict[Node, Node] = {}
+    place = {node: number for number, node in enumerate(nodes)}
+    for node in nodes:
+        if node.op == "call_function" and is_in_place(node) and isinstance(node.args[0], Node):
+            base, parts = node.args[0], 0
+            while operation(base) in _PARTS and isinstance(base.args[0], Node):
+                base, parts = base.args[0], parts + 1
+            if parts and any(place[user] > place[node] for user in base.users):
+                raise InputError(f"{where(node)}: can't read {operation(node)}: it writes into a part of a tensor that is read later")
+        node.args = torch.fx.map_arg(node.args, lambda parent: now.get(parent, parent))
+        node.kwargs = torch.fx.map_arg(node.kwargs, lambda parent: now.get(parent, parent))
+        if node.op == "call_function" and is_in_place(node) and isinstance(node.args[0], Node):
+            written = node.args[0]
+            now.update({old: node for old, new in now.items() if new is written})
+            now[written] = node
+
+
+def _is_constant(node: Node, constants: dict[Node, Any]) -> bool:
+    tracked = [parent for parent in node.all_input_nodes if parent not in constants]
+    if operation(node) in _SHAPE_ALONE:
+        first = node.args[0]
+        return not tracked or "like" in str(node.target) or "new_" in str(node.target) or first in constants
+    return not tracked
+
+
+def _computed(node: Node, constants: dict[Node, Any], kept: frozenset[int]) -> Any:
+    """The value of a node that doesn't depend on the input; of that, it can only read the shape."""
+    target: Any = node.target
+    tags = getattr(target, "tags", ())
+    if torch.Tag.nondeterministic_seeded in tags and "dropout" not in operation(node):
+        return Unreadable("it draws random numbers")
+
+    def value(parent: Node) -> Any:
+        if parent in constants:
+            return constants[parent]
+        like = parent.meta["val"]
+        return torch.zeros(like.shape, dtype=like.dtype, device=like.device)
+
+    for parent in node.all_input_nodes:
+        if isinstance(constants.get(parent), Unreadable):
+            return constants[parent]
+    args: Any
+    args, kwargs = torch.fx.map_arg((node.args, dict(node.kwargs)), value)
+    if is_in_place(node) and args[0].untyped_storage().data_ptr() in kept:  # the module's own tensors stay as they are
+        args = (args[0].clone(), *args[1:])
+    try:
+        return target(*args, **kwargs)
+    except Exception as error:  # reported where, and if, the value is used
+        return error if isinstance(error, Unreadable) else Unreadable(f"computing it fails: {shortened(str(error))}")

@@ -1,0 +1,51 @@
+"""Predicted against true values, as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from weightwalk.errors import InputError
+from weightwalk.report.look import PALETTE, PAPER, QUIET, RULE, STYLE, draw
+
+Array = NDArray[Any]
+
+
+@matplotlib.rc_context(STYLE)
+def agreement(true: Array, predicted: Array, groups: Mapping[str, Array] | None = None, what: str = "value") -> bytes:
+    """A point per entry of `true` and `predicted` (n,), with the diagonal where both are equal; at most ten `groups` of positions by name.
+
+    What is in several groups is drawn with the last of them, what is in none in grey.
+    """
+    true, predicted = np.asarray(true, float), np.asarray(predicted, float)
+    if true.ndim != 1 or true.shape != predicted.shape or not len(true) or not np.isfinite([true, predicted]).all():
+        raise InputError(f"expected two equally long rows of finite numbers, got {true.shape} and {predicted.shape}")
+    named = dict(groups or {})
+    if len(named) > len(PALETTE):
+        raise InputError(f"expected at most {len(PALETTE)} groups to tell apart by colour, got {len(named)}")
+    low, high = min(true.min(), predicted.min()), max(true.max(), predicted.max())
+    margin = 0.04 * (high - low) or 0.01
+    figure = Figure(figsize=(5.3 if named else 4.6, 4.2))
+    axes = figure.subplots()
+    axes.plot([low - margin, high + margin], [low - margin, high + margin], color=RULE, linewidth=1.4, zorder=0)
+    area = float(np.clip(30_000 / len(true), 6, 30))
+    alone = np.ones(len(true), bool)
+    for positions in named.values():
+        alone[positions] = False
+    layers = [("", QUIET if named else PALETTE[0], np.flatnonzero(alone))]
+    layers += [(name, color, positions) for color, (name, positions) in zip(PALETTE, named.items(), strict=False)]
+    for name, color, at in layers:
+        if len(at):
+            axes.scatter(true[at], predicted[at], s=area, color=color, linewidths=0.2, edgecolors=PAPER, label=name, alpha=0.8)
+    axes.set(xlabel=f"true {what}", ylabel=f"predicted {what}", xlim=(low - margin, high + margin), ylim=(low - margin, high + margin))
+    axes.set_aspect("equal")
+    axes.grid()
+    axes.tick_params(length=0)
+    if named:
+        figure.legend(loc="outside right upper", markerscale=1.6)
+    return draw(figure)

@@ -1,0 +1,87 @@
+"""How well predicted accuracies agree with true ones, over all networks and group by group."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import kendalltau
+
+from weightwalk.spec import NetworkSpec
+from weightwalk.zoos.trained.store import TrainedZoo
+
+Array = NDArray[Any]
+
+MAX_VALUES = 12
+"""A hyperparameter with more values than this among the networks is no group, unless it is one of few words."""
+
+
+def figures(predicted: Array, true: Array) -> dict[str, float]:
+    """tau, R2 and MAE of predictions (n,) against truth (n,), which must not all be equal.
+
+    tau: Kendall's tau-b (ties count for neither side), 1 for the same order; predictions that are all equal have no order: 0
+    r2:  1 - sum (true - predicted)^2 / sum (true - mean true)^2; 0 for the mean as the only prediction
+    mae: mean |true - predicted|
+    """
+    predicted, true = np.asarray(predicted, np.float64), np.asarray(true, np.float64)
+    tau = float(kendalltau(predicted, true).statistic) if np.ptp(predicted) > 0 else 0.0
+    r2 = 1 - np.square(true - predicted).sum() / np.square(true - true.mean()).sum()
+    return {"tau": tau, "r2": float(r2), "mae": float(np.abs(true - predicted).mean())}
+
+
+def groups(zoo: TrainedZoo, rows: NDArray[np.int64]) -> dict[str, dict[str, Array]]:
+    """Positions into `rows` by property and value: activation, layers, epoch, and every hyperparameter of 2 to `MAX_VALUES` values.
+
+    A network with several activations counts for each. Numbers that are drawn anew for every network are in no group.
+    """
+    infos = [zoo.run(int(row)) for row in rows]
+    columns: dict[str, list[tuple[object, ...]]] = {
+        "activation": [activations(info.spec) for info in infos],
+        "layers": [(len(info.spec.layers),) for info in infos],
+        "epoch": [(int(epoch),) for epoch in zoo.column("epoch")[rows]],
+    }
+    names = dict.fromkeys(name for info in infos for name, value in info.hyperparameters.items() if isinstance(value, str | int | float))
+    for name in names:
+        if name not in columns:
+            columns[name] = [(info.hyperparameters.get(name),) for info in infos]
+    found: dict[str, dict[str, Array]] = {}
+    for name, column in columns.items():
+        values = sorted({value for entry in column for value in entry}, key=_in_order)
+        if name == "activation" or 2 <= len(values) <= MAX_VALUES:
+            found[name] = {str(value): np.flatnonzero([value in entry for entry in column]) for value in values}
+    return found
+
+
+def _in_order(value: object) -> tuple[bool, float, str]:
+    """Numbers by size, then words and None by letter."""
+    is_number = isinstance(value, int | float)
+    return (not is_number, float(value) if isinstance(value, int | float) else 0.0, "" if is_number else str(value))
+
+
+def activations(spec: NetworkSpec) -> tuple[str, ...]:
+    """The activations behind a network's layers and on their own, each once; that of nothing but the identity is `identity`."""
+    steps = [str(vars(step)["activation"]) for step in spec.steps if "activation" in vars(step)]
+    return tuple(dict.fromkeys(name for name in steps if name != "identity")) or ("identity",)
+
+
+def by_group(zoo: TrainedZoo, rows: NDArray[np.int64], predicted: Array, true: Array) -> dict[str, list[dict[str, Any]]]:
+    """Per property the figures of every value's networks, None where they are too few or too equal to have any."""
+    return {
+        name: [{"value": value, "networks": len(at), **figures_or_none(predicted[at], true[at])} for value, at in values.items()]
+        for name, values in groups(zoo, rows).items()
+    }
+
+
+def figures_or_none(predicted: Array, true: Array) -> dict[str, float | None]:
+    """`figures`, or None for each where there are fewer than two networks or all are equally good."""
+    if len(true) < 2 or np.ptp(true) == 0:
+        return dict.fromkeys(("tau", "r2", "mae"))
+    return dict(figures(predicted, true))
+
+
+def rank(values: Sequence[float]) -> list[int]:
+    """Positions from the largest value to the smallest, equal ones in their order."""
+    order: list[int] = np.argsort(-np.asarray(values), kind="stable").tolist()
+    return order

@@ -1,0 +1,106 @@
+"""A run's folder, whatever its task: a description, the stages of a training, an evaluation.
+
+RUN/run.json                 task, method, configuration, what the task adds; where and with what it was made
+RUN/<stage>/                 what the training loop keeps: last and best checkpoint, logs
+RUN/evaluation.json          what `evaluate` found
+RUN/predictions.safetensors  its answers, network by network
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Self, TypeVar
+
+import torch
+from torch import nn
+
+import weightwalk
+from weightwalk import config as configs
+from weightwalk import files
+from weightwalk.errors import InputError
+from weightwalk.report.tables import commit, hardware
+from weightwalk.training import checkpoint
+from weightwalk.training.loop import read_log
+from weightwalk.training.stage import StageConfig
+
+C = TypeVar("C")
+
+
+@dataclass(frozen=True)
+class RunFolder(Generic[C]):
+    """An opened run. A task's own class names the task, the version of its description, its methods and what it adds to run.json."""
+
+    task: ClassVar[str]
+    schema_version: ClassVar[int] = 1
+    methods: ClassVar[Mapping[str, type[Any]]]
+    added: ClassVar[tuple[str, ...]]
+
+    path: Path
+    config: C
+    record: dict[str, Any]
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """InputError for a folder that is no run, a run of a newer version or of another task."""
+        path = Path(path)
+        record = files.read_json(path / "run.json", "a run's description")
+        if not isinstance(record, dict) or record.get("task") != cls.task:
+            raise InputError(f"expected a run of the task {cls.task} at {path}, got another description; check the path")
+        version = record.get("schema_version")
+        if isinstance(version, int) and version > cls.schema_version:
+            raise InputError(f"expected a run of schema {cls.schema_version} at most at {path}, got {version}; upgrade weightwalk")
+        missing = [key for key in ("method", "config", *cls.added, "made") if key not in record]
+        if missing or record["method"] not in cls.methods:
+            what = f"no {missing[0]}" if missing else f"the method {record['method']!r}"
+            raise InputError(
+                f"expected a run's description of schema {cls.schema_version} at {path / 'run.json'}, got one with {what}; train again"
+            )
+        return cls(path, configs.from_dict(cls.methods[record["method"]], record["config"]), record)
+
+    @classmethod
+    def open_or_create(cls, out: Path, config: Any, added: Mapping[str, Any], zoo_path: Path, device: torch.device) -> Self:
+        """The run in `out`, begun if nothing is there; InputError if it has other settings (they are named), or is something else."""
+        record = {
+            "schema_version": cls.schema_version,
+            "task": cls.task,
+            "method": config.method,
+            "config": configs.to_dict(config),
+            **json.loads(json.dumps(added)),
+        }
+        if (out / "run.json").exists():
+            run = cls.open(out)
+            changed = configs.differences({key: run.record.get(key) for key in record}, record)
+            if changed:
+                raise InputError(
+                    f"{out} is a run with other settings ({'; '.join(changed)}); choose another --out, or go back to those settings"
+                )
+            return run
+        if out.exists() and (not out.is_dir() or any(not entry.name.startswith(".") for entry in out.iterdir())):
+            raise InputError(f"expected a run, an empty folder or nothing at {out}, found something else; choose another --out")
+        made = {"zoo_path": str(zoo_path.resolve()), "weightwalk": weightwalk.__version__, "torch": torch.__version__}
+        files.write_json(out / "run.json", {**record, "made": {**made, "commit": commit(), "hardware": hardware(), "device": str(device)}})
+        return cls.open(out)
+
+    def restore(self, modules: Mapping[str, nn.Module]) -> None:
+        """Give every stage's module the best parameters of that stage, and make it ready for use."""
+        for stage, module in modules.items():
+            best = self.path / stage / "best.safetensors"
+            if not best.exists():
+                raise InputError(f"expected a trained run at {self.path}, but stage {stage!r} has no best checkpoint; run train again")
+            checkpoint.load(best).restore(module)
+            module.eval()
+
+    def logs(self) -> dict[str, list[dict[str, float]]]:
+        """Per stage, in the order of training, the rows of its log; a stage has the name of its settings."""
+        stages = [name for name, value in vars(self.config).items() if isinstance(value, StageConfig)]
+        return {name: read_log(self.path / name) for name in stages}
+
+    def evaluation(self) -> dict[str, Any]:
+        """What `evaluate` found."""
+        value: dict[str, Any] = files.read_json(
+            self.path / "evaluation.json", "the evaluation of a run (make it with `weightwalk evaluate`)"
+        )
+        return value

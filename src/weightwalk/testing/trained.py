@@ -1,0 +1,46 @@
+"""A zoo of trained networks that nobody trained, made in a moment, for those who try what reads such zoos."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from weightwalk.spec import NetworkSpec
+from weightwalk.steps import Conv, Dense, MeanPool
+from weightwalk.zoos.trained.store import TrainedRun, TrainedWriter, TrainedZoo
+
+EPOCHS = (1, 2, 4)
+
+
+def tiny_trained_zoo(
+    path: Path, *, num_runs: int = 100, mixed: bool = False, inputs: int = 1, seed: int = 0, kind: str = "cnn"
+) -> TrainedZoo:
+    """CNNs of random weights at `path`, three checkpoints each, whose "test accuracy" is a smooth function of how large the weights are.
+
+    Layer l of a run starts at the scale s_l, log-uniform in 0.3 ... 3, its weights being N(0, s_l^2 / fan-in); from checkpoint to
+    checkpoint they grow by 10 %. With m the mean of log s_l over the layers, test accuracy is 0.1 + 0.8 / (1 + exp(-2 m)). Runs are
+    relu and tanh networks by turns; `mixed`: of 1 to 3 convolutions, each with its own width and kernel.
+    """
+    writer = TrainedWriter.open(Path(path), settings={"kind": kind, "dataset": "tiny", "seed": seed}, provenance={"weightwalk": "tests"})
+    writer.add([_run(number, np.random.default_rng([seed, number]), mixed, inputs) for number in range(num_runs)])
+    return TrainedZoo.open(path)
+
+
+def _run(number: int, chance: np.random.Generator, mixed: bool, inputs: int) -> TrainedRun:
+    activation = ("relu", "tanh")[number % 2]
+    sizes = [(4, 3), (5, 3)]
+    if mixed:
+        sizes = [(int(chance.integers(3, 7)), int(chance.choice([3, 5]))) for _ in range(chance.integers(1, 4))]
+    widths = [inputs, *(width for width, _ in sizes)]
+    convs = [Conv(i, o, activation, kernel=(k, k), padding=k // 2) for i, (o, k) in zip(widths, sizes, strict=False)]
+    spec = NetworkSpec((*convs, MeanPool(widths[-1]), Dense(widths[-1], 3)))
+    scales = np.exp(chance.uniform(np.log(0.3), np.log(3), len(spec.layers)))
+    one = chance.standard_normal(spec.num_parameters)
+    for field in spec.fields:
+        one[field.start : field.stop] *= scales[field.layer] / np.sqrt(np.prod(spec.layers[field.layer].weight_shape[1:]))
+    growth = 1.1 ** np.arange(len(EPOCHS))
+    accuracy = 0.1 + 0.8 / (1 + np.exp(-2 * (np.log(scales).mean() + np.log(growth))))
+    hyperparameters = {"optimizer": ("adam", "sgd")[number // 2 % 2], "learning_rate": float(chance.random())}
+    figures = {"test_accuracy": accuracy.astype(np.float32)}
+    return TrainedRun(number, spec, hyperparameters, np.array(EPOCHS), (growth[:, None] * one).astype(np.float32), figures)

@@ -1,0 +1,311 @@
+"""Recipes of zoos of trained networks: which architectures, which hyperparameters a run draws, which checkpoints it keeps.
+
+Everything that a run draws is a function of (seed, run). The recipes named after a kind are meant for two cores: a fifth of the
+training pictures and few epochs. Those that end in `-published` are the protocols of the papers.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weightwalk import config
+from weightwalk.errors import InputError
+from weightwalk.networks.architectures import simple_vit, small_cnn, wild_park
+from weightwalk.networks.starts import CLASSIFIER_SCHEMES, Key, uniform
+from weightwalk.registry import Registry, unknown
+from weightwalk.spec import ACTIVATIONS, NetworkSpec
+from weightwalk.zoos.training.settings import OPTIMIZERS, Optimizer
+
+STARTS, DRAWS, ORDERS, SHIFTS, DROPS = range(5)
+"""What is drawn, each from a generator of its own: parts of `Key`."""
+
+
+_SMALLEST = 15  # pixels a side of which three convolutions of the Small CNN Zoo leave one
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one run does: its network, its start (see `networks.starts.classifier`), its descent, and when checkpoints are kept.
+
+    `checkpoints` are numbers of epochs, increasing; training ends with the last. `hyperparameters` are what a zoo keeps of all this.
+    """
+
+    spec: NetworkSpec
+    scheme: str
+    std: float
+    optimizer: Optimizer
+    learning_rate: float
+    weight_decay: float
+    dropout: float
+    train_fraction: float
+    checkpoints: tuple[int, ...]
+
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        """As a zoo keeps them."""
+        names = ("optimizer", "learning_rate", "weight_decay", "dropout", "train_fraction")
+        std = {"init_std": self.std} if self.scheme in ("normal", "truncated") else {}
+        return {"init": self.scheme, **std, **{name: getattr(self, name) for name in names}}
+
+
+class Draw:
+    """Numbers that a run draws, one after another; the k-th is the same whatever is done with the others."""
+
+    def __init__(self, seed: int, run: int):
+        self._numbers = iter(uniform(Key(seed, DRAWS, run, 0), 64).tolist())
+
+    def between(self, bounds: tuple[float, ...]) -> float:
+        """Uniform between two numbers."""
+        return bounds[0] + (bounds[1] - bounds[0]) * float(next(self._numbers))
+
+    def log_between(self, bounds: tuple[float, ...]) -> float:
+        """Log-uniform between two positive numbers."""
+        return math.exp(self.between((math.log(bounds[0]), math.log(bounds[1]))))
+
+    def one_of(self, options: Sequence[Any]) -> Any:
+        """One of some options, all equally likely."""
+        return options[int(next(self._numbers) * len(options))]
+
+
+@dataclass(frozen=True)
+class TrainRecipe(ABC):
+    """How one network becomes a run of a zoo.
+
+    `checkpoints` are the numbers of epochs after which a checkpoint is kept (0: the start), of those up to `epochs`, and the last epoch
+    is always one. `train_images` and `test_images` limit the pictures (none: all); train figures of checkpoints are taken over the first
+    `scored_images` training pictures, without dropout or augmentation. Pixels become (x / 255 - mean) / std, of one mean and std for all
+    channels or one for each. `drop_last` leaves out the pictures that would make a smaller last batch.
+    """
+
+    kind: ClassVar[str]
+
+    name: str
+    epochs: int
+    checkpoints: tuple[int, ...]
+    batch_size: int
+    train_images: int | None = None
+    test_images: int | None = None
+    scored_images: int | None = 2_000
+    grey: bool = False
+    mean: tuple[float, ...] = (0.5,)
+    std: tuple[float, ...] = (0.5,)
+    augment: bool = False
+    drop_last: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "checkpoints", tuple(self.checkpoints))
+        object.__setattr__(self, "mean", tuple(self.mean))
+        object.__setattr__(self, "std", tuple(self.std))
+        if self.epochs < 1 or self.batch_size < 1:
+            raise InputError(f"expected at least one epoch and one picture a batch, got epochs={self.epochs} batch_size={self.batch_size}")
+        if not (self.mean and self.std) or not all(std > 0 for std in self.std):
+            raise InputError(f"expected means and positive standard deviations, got mean={self.mean} std={self.std}")
+        if any(limit is not None and limit < 1 for limit in (self.train_images, self.test_images, self.scored_images)):
+            raise InputError(f"expected limits of at least one picture, or none, got {self}")
+        if any(number < 0 for number in self.checkpoints) or list(self.checkpoints) != sorted(set(self.checkpoints)):
+            raise InputError(f"expected increasing numbers of epochs from 0 as checkpoints, got {self.checkpoints}")
+
+    @abstractmethod
+    def plan(self, image_shape: tuple[int, ...], classes: int, seed: int, run: int) -> Plan:
+        """What a run does with pictures (C, H, W)."""
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """The numbers of epochs after which a checkpoint is kept."""
+        return (*(number for number in self.checkpoints if number < self.epochs), self.epochs)
+
+    def normalisation(self, channels: int) -> tuple[list[float], list[float]]:
+        """Scale and offset of the pixels 0 ... 255 of each channel."""
+        if not {len(self.mean), len(self.std)} <= {1, channels}:
+            raise InputError(
+                f"expected one mean and std, or one for each of {channels} channels, got {self.mean} and {self.std}; "
+                "give others with --set mean=0.5 --set std=0.5"
+            )
+        mean, std = (values * channels if len(values) == 1 else values for values in (self.mean, self.std))
+        return [1 / (255 * s) for s in std], [-m / s for m, s in zip(mean, std, strict=True)]
+
+
+def _check(name: str, values: Sequence[str], known: Sequence[str]) -> None:
+    for value in values:
+        if value not in known:
+            raise InputError(unknown(name, value, list(known)))
+    if not values:
+        raise InputError(f"expected at least one {name}, got none; known: {', '.join(known)}")
+
+
+def _check_ranges(**ranges: tuple[float, ...]) -> None:
+    for name, bounds in ranges.items():
+        if len(bounds) != 2 or not 0 <= bounds[0] <= bounds[1] or (name != "dropout" and not bounds[0] > 0):
+            raise InputError(f"expected {name} as two positive numbers, the lower first, got {bounds}")
+    if ranges["dropout"][1] >= 1:
+        raise InputError(f"expected dropout below 1, got {ranges['dropout']}")
+
+
+@dataclass(frozen=True)
+class SmallCNN(TrainRecipe):
+    """The Small CNN Zoo (Unterthiner et al. 2020): one architecture, many hyperparameters; ranges log-uniform, dropout uniform.
+
+    Grey is the mean of the three colours, pixels are in [-1, 1], MNIST and Fashion-MNIST stay 28 x 28, all as in the release, which the
+    network, that takes a mean over all positions, allows. The ranges are those that the paper reports. `l2` is Keras's factor of the
+    sum of squares, so that the weight decay is twice as much; unlike there, it also acts on biases.
+    """
+
+    kind: ClassVar[str] = "cnn"
+
+    grey: bool = True
+    drop_last: bool = True
+    optimizers: tuple[str, ...] = ("adam", "sgd", "rmsprop")
+    learning_rate: tuple[float, ...] = (5e-4, 5e-2)
+    l2: tuple[float, ...] = (1e-8, 1e-2)
+    init_std: tuple[float, ...] = (1e-3, 0.5)
+    dropout: tuple[float, ...] = (0.0, 0.7)
+    train_fractions: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0)
+    inits: tuple[str, ...] = ("glorot", "he", "orthogonal", "normal", "truncated")
+    activations: tuple[str, ...] = ("relu", "tanh")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check("optimizer", self.optimizers, OPTIMIZERS)
+        _check("init", self.inits, CLASSIFIER_SCHEMES)
+        _check("activation", self.activations, ACTIVATIONS)
+        _check_ranges(learning_rate=self.learning_rate, l2=self.l2, init_std=self.init_std, dropout=self.dropout)
+        if not self.train_fractions or not all(0 < fraction <= 1 for fraction in self.train_fractions):
+            raise InputError(f"expected train_fractions above 0 and up to 1, got {self.train_fractions}")
+
+    def plan(self, image_shape: tuple[int, ...], classes: int, seed: int, run: int) -> Plan:
+        if min(image_shape[1:]) < _SMALLEST:
+            raise InputError(f"expected pictures of at least {_SMALLEST} x {_SMALLEST} for three convolutions, got {image_shape[1:]}")
+        draw = Draw(seed, run)
+        return Plan(
+            optimizer=draw.one_of(self.optimizers),
+            learning_rate=draw.log_between(self.learning_rate),
+            weight_decay=2.0 * draw.log_between(self.l2),
+            std=draw.log_between(self.init_std),
+            dropout=draw.between(self.dropout),
+            train_fraction=draw.one_of(self.train_fractions),
+            scheme=draw.one_of(self.inits),
+            spec=small_cnn(image_shape[0], classes, draw.one_of(self.activations)),
+            checkpoints=self.kept,
+        )
+
+
+@dataclass(frozen=True)
+class WildPark(TrainRecipe):
+    """The CNN Wild Park (Kofinas et al. 2024): many architectures, one set of hyperparameters.
+
+    Uniform: the number of convolutions; of each its channels, its kernel, its activation, and for convolution i >= 1 the source of a
+    residual among -1 (none), 0, ..., i - 2. Mean and std are those of CIFAR-10; give others for other pictures.
+    """
+
+    kind: ClassVar[str] = "wild-park"
+
+    mean: tuple[float, ...] = (0.4914, 0.4822, 0.4465)
+    std: tuple[float, ...] = (0.2470, 0.2435, 0.2616)
+    layers: tuple[int, ...] = (2, 3, 4, 5)
+    channels: tuple[int, ...] = (4, 8, 16, 32)
+    kernels: tuple[int, ...] = (3, 5, 7)
+    activations: tuple[str, ...] = ("relu", "gelu", "tanh", "sigmoid", "leaky_relu")
+    optimizer: Optimizer = "adamw"
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check("optimizer", [self.optimizer], OPTIMIZERS)
+        _check("activation", self.activations, ACTIVATIONS)
+        sizes = (*self.layers, *self.channels, *self.kernels)
+        if not (self.layers and self.channels and self.kernels) or min(sizes) < 1 or max(self.layers) > 12:
+            raise InputError(f"expected 1 to 12 layers, and channels and kernels of at least 1, got {self}")
+        if any(kernel % 2 == 0 for kernel in self.kernels):
+            raise InputError(f"expected odd kernels, which keep the size of the values, got {self.kernels}")
+
+    def plan(self, image_shape: tuple[int, ...], classes: int, seed: int, run: int) -> Plan:
+        draw = Draw(seed, run)
+        depth = draw.one_of(self.layers)
+        widths, kernels, activations = (
+            [draw.one_of(options) for _ in range(depth)] for options in (self.channels, self.kernels, self.activations)
+        )
+        residual = [-1, *(draw.one_of((-1, *range(i - 1))) for i in range(1, depth))]
+        return Plan(
+            wild_park(widths, kernels, activations, residual, image_shape[0], classes),
+            *("torch", 0.0, self.optimizer, self.learning_rate, self.weight_decay, 0.0, 1.0),
+            checkpoints=self.kept,
+        )
+
+
+@dataclass(frozen=True)
+class ViT(TrainRecipe):
+    """The ViT zoo (Wu et al. 2026): one architecture, one set of hyperparameters, runs of different lengths.
+
+    Run i ends after `stops`[i mod 9] epochs; `checkpoints` before that are kept as well (the published zoo has none). The release counts
+    epochs from 0 and keeps a model when its epoch is over, so that its (0, 1, 2, 3, 5, 10, 13, 18, 23) are one less than ours.
+    Pictures are mirrored and shifted by up to 4 pixels, pixels are in [-1, 1]; what a shift brings in is 0 (in the release black, -1).
+    """
+
+    kind: ClassVar[str] = "vit"
+
+    augment: bool = True
+    stops: tuple[int, ...] = (1, 2, 3, 4, 6, 11, 14, 19, 24)
+    dim: int = 32
+    depth: int = 2
+    heads: int = 4
+    dim_head: int = 16
+    mlp: int = 64
+    patch: int = 4
+    optimizer: Optimizer = "adam"
+    learning_rate: float = 1e-3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check("optimizer", [self.optimizer], OPTIMIZERS)
+        if not self.stops or min(self.stops) < 0:
+            raise InputError(f"expected numbers of epochs from 0 as stops, got {self.stops}")
+
+    def plan(self, image_shape: tuple[int, ...], classes: int, seed: int, run: int) -> Plan:
+        stop = min(self.epochs, self.stops[run % len(self.stops)])
+        return Plan(
+            simple_vit(image_shape, classes, self.dim, self.depth, self.heads, self.dim_head, self.mlp, self.patch),
+            *("torch", 0.0, self.optimizer, self.learning_rate, 0.0, 0.0, 1.0),
+            checkpoints=(*(number for number in self.checkpoints if number < stop), stop),
+        )
+
+
+TRAIN_RECIPES: Registry[TrainRecipe] = Registry("recipe of trained networks")
+# For two cores: fewer pictures, but smaller batches, so that a run takes about as many steps as a published one (cnn), or at least enough
+# to learn something. On two otherwise idle cores 1,000 runs of cnn take half an hour, 500 of wild-park two hours, 100 of vit half an hour.
+TRAIN_RECIPES.register("cnn")(SmallCNN("cnn", 20, (1, 2, 5, 10), 64, train_images=20_000))
+TRAIN_RECIPES.register("wild-park")(WildPark("wild-park", 8, (1, 2, 4), 64, train_images=5_000, test_images=5_000))
+TRAIN_RECIPES.register("vit")(ViT("vit", 24, (), 128, train_images=20_000))
+# The papers'. Checkpoints of the Wild Park every 10 of up to 1,000 epochs are what is reported; the released generator stops at 200.
+TRAIN_RECIPES.register("cnn-published")(
+    SmallCNN("cnn-published", 86, (0, 1, 2, 3, 20, 40, 60, 80), 512, scored_images=None),
+)
+TRAIN_RECIPES.register("wild-park-published")(WildPark("wild-park-published", 1000, tuple(range(10, 1000, 10)), 512))
+TRAIN_RECIPES.register("vit-published")(ViT("vit-published", 24, (), 128, scored_images=None))
+
+KINDS = ("cnn", "wild-park", "vit")
+
+
+def recipe(kind: str, name: str | None, settings: Sequence[str]) -> TrainRecipe:
+    """The recipe of a kind by its name (default: the one for two cores), with other settings, `KEY=VALUE`."""
+    if kind not in KINDS:
+        raise InputError(unknown("kind of zoo", kind, list(KINDS)))
+    found = TRAIN_RECIPES[name or kind]
+    if found.kind != kind:
+        fitting = [key for key, other in TRAIN_RECIPES.items() if other.kind == kind]
+        raise InputError(f"expected a recipe of {kind} networks ({', '.join(fitting)}), got {name!r} of {found.kind}")
+    return replace(config.override(found, settings), name=f"{found.name} (changed)") if settings else found
+
+
+def order(plan: Plan, recipe: TrainRecipe, images: int, seed: int, run: int, epoch: int) -> NDArray[np.int32]:
+    """Which pictures one epoch (from 1) sees, in which order: (M,). Those of a fraction are the first ones."""
+    count = max(1, int(plan.train_fraction * images))
+    numbers = np.argsort(uniform(Key(seed, ORDERS, run, epoch), count), kind="stable").astype(np.int32)
+    return numbers[: count // recipe.batch_size * recipe.batch_size] if recipe.drop_last and count > recipe.batch_size else numbers

@@ -1,0 +1,243 @@
+"""From a zoo of trained networks to a ranking of files, through the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from weightwalk.testing.trained import tiny_trained_zoo
+from weightwalk.zoos.trained.store import TrainedZoo
+
+SETTINGS = {
+    "encoder.dim": 8,
+    "encoder.num_frequencies": 4,
+    "head_dim": 8,
+    "regress.steps": 20,
+    "regress.eval_every": 10,
+}
+MODULE = """
+import torch
+from torch import nn
+
+def net(inputs=1, activation=nn.ReLU):
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(inputs, 4, 3, padding=1), activation(), nn.Conv2d(4, 5, 3, padding=1), activation(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 3),
+    )
+
+def with_example():
+    return net(), torch.zeros(1, 1, 8, 8)
+
+def coloured():
+    return net(3)
+
+def broken():
+    made = net()
+    made[2].weight.data[0, 0, 0, 0] = float("nan")
+    return made
+
+alone = net()
+number = 3
+"""
+
+
+def train(call, recipe: str, zoo: Path, out: Path, *more: str, settings=SETTINGS) -> Path:
+    sets = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+    result = call("train", recipe, "--zoo", zoo, "--out", out, *more, *sets)
+    assert result.exit_code == 0, result.stderr
+    return out
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory) -> Path:
+    return tiny_trained_zoo(tmp_path_factory.mktemp("generalization") / "zoo").path
+
+
+@pytest.fixture(scope="module")
+def trained(call, zoo) -> Path:
+    run = train(call, "cnn_accuracy_small", zoo, zoo.parent / "run")
+    assert call("evaluate", run, "--quiet").exit_code == 0
+    return run
+
+
+@pytest.fixture(scope="module")
+def blind(call, zoo) -> Path:
+    """A run whose encoder does not look at activations."""
+    settings = {key: value for key, value in SETTINGS.items() if not key.startswith("encoder")}
+    return train(call, "cnn_accuracy_small", zoo, zoo.parent / "blind", "--set", "encoder=statnn", settings=settings)
+
+
+@pytest.fixture(scope="module")
+def files(zoo) -> dict[str, Path]:
+    """The best and the worst network of the zoo as files, and one with a NaN."""
+    opened = TrainedZoo.open(zoo)
+    order = opened.column("test_accuracy").argsort()
+    made = {}
+    for name, row in (("worst", order[0]), ("best", order[-1])):
+        state = opened.weights([row]).to_state_dict()
+        made[name] = zoo.parent / f"{name}.safetensors"
+        save_file(state, made[name])
+    torch.save({f"net.{name}": tensor for name, tensor in state.items()}, zoo.parent / "best.pt")
+    broken = dict(state)
+    broken["layers.1.weight"] = broken["layers.1.weight"].clone()
+    broken["layers.1.weight"][0] = float("nan")
+    save_file(broken, zoo.parent / "broken.safetensors")
+    return {**made, "torch": zoo.parent / "best.pt", "broken": zoo.parent / "broken.safetensors"}
+
+
+@pytest.mark.parametrize(("recipe", "kind"), [("wild_park_accuracy_small", "wild-park"), ("vit_accuracy_small", "vit")])
+def test_train_evaluate_report_of_every_kind(call, tmp_path, recipe, kind):
+    zoo = tiny_trained_zoo(tmp_path / "zoo", num_runs=50, mixed=kind == "wild-park", kind=kind)
+    run = train(call, recipe, zoo.path, tmp_path / "run", "--seed", "2")
+    found = json.loads(call("evaluate", run, "--json").stdout)
+    assert found["networks"] == {"train": 105, "val": 15, "test": 30}
+    assert -1 <= found["test"]["tau"] <= 1
+    text = call("evaluate", run).stdout
+    assert "Kendall's tau" in text
+    assert f"weightwalk predict-accuracy {run}" in text
+    assert call("report", run).exit_code == 0
+    assert "Predicted and true" in (run / "report.html").read_text()
+
+
+def test_another_encoder_is_one_setting_away(call, blind):
+    config = json.loads((blind / "run.json").read_text())["config"]
+    assert config["encoder"] == {"name": "statnn", "shared": False}
+    assert json.loads(call("evaluate", blind, "--json").stdout)["access"] == "weights"
+
+
+def test_ranking_a_zoo(call, trained, zoo):
+    models = json.loads(call("predict-accuracy", trained, zoo, "--json").stdout)["models"]
+    assert len(models) == 300
+    predicted = [model["predicted"] for model in models]
+    assert predicted == sorted(predicted, reverse=True)
+    assert [model["rank"] for model in models] == list(range(1, 301))
+    assert {model["model"] for model in models} == {f"{zoo}/run-{run}-e{epoch}" for run in range(100) for epoch in (1, 2, 4)}
+    assert all(0.1 <= model["true"] <= 0.9 for model in models)
+    text = call("predict-accuracy", trained, zoo).stdout
+    assert "true accuracy" in text
+    assert "300 networks, the first 40" in text
+
+
+def test_files_get_what_they_get_in_the_zoo(call, blind, zoo, files):
+    of_zoo = {m["true"]: m["predicted"] for m in json.loads(call("predict-accuracy", blind, zoo, "--json").stdout)["models"]}
+    asked = [files["worst"], files["best"], files["torch"]]
+    models = {m["model"]: m["predicted"] for m in json.loads(call("predict-accuracy", blind, *asked, "--json").stdout)["models"]}
+    assert models[str(files["best"])] == pytest.approx(of_zoo[max(of_zoo)], abs=1e-5)
+    assert models[str(files["torch"])] == models[str(files["best"])]
+    assert models[str(files["worst"])] == pytest.approx(of_zoo[min(of_zoo)], abs=1e-5)
+    quiet = call("predict-accuracy", blind, files["best"], "--quiet")
+    assert quiet.stdout.startswith(f"best of 1: {files['best']}, predicted ")
+    assert quiet.stderr == ""
+
+
+def test_a_state_dict_does_not_say_its_activation(call, trained, files, tmp_path, zoo):
+    result = call("predict-accuracy", trained, files["best"])
+    assert result.exit_code == 2
+    assert "fits 2 architectures" in result.stderr
+    assert "(with relu, tanh)" in result.stderr
+    assert "give --activation" in result.stderr
+    answers = [
+        json.loads(call("predict-accuracy", trained, files["best"], *more, "--json").stdout)["models"][0]["predicted"]
+        for more in (("--activation", "relu"), ("--activation", "tanh"))
+    ]
+    spec = tmp_path / "spec.json"
+    spec.write_text(json.dumps(TrainedZoo.open(zoo).specs[0].to_dict()))
+    given = json.loads(call("predict-accuracy", trained, files["best"], "--spec", spec, "--json").stdout)["models"][0]["predicted"]
+    assert given == pytest.approx(answers[0], abs=1e-6)
+    assert answers[0] != answers[1]
+
+
+def test_wrong_networks_are_named(call, trained, blind, files, tmp_path):
+    def refused(*arguments) -> str:
+        result = call("predict-accuracy", *arguments)
+        assert result.exit_code == 2
+        assert result.stderr.count("\n") == 1
+        return result.stderr
+
+    assert "layers.1.weight holds NaN or infinity" in refused(blind, files["broken"])
+    coloured = tiny_trained_zoo(tmp_path / "coloured", num_runs=30, inputs=3)
+    assert "knows networks of 1 inputs and 3 outputs (channels), got 3 inputs" in refused(trained, coloured.path)
+    save_file(coloured.weights(coloured.rows()[:1]).to_state_dict(), tmp_path / "coloured.safetensors")
+    assert "weight must be (4, 1, 9)" in refused(trained, tmp_path / "coloured.safetensors")
+    mixed = tiny_trained_zoo(tmp_path / "mixed", num_runs=30, mixed=True)
+    assert "reads networks of the shape" in refused(trained, mixed.path)
+    assert "found no such file" in refused(trained, tmp_path / "nothing.pt")
+    assert "one network in a file" in refused(trained, tmp_path / "nothing.txt")
+
+
+def test_an_unknown_architecture_of_many_is_named(call, tmp_path):
+    mixed = tiny_trained_zoo(tmp_path / "zoo", num_runs=50, mixed=True)
+    settings = {key: value for key, value in SETTINGS.items() if not key.startswith("encoder")}
+    run = train(
+        call, "wild_park_accuracy_small", mixed.path, tmp_path / "run", "--set", "kind=cnn", "--set", "encoder=flat", settings=settings
+    )
+    save_file({"a.weight": torch.zeros(3, 1), "b.weight": torch.zeros(3, 3)}, tmp_path / "odd.safetensors")
+    result = call("predict-accuracy", run, tmp_path / "odd.safetensors")
+    assert result.exit_code == 2
+    assert "fits none of the" in result.stderr
+    assert "--spec FILE.json" in result.stderr
+
+
+def test_functions_are_traced(call, trained, tmp_path, monkeypatch):
+    (tmp_path / "netsofmine.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    models = json.loads(call("predict-accuracy", trained, "netsofmine:with_example", "netsofmine:net", "netsofmine:alone", "--json").stdout)
+    assert len({model["predicted"] for model in models["models"]}) == 1
+    for name, sentence in (
+        ("coloured", "netsofmine:coloured: this model knows networks of 1 inputs"),
+        ("broken", "2.weight holds NaN or infinity"),
+        ("number", "expected a torch.nn.Module"),
+        ("nothing", "can be imported, got netsofmine:nothing"),
+    ):
+        result = call("predict-accuracy", trained, f"netsofmine:{name}")
+        assert result.exit_code == 2
+        assert sentence in result.stderr
+
+
+def test_graph_of_a_function(call, tmp_path, monkeypatch):
+    (tmp_path / "netsofyours.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    assert "3 snapshots" in call("graph", "netsofyours:with_example", "--quiet").stdout
+
+
+def test_graph(call, zoo, shared_zoo, tmp_path):
+    drawn = call("graph", zoo, "--png", tmp_path / "a.png", "--html", tmp_path / "a.html")
+    assert drawn.exit_code == 0
+    for words in ("conv relu", "v^1 -> v^2", "+V v^1 (4)", "180", "3 snapshots"):
+        assert words in drawn.stdout, words
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    page = (tmp_path / "a.html").read_text()
+    assert "data:image/png" in page
+    assert "conv relu" in page
+    values = json.loads(call("graph", zoo, "--run", 1, "--json").stdout)
+    assert [shot["edges"] for shot in values["snapshots"]] == [36, 180, 15]
+    assert values["snapshots"][0]["step"]["activation"] == "tanh"
+    assert "3 snapshots" in call("graph", shared_zoo, "--quiet").stdout
+    spec = tmp_path / "spec.json"
+    spec.write_text(json.dumps(values["spec"]))
+    assert json.loads(call("graph", spec, "--json").stdout)["snapshots"] == values["snapshots"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("nothing",), "expected a zoo's folder, a spec .json or PACKAGE.MODULE:FUNCTION, got nothing"),
+        (("nothing.json",), "found no such file"),
+        (("no.such.module:f",), "something that can be imported"),
+    ],
+)
+def test_graph_of_nothing(call, arguments, sentence):
+    result = call("graph", *arguments)
+    assert result.exit_code == 2
+    assert sentence in result.stderr
+
+
+def test_training_on_nothing_says_how_to_make_it(call, tmp_path):
+    result = call("train", "vit_accuracy", "--zoo", tmp_path / "no", "--out", tmp_path / "run")
+    assert result.exit_code == 2
+    assert f"make it with `weightwalk zoo vit --root DIR --out {tmp_path / 'no'}`" in result.stderr

@@ -1,0 +1,113 @@
+"""One DNG-Encoder for networks of many architectures: each network is read as if it were alone, and as by an encoder of its own."""
+
+import pytest
+import torch
+from torch import nn
+
+from weightwalk import InputError, NetworkSpec
+from weightwalk.encoders import DNGEncoder, EncoderConfig
+from weightwalk.networks.architectures import wild_park
+from weightwalk.spec import Dense, MeanPool
+from weightwalk.steps import Norm, Patches, Reshape
+from weightwalk.testing import assert_batch_alone, assert_close, assert_equivariant, assert_invariant, random_weights
+
+SMALL = {"dim": 6, "num_frequencies": 3, "activation_embedding": True}
+PARKS = [
+    wild_park([4], [3], ["relu"], [-1], classes=2),
+    wild_park([4, 3], [3, 5], ["relu", "gelu"], [-1, -1], classes=2),
+    wild_park([3, 5, 4, 6], [5, 3, 3, 3], ["tanh", "identity", "relu", "sigmoid"], [-1, -1, 0, 1], classes=2),
+]
+
+
+def mixed(*specs: NetworkSpec, **options) -> DNGEncoder:
+    torch.manual_seed(0)
+    encoder = EncoderConfig.named("dng", **SMALL, **options).build(*specs)
+    assert isinstance(encoder, DNGEncoder)
+    return encoder
+
+
+@pytest.mark.parametrize("options", [{}, {"num_passes": 2, "padding": "features"}], ids=str)
+def test_a_mixture_is_each_network_alone(options):
+    encoder = mixed(*PARKS, **options).double()
+    batches = [random_weights(spec, 1 + number, seed=number, dtype=torch.float64) for number, spec in enumerate([*PARKS, PARKS[0]])]
+    together = encoder.encode_many(batches)
+    assert together.shape == (10, encoder.pooled_dim)
+    alone = torch.cat([encoder.encode(batch[index]) for batch in batches for index in range(len(batch))])
+    assert_close(together, alone, what="mixture")
+
+
+@pytest.mark.parametrize("spec", PARKS, ids=str)
+def test_laws_hold_for_every_architecture_of_a_mixture(spec):
+    encoder, weights = mixed(*PARKS), random_weights(spec, 3, seed=0)
+    assert_invariant(encoder, weights)
+    assert_equivariant(encoder, weights)
+    assert_batch_alone(encoder, weights)
+
+
+@torch.no_grad()
+def test_shared_maps_are_the_own_maps_of_every_timestamp_when_those_are_alike():
+    spec = PARKS[2]
+    shared = mixed(*PARKS, padding="features").double()
+    own = DNGEncoder(spec, **SMALL, padding="features").double()
+    state = shared.state_dict()
+    expected = {}
+    for name in own.state_dict():
+        of_pass = name.split(".")
+        if name.startswith("passes.0.steps"):
+            expected[name] = state[f"passes.0.kinds.message.{'.'.join(of_pass[4:])}"]
+        elif name.startswith("passes.0.between"):
+            expected[name] = state[f"passes.0.kinds.add.{'.'.join(of_pass[4:])}"]
+        else:
+            expected[name] = state[name]
+    own.load_state_dict(expected)
+    weights = random_weights(spec, 2, seed=0, dtype=torch.float64)
+    assert_close(shared.encode(weights), own.encode(weights), what="encoding")
+
+
+def test_the_size_of_a_shared_encoder_does_not_grow_with_depth():
+    sizes = {sum(p.numel() for p in mixed(NetworkSpec.mlp([3, *[4] * depth, 2]), shared=True).parameters()) for depth in (1, 5)}
+    assert len(sizes) == 1
+
+
+def test_a_mixture_trains():
+    """A loss of a mixed batch has gradients for every parameter."""
+    encoder = mixed(*PARKS)
+    head = nn.Linear(encoder.pooled_dim, 1)
+    head(encoder.encode_many([random_weights(spec, 2, seed=0) for spec in PARKS])).square().sum().backward()
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in encoder.parameters())
+
+
+@pytest.mark.parametrize(
+    ("spec", "sentence"),
+    [
+        (wild_park([4], [7], ["relu"], [-1], classes=2), r"up to 25 taps, but step 0 \(conv\) of .* has 49; make one with more max_taps"),
+        (wild_park([4], [3], ["relu"], [-1], classes=3), "reads networks of 3 inputs and 2 outputs, got 3 and 3"),
+        (wild_park([4], [3], ["relu"], [-1], channels=1, classes=2), "reads networks of 3 inputs and 2 outputs, got 1 and 2"),
+        (NetworkSpec((Dense(3, 4), Norm(4, 4), Dense(4, 2))), r"of the kinds message, add, but step 1 \(norm\) of .* is 'norm'"),
+    ],
+    ids=["taps", "outputs", "inputs", "kind"],
+)
+def test_what_a_mixture_does_not_read_is_named(spec, sentence):
+    encoder = mixed(*PARKS)
+    with pytest.raises(InputError, match=sentence):
+        encoder(random_weights(spec, 1, seed=0))
+    with pytest.raises(InputError, match=sentence):
+        encoder.check(spec)
+
+
+def test_places_are_of_one_size():
+    def patched(size: int) -> NetworkSpec:
+        inputs = 3 * size * size
+        return NetworkSpec((Patches(3, inputs, size=(size, size)), Dense(inputs, 4), Reshape(4, grid=(4,)), MeanPool(4), Dense(4, 2)))
+
+    encoder = mixed(patched(2), shared=True)
+    encoder(random_weights(patched(2), 1, seed=0))
+    with pytest.raises(InputError, match=r"has learned 12 places for patches, but step 0 \(patches\) of .* has 27"):
+        encoder(random_weights(patched(3), 1, seed=0))
+
+
+def test_kinds_can_be_named_for_networks_that_come_later():
+    encoder = mixed(PARKS[0], shared=True, kinds=("norm", "add"), max_taps=25)
+    assert set(encoder.passes[0].kinds) == {"message", "norm", "add"}
+    for spec in PARKS:
+        assert encoder.encode(random_weights(spec, 1, seed=0)).shape == (1, 12)

@@ -1,0 +1,69 @@
+"""Every task says of itself what the command line asks for; metrics are what they say."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy.stats import kendalltau
+
+from weightwalk import InputError
+from weightwalk.recipes import RECIPES
+from weightwalk.tasks.base import Task
+from weightwalk.tasks.generalization import metrics
+from weightwalk.tasks.registry import TASKS, task_of
+from weightwalk.testing import tiny_specs
+from weightwalk.testing.trained import tiny_trained_zoo
+
+
+def test_every_recipe_is_of_a_task():
+    assert set(TASKS) == {"inr_classification", "generalization"}
+    for name, task in TASKS.items():
+        assert isinstance(task, Task)
+        assert (task.name, task.run_class.task) == (name, name)
+    for make in RECIPES.values():
+        config = make()
+        command = TASKS[config.task].how_to_make(config, "ZOO")
+        assert command.startswith("weightwalk ")
+        assert config.reads in command
+        assert config.method in TASKS[config.task].run_class.methods
+
+
+def test_a_run_of_no_task_is_refused(tmp_path):
+    with pytest.raises(InputError, match="expected a run's description"):
+        task_of(tmp_path)
+    for record in ({"task": "alchemy"}, {}, [1]):
+        (tmp_path / "run.json").write_text(json.dumps(record))
+        with pytest.raises(InputError, match=r"one of the tasks .*generalization"):
+            task_of(tmp_path)
+
+
+def test_figures():
+    true = np.array([0.1, 0.5, 0.3, 0.9])
+    assert metrics.figures(true, true) == {"tau": 1.0, "r2": 1.0, "mae": 0.0}
+    assert metrics.figures(-true, true)["tau"] == -1.0
+    mean = metrics.figures(np.full(4, true.mean()), true)
+    assert (mean["tau"], mean["r2"]) == (0.0, pytest.approx(0.0))
+    predicted = np.array([0.2, 0.2, 0.4, 0.3])
+    found = metrics.figures(predicted, true)
+    assert found["tau"] == kendalltau(predicted, true).statistic
+    assert found["mae"] == pytest.approx((0.1 + 0.3 + 0.1 + 0.6) / 4)
+
+
+def test_groups_are_of_few_values(tmp_path):
+    zoo = tiny_trained_zoo(tmp_path / "zoo", num_runs=20, mixed=True)
+    rows = zoo.rows("train")
+    groups = metrics.groups(zoo, rows)
+    assert set(groups) == {"activation", "layers", "epoch", "optimizer"}
+    for values in groups.values():
+        assert sorted(np.concatenate(list(values.values())).tolist()) == list(range(len(rows)))
+    found = metrics.by_group(zoo, rows, np.zeros(len(rows)), zoo.column("test_accuracy")[rows])
+    assert all(row["tau"] in (0.0, None) for rows in found.values() for row in rows)
+
+
+def test_activations_of_a_network():
+    assert metrics.activations(tiny_specs()["mixed"]) == ("gelu", "gaussian", "sigmoid")
+    assert metrics.activations(tiny_specs()["no hidden layer"]) == ("identity",)
+
+
+def test_rank():
+    assert metrics.rank([0.1, 0.9, 0.5, 0.9]) == [1, 3, 2, 0]
