@@ -162,8 +162,10 @@ constexpr typename Transform<M, K>::Matrices Transform<M, K>::MATRICES;
 template <int M, int K>
 class Winograd : public Step {
   using F = Transform<M, K>;
-  static constexpr int T = F::T, POINTS = T * T, TILES = 8;
-  static constexpr ptrdiff_t POINT = TILES * LANES, CHANNEL = (POINTS + 1) * POINT;  // + 1: or every channel would fall on the same lines
+  static constexpr int T = F::T, POINTS = T * T, TILES = 4;
+  // From one channel to the next. Within a channel numbers lie as (tile, point) where transforms write them, (point, tile) where products
+  // do: writing one after another is what costs least. + 1, or all channels and tiles would fall on the same few lines of a cache.
+  static constexpr ptrdiff_t TILE = (POINTS + 1) * LANES, POINT = TILES * LANES, CHANNEL = TILES * TILE;
 
  public:
   // Whether it needs clearly fewer operations than the plain sum; transforms cost about 4 T per number of a tile.
@@ -180,7 +182,7 @@ class Winograd : public Step {
         of_x(size_t(x.channels) * CHANNEL), of_y(size_t(y.channels) * CHANNEL), x_blocks((x.channels + 3) / 4), y_blocks((y.channels + 3) / 4),
         gradients(context.trains ? size_t(POINTS) * x_blocks * y_blocks * LANES : 0) {
     for (int i = 0; i < std::max(x.channels, y.channels); ++i) taps.push_back(int(i * CHANNEL));
-    for (int i = 0; i < TILES; ++i) tiles.push_back(i * LANES);
+    for (int i = 0; i < TILES; ++i) tiles.push_back(int(i * TILE));
     if (!context.trains) return;
     const int count = y.channels * x.channels * K * K;
     weight_room = context.reserve(record.weight, count, count, 1, [](int j) { return j; });
@@ -211,15 +213,12 @@ class Winograd : public Step {
         const int count = std::min(TILES, (y.columns - column) / M);
         transform_inputs(row, column, count);
         for (int p = 0; p < POINTS; ++p)
-          multiply<false>(y.channels, count, x.channels, {weights_of(p), x.channels, ROWS * x.channels}, of_x.data + p * POINT,
+          multiply<false>(y.channels, count, x.channels, {weights_of(p), x.channels, ROWS * x.channels}, of_x.data + p * LANES,
                           of_y.data + p * POINT);
         for (int o = 0; o < y.channels; ++o)
-          for (int t = 0; t < count; ++t) {
-            for (int r = 0; r < M; ++r)
-;
+          for (int t = 0; t < count; ++t)
             F::outputs(of_y.data + o * CHANNEL + t * LANES, POINT, record.bias < 0 ? 0.0f : context.parameters[record.bias + o],
                        y.data + o * y.channel + row * y.row + (column + t * M) * LANES, y.row);
-            }
       }
       activate(row * y.columns, M * y.columns);
     }
@@ -238,11 +237,8 @@ class Winograd : public Step {
       for (int column = 0; column < y.columns; column += M * TILES) {
         const int count = std::min(TILES, (y.columns - column) / M);
         for (int o = 0; o < y.channels; ++o)
-          for (int t = 0; t < count; ++t) {
-            for (int r = 0; r < M; ++r)
-;
-            F::outputs_back(dy + o * y.channel + row * y.row + (column + t * M) * LANES, y.row, of_y.data + o * CHANNEL + t * LANES, POINT);
-            }
+          for (int t = 0; t < count; ++t)
+            F::outputs_back(dy + o * y.channel + row * y.row + (column + t * M) * LANES, y.row, of_y.data + o * CHANNEL + t * TILE, LANES);
         transform_inputs(row, column, count);
         for (int p = 0; p < POINTS; ++p) add_gradients(p, count);
         if (x.wanted) give(row, column, count);
@@ -285,11 +281,7 @@ class Winograd : public Step {
   void transform_inputs(int row, int column, int count) {
     const float* from = x.data + (row - record.padding[0]) * x.row + (column - record.padding[1]) * LANES;
     for (int i = 0; i < x.channels; ++i)
-      for (int t = 0; t < count; ++t) {
-        for (int r = T - M; r < T; ++r)
-;
-        F::inputs(from + i * x.channel + t * M * LANES, x.row, of_x.data + i * CHANNEL + t * LANES, POINT);
-      }
+      for (int t = 0; t < count; ++t) F::inputs(from + i * x.channel + t * M * LANES, x.row, of_x.data + i * CHANNEL + t * TILE, LANES);
   }
 
   template <bool ADJACENT>
@@ -298,7 +290,7 @@ class Winograd : public Step {
       const int columns = std::min(COLUMNS, count - t);
       const float* b[COLUMNS];
       float* c[COLUMNS];
-      for (int v = 0; v < columns; ++v) b[v] = from + (t + v) * LANES, c[v] = to + (t + v) * LANES;
+      for (int v = 0; v < columns; ++v) b[v] = from + (t + v) * TILE, c[v] = to + (t + v) * LANES;
       product<ADJACENT>(rows, columns, depth, left, taps.data(), b, c, CHANNEL, nullptr, false);
     }
   }
@@ -309,8 +301,8 @@ class Winograd : public Step {
       for (int i = 0; i < x.channels; i += 4, to += LANES) {
         const float *left[4], *right[4];
         for (int r = 0; r < 4; ++r) {
-          left[r] = of_y.data + p * POINT + std::min(o + r, y.channels - 1) * CHANNEL;
-          right[r] = of_x.data + p * POINT + std::min(i + r, x.channels - 1) * CHANNEL;
+          left[r] = of_y.data + p * LANES + std::min(o + r, y.channels - 1) * CHANNEL;
+          right[r] = of_x.data + p * LANES + std::min(i + r, x.channels - 1) * CHANNEL;
         }
         increase(to, outer(count, left, tiles.data(), right, tiles.data()));
       }
@@ -318,7 +310,7 @@ class Winograd : public Step {
 
   void give(int row, int column, int count) {
     for (int p = 0; p < POINTS; ++p)
-      multiply<true>(x.channels, count, y.channels, {weights_of(p), x.channels, ROWS}, of_y.data + p * POINT, of_x.data + p * POINT);
+      multiply<true>(x.channels, count, y.channels, {weights_of(p), x.channels, ROWS}, of_y.data + p * LANES, of_x.data + p * POINT);
     const int top = row - record.padding[0];
     for (int t = 0; t < count; ++t) {
       const int left = column + t * M - record.padding[1];
