@@ -73,3 +73,14 @@ def test_floats_come_back_as_they_were_and_bytes_are_refused_for_them(tmp_path):
 def test_an_unknown_dtype_is_no_manifest(tmp_path):
     with pytest.raises(InputError, match="image_dtype uint8 or float32, got 'float64'"):
         Manifest({**SETTINGS, "image_dtype": "float64"}, ("a",), SplitRule(), {}).columns("images")
+
+
+def test_settings_of_older_versions_mean_what_they_meant():
+    """A cosine is a decay of all steps; Adam had the usual betas, hidden layers were sines of one omega."""
+    old = {"hidden": [8, 8], "omega": 30.0, "descent": {"steps": 9, "learning_rate": 1e-3, "schedule": "cosine", "stop_loss": 0.0}}
+    new = {"hidden": [8, 8], "omega": [30.0], "activation": "sine"}
+    descent = {"steps": 9, "learning_rate": 1e-3, "betas": [0.9, 0.999], "stop_loss": 0.0}
+    assert completed({"fit": old})["fit"] == {**new, "descent": {**descent, "decay": 1.0}}
+    constant = {**old, "descent": {**old["descent"], "schedule": "constant"}}
+    assert completed({"fit": constant})["fit"] == {**new, "descent": {**descent, "decay": 0.0}}
+    assert completed(completed({"fit": old})) == completed({"fit": old})

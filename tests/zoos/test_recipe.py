@@ -93,7 +93,7 @@ def test_sounds_and_volumes_in_three_lines(tmp_path: Path):
     """Floats are stored as they came, and drawn as they came but for the error of the fit."""
     time = np.linspace(0, 1, 200)
     sounds = np.stack([np.sin(2 * np.pi * (3 + k) * time) for k in range(4)]) * 0.7
-    recipe = replace(FIT_RECIPES["audio"], hidden=(24, 24), omega=(60.0, 30.0), descent=Descent(150, 3e-3, "cosine"))
+    recipe = replace(FIT_RECIPES["audio"], hidden=(24, 24), omega=(60.0, 30.0), descent=Descent(150, 3e-3, decay=1.0))
     fit_zoo([ImageSet.from_arrays(sounds, keep_floats=True)], tmp_path / "sounds", recipe)
     zoo = Zoo.open(tmp_path / "sounds")
     assert (zoo.image_shape, zoo.settings["image_dtype"], zoo.spec.widths) == ((1, 200), "float32", (1, 24, 24, 1))
@@ -104,7 +104,7 @@ def test_sounds_and_volumes_in_three_lines(tmp_path: Path):
     assert zoo.psnr.min() > 25
 
     solid = np.random.default_rng(0).random((3, 4, 5, 6)) > 0.5
-    recipe = replace(FIT_RECIPES["grid"], hidden=(24, 24), descent=Descent(300, 5e-3, "cosine"))
+    recipe = replace(FIT_RECIPES["grid"], hidden=(24, 24), descent=Descent(300, 5e-3, decay=1.0))
     fit_zoo([ImageSet.from_arrays(solid, num_axes=3)], tmp_path / "solids", recipe)
     zoo = Zoo.open(tmp_path / "solids")
     assert (zoo.image_shape, zoo.settings["image_dtype"]) == ((1, 4, 5, 6), "uint8")

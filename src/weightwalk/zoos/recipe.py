@@ -57,8 +57,9 @@ class FitRecipe:
 
 
 FIT_RECIPES: Registry[FitRecipe] = Registry("fit recipe")
-# Ours, in 400 steps: PSNR and spread of the weights of `nfn`'s 5,000. The long warm-up is what keeps the weights readable: at a high rate
-# the first steps, which only undo the start's own picture, throw them far, and classifiers of weights see little else.
+# Ours: `nfn`'s descent in 400 steps of twelve times the length. Rate and memories of Adam scale together (1 - beta by twelve, then some
+# for sharpness), so that the weights go where nfn's go: displacements have a cosine of .77 to nfn's, where other descents to the same PSNR
+# in as many steps have .4 to .6. That is what keeps them readable: classifiers of weights do as well on these as on nfn's.
 FIT_RECIPES.register("fast")(FitRecipe("fast"))
 # Pictures of 8 x 8: 40 dB after 30 steps. More would only move the weights away from what the picture says.
 FIT_RECIPES.register("tiny")(FitRecipe("tiny", descent=Descent(steps=30, learning_rate=3e-3, decay=1.0)))
