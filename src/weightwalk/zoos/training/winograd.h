@@ -162,7 +162,7 @@ constexpr typename Transform<M, K>::Matrices Transform<M, K>::MATRICES;
 template <int M, int K>
 class Winograd : public Step {
   using F = Transform<M, K>;
-  static constexpr int T = F::T, POINTS = T * T, TILES = 4;
+  static constexpr int T = F::T, POINTS = T * T, TILES = 8;
   // From one channel to the next. Within a channel numbers lie as (tile, point) where transforms write them, (point, tile) where products
   // do: writing one after another is what costs least. + 1, or all channels and tiles would fall on the same few lines of a cache.
   static constexpr ptrdiff_t TILE = (POINTS + 1) * LANES, POINT = TILES * LANES, CHANNEL = TILES * TILE;
