@@ -5,6 +5,7 @@ from torch.nn import functional as F
 
 from weightwalk import InputError, NetworkSpec, Weights
 from weightwalk.spec import ACTIVATIONS, Conv, Dense, MeanPool
+from weightwalk.steps import Add, Learned, Resize
 from weightwalk.testing import assert_batch_alone, assert_close, random_weights
 
 FUNCTIONS = {
@@ -125,3 +126,43 @@ def test_images_of_other_channels_are_refused():
     weights = random_weights(NetworkSpec((Conv(1, 2),)), 3, seed=0)
     with pytest.raises(InputError, match=r"expected inputs \(N, 1, H, W\)"):
         weights.run(torch.zeros(2, 3, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("steps", "shape", "sentence"),
+    [
+        ((Conv(1, 2, kernel=(5, 5)),), (2, 1, 4, 4), r"step 0 \(conv\) can't read values of the shape \(1, 4, 4\)"),
+        (
+            (Conv(1, 2), Learned(1, 2, bias=False, grid=(6, 6), sources=(0,)), Add(2, sources=(1, 2))),
+            (2, 1, 9, 9),
+            r"step 2 \(add\) can't read values of the shape \(2, 7, 7\) and \(2, 6, 6\) .*; give inputs of the size",
+        ),
+        ((Conv(1, 2), Dense(2, 3, positions=36)), (2, 1, 9, 9), "expects 36 positions, got a grid of .*; give inputs of the size"),
+    ],
+)
+def test_grids_that_the_network_was_not_made_for_are_named(steps, shape, sentence):
+    with pytest.raises(InputError, match=sentence):
+        random_weights(NetworkSpec(steps), 2, seed=0).run(torch.zeros(shape))
+
+
+def test_inputs_of_another_precision_are_refused():
+    with pytest.raises(InputError, match=r"expected inputs in torch.float32 like the networks, got torch.float64"):
+        random_weights(NetworkSpec.mlp([2, 5, 1]), 3, seed=0).run(torch.zeros(4, 2, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("size", [(7, 3), (2, 5)])
+def test_grids_of_another_size_are_what_torch_makes_of_them(size):
+    x = torch.randn(2, 3, 4, 6, dtype=torch.float64)
+    expected = {
+        ("mean", False): F.adaptive_avg_pool2d(x, size),
+        ("max", False): F.adaptive_max_pool2d(x, size),
+        ("nearest", False): F.interpolate(x, size),
+        ("linear", True): F.interpolate(x, size, mode="bilinear", align_corners=True),
+    }
+    for (mode, corners), found in expected.items():
+        spec = NetworkSpec((Resize(3, size, mode, corners), Dense(3, 2)))
+        weights = random_weights(spec, 2, seed=0, dtype=torch.float64)
+        dense = torch.einsum("boi,nihw->bnohw", weights.weights[0], found) + weights.biases[0][:, None, :, None, None]
+        assert_close(weights.run(x), dense, what=mode)
+    with pytest.raises(InputError, match="a resize step is mean, max, nearest or linear"):
+        Resize(3, size, "cubic")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from weightwalk import InputError, NetworkSpec
+from weightwalk import InputError, NetworkSpec, Weights
 from weightwalk.steps import (
     Activate,
     Add,
@@ -22,6 +22,7 @@ from weightwalk.steps import (
     Patches,
     Pick,
     Pool,
+    Rearrange,
     Reshape,
     Slice,
     Upsample,
@@ -125,6 +126,33 @@ PADDED = NetworkSpec((
     MeanPool(7),
     Dense(7, 2),
 ))  # fmt: skip
+TIED = NetworkSpec((
+    Embed(11, 6, bias=False),
+    Dense(6, 5, "tanh"),
+    Dense(5, 8, "tanh"),
+    Dense(8, 5, "gelu", ties=2),
+    Norm(5, 5),
+    Dense(5, 6),
+    Dense(6, 11, "tanh", ties=0),
+    Dense(11, 4),
+    Move(4),
+))  # fmt: skip
+SHUFFLED = NetworkSpec((
+    Dense(3, 8, "tanh"),
+    Rearrange(8, 8, sizes=(2, 4), order=(1, 0)),
+    Add(8, sources=(1, 2)),
+    Dense(8, 9, "tanh"),
+    Concat(18, sources=(4, 4), widths=(9, 9)),
+    Dense(18, 2),
+))  # fmt: skip
+UNEQUAL_BLOCKS = NetworkSpec((
+    Conv(1, 4, "relu", padding=1),
+    Conv(1, 8, "relu", padding=1, sources=(0,)),
+    Concat(12, sources=(1, 2), widths=(4, 8)),
+    Norm(12, 12, "relu", norm="group", groups=2),
+    MeanPool(12),
+    Dense(12, 3),
+))  # fmt: skip
 
 NETWORKS = {
     "residual": (RESIDUAL, (3, 8, 8)),
@@ -135,13 +163,16 @@ NETWORKS = {
     "gpt": (GPT, (6,)),
     "padded": (PADDED, (3, 8, 8)),
     "mlp": (NetworkSpec.mlp([2, 5, 4, 1]), (2,)),
+    "tied": (TIED, (6,)),
+    "shuffled": (SHUFFLED, (3,)),
+    "unequal blocks": (UNEQUAL_BLOCKS, (1, 8, 8)),
 }
 
 
 def examples(name: str, count: int = 3) -> torch.Tensor:
     _, shape = NETWORKS[name]
     generator = torch.Generator().manual_seed(1)
-    if name == "gpt":
+    if name in ("gpt", "tied"):
         return torch.randint(0, 11, (count, *shape), generator=generator)
     return torch.randn(count, *shape, generator=generator, dtype=torch.float64)
 
@@ -156,6 +187,7 @@ def test_exchanged_neurons_compute_the_same(name):
     assert_close(permuted.run(x), weights.run(x), what="outputs")
     assert not torch.equal(permuted.flat(), weights.flat())
     assert torch.equal(permuted.permute(inverse(permutations)).flat(), weights.flat())
+    assert_close(Weights.from_flat(spec, permuted.flat()).run(x), weights.run(x), what="outputs of networks that were stored")
     again = random_permutations(spec, 4, generator=torch.Generator().manual_seed(3))
     assert torch.equal(permuted.permute(again).flat(), weights.permute(compose(permutations, again)).flat())
 
@@ -181,6 +213,9 @@ def test_groups_are_as_large_as_the_symmetry():
         "gpt": (8, 8, 8, 12),
         "padded": (3, 1, 4),
         "mlp": (5, 4),
+        "tied": (6, 5, 8),  # tokens keep their places, also where the head's are hidden
+        "shuffled": (2, 1, 1, 9),  # 3-cycles of the shuffle do not line up, so they stay
+        "unequal blocks": (4, 8),
     }
     heads = [group for group in VIT.axes.groups if group.frame is not None]
     assert [len(group.members) for group in heads] == [3, 3]
@@ -216,6 +251,6 @@ def test_a_wrong_order_does_change_the_function():
     weights = random_weights(RESIDUAL, 2, seed=0, dtype=torch.float64)
     other = list(weights.weights)
     other[0] = other[0].flip(1)
-    wrong = type(weights)(RESIDUAL, other, weights.biases)
+    wrong = Weights(RESIDUAL, other, weights.biases)
     with pytest.raises(AssertionError):
         assert_close(wrong.run(examples("residual")), weights.run(examples("residual")), what="outputs")

@@ -1,9 +1,10 @@
 """Which neurons of a network may change places, found from its spec alone.
 
 Every channel of every value belongs to a *class*: channels that have to move together, because a residual connection adds them, an
-attention multiplies them, or a step without parameters passes them on. Classes that occur in the same values are exchangeable
-and make a *group*. Where a step has blocks (attention heads, convolution groups, norm groups), a class stays within its block
-unless the blocks change places as wholes, in all groups of the same *frame* at once. Input and output channels stay where they are.
+attention multiplies them, a weight is used twice (ties), or a step without parameters passes them on. Classes that occur in the same
+values, tied alike, are exchangeable and make a *group*. Where a step has blocks (attention heads, convolution groups, norm groups), a
+class stays within its block unless the blocks change places as wholes, in all groups of the same *frame* at once. Input and output
+channels stay where they are.
 
 The order that is found never changes the network's function. It is not always all that is possible: blocks that don't
 fit each other stay in place.
@@ -12,11 +13,13 @@ fit each other stay in place.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate, pairwise
+from typing import NamedTuple
 
-from weightwalk.steps import Attention, Concat, Conv, Dense, Embed, Learned, Norm, Pad, Patches, Rearrange, Slice, Step
+from weightwalk.steps import Attention, Concat, Conv, Dense, Embed, Layer, Learned, Norm, Pad, Patches, Rearrange, Slice, Step
 
 
 @dataclass(frozen=True)
@@ -47,97 +50,155 @@ class Axes:
     groups: tuple[Group, ...]
 
 
+class _Link(NamedTuple):
+    """Channel `ones[i]` of value `one` has to move with channel `others[i]` of value `other`."""
+
+    one: int
+    ones: Sequence[int]
+    other: int
+    others: Sequence[int]
+
+
+class _Block(NamedTuple):
+    """Block `block` of those that step `step` makes of a value in one of its roles."""
+
+    step: int
+    role: str
+    block: int
+
+
 @lru_cache(maxsize=256)
 def axes(steps: tuple[Step, ...], num_inputs: int) -> Axes:
     """The classes and groups of the network of these steps, which reads `num_inputs` channels."""
-    found = _Search()
-    values = [found.new(num_inputs)]
-    fixed = set(values[0])
+    sources = [step.sources or (number,) for number, step in enumerate(steps)]
+    widths = [num_inputs, *(step.fan_out for step in steps)]
+    links = [link for number, step in enumerate(steps, start=1) for link in _links(step, number, sources[number - 1])]
+    fixed = {0, len(steps)}
+    for one, other in _tied_values(steps, sources):
+        if widths[one] == widths[other]:
+            links.append(_Link(one, range(widths[one]), other, range(widths[one])))
+        else:  # tokens, which aren't channels
+            fixed.add(other)
+    values = _classes(widths, links)
+    blocks: dict[int, list[_Block]] = defaultdict(list)
     for number, step in enumerate(steps, start=1):
-        values.append(found.step(step, number, [values[source] for source in step.sources or (number - 1,)]))
-    fixed.update(values[-1])
-    roots = [tuple(map(found.root, value)) for value in values]
-    return Axes(tuple(roots), _groups(roots, {found.root(c) for c in fixed}, found.keys()))
+        for role, value, count in _blocked(step, number, sources[number - 1]):
+            size = widths[value] // count
+            for place, c in enumerate(values[value]):
+                blocks[c].append(_Block(number, role, place // size))
+    return Axes(tuple(values), _groups(values, {c for value in fixed for c in values[value]}, blocks, _twists(values, links)))
 
 
-class _Search:
-    """Union-find over classes, and the blocks that steps put them into."""
-
-    def __init__(self) -> None:
-        self.parents: list[int] = []
-        self.blocks: list[tuple[int, int, str, int]] = []  # class, step, role, block
-
-    def new(self, count: int) -> list[int]:
-        first = len(self.parents)
-        self.parents += range(first, first + count)
-        return list(range(first, first + count))
-
-    def root(self, c: int) -> int:
-        while self.parents[c] != c:
-            self.parents[c] = self.parents[self.parents[c]]
-            c = self.parents[c]
-        return c
-
-    def unite(self, lists: Sequence[list[int]]) -> list[int]:
-        for other in lists[1:]:
-            for one, two in zip(lists[0], other, strict=True):
-                a, b = self.root(one), self.root(two)
-                self.parents[max(a, b)] = min(a, b)
-        return lists[0]
-
-    def block(self, classes: list[int], step: int, role: str, count: int) -> None:
-        size = len(classes) // count
-        self.blocks += [(c, step, role, place // size) for place, c in enumerate(classes)]
-
-    def step(self, step: Step, number: int, read: list[list[int]]) -> list[int]:
-        """The classes of what a step writes."""
-        match step:
-            case Conv(groups=count) if count > 1:
-                written = self.new(step.fan_out)
-                self.block(read[0], number, "in", count)
-                self.block(written, number, "out", count)
-                return written
-            case Dense() | Conv() | Embed() | Learned():
-                return self.new(step.fan_out)
-            case Norm(norm="group", groups=count) if count > 1:
-                self.block(read[0], number, "in", count)
-                return read[0]
-            case Attention():
-                count = step.kv_heads or step.heads
-                keys, values = (_repeated(classes, count, step.heads // count) for classes in read[1:])
-                self.unite([read[0], keys])
-                self.block(read[1], number, "in", count)
-                self.block(read[2], number, "value", count)
-                return values
-            case Concat():
-                return [c for classes in read for c in classes]
-            case Slice():
-                return read[0][step.start : step.start + step.fan_out]
-            case Pad():
-                return self.new(step.before) + read[0] + self.new(step.fan_out - step.fan_in - step.before)
-            case Patches():
-                return read[0] * (step.fan_out // step.fan_in)
-            case Rearrange():
-                for origin in step.origins:
-                    self.unite([[read[0][channel]] for channel in origin])
-                return [read[0][origin[0]] for origin in step.origins]
-        return self.unite(read)
-
-    def keys(self) -> dict[int, tuple[tuple[int, str, int], ...]]:
-        """Per class, the blocks that it is in."""
-        found: dict[int, set[tuple[int, str, int]]] = defaultdict(set)
-        for c, step, role, block in self.blocks:
-            found[self.root(c)].add((step, role, block))
-        return {c: tuple(sorted(key)) for c, key in found.items()}
+def _links(step: Step, number: int, sources: tuple[int, ...]) -> Iterator[_Link]:
+    """Which channels a step, which writes value `number`, ties to one another."""
+    written = range(step.fan_out)
+    match step:
+        case Dense() | Conv() | Embed() | Learned():
+            return
+        case Attention():
+            count, times = step.kv_heads or step.heads, step.heads // (step.kv_heads or step.heads)
+            yield _Link(sources[0], range(step.fan_in), sources[1], _repeated(step.fan_in // times, count, times))
+            yield _Link(sources[2], _repeated(step.values // times, count, times), number, written)
+        case Concat():
+            first = 0
+            for source, width in zip(sources, step.widths, strict=True):
+                yield _Link(source, range(width), number, range(first, first + width))
+                first += width
+        case Slice():
+            yield _Link(sources[0], range(step.start, step.start + step.fan_out), number, written)
+        case Pad():
+            yield _Link(sources[0], range(step.fan_in), number, range(step.before, step.before + step.fan_in))
+        case Patches():
+            yield _Link(sources[0], [channel % step.fan_in for channel in written], number, written)
+        case Rearrange():
+            pairs = [(channel, place) for place, origin in enumerate(step.origins) for channel in origin]
+            yield _Link(sources[0], [channel for channel, _ in pairs], number, [place for _, place in pairs])
+        case _:
+            for source in sources:
+                yield _Link(source, written, number, written)
 
 
-def _repeated(classes: list[int], blocks: int, times: int) -> list[int]:
-    """Every block `times` times, one after another."""
-    size = len(classes) // blocks
-    return [c for block in range(blocks) for _ in range(times) for c in classes[block * size : (block + 1) * size]]
+def _repeated(width: int, blocks: int, times: int) -> list[int]:
+    """0 ... width - 1 in blocks, every block `times` times, one after another."""
+    size = width // blocks
+    return [block * size + place for block in range(blocks) for _ in range(times) for place in range(size)]
 
 
-def _groups(values: list[tuple[int, ...]], fixed: set[int], keys: dict[int, tuple[tuple[int, str, int], ...]]) -> tuple[Group, ...]:
+def _tied_values(steps: Sequence[Step], sources: Sequence[tuple[int, ...]]) -> Iterator[tuple[int, int]]:
+    """Pairs of values whose neurons are the same axis of one weight: what a tied layer reads is what the weight's owner writes."""
+    layers = [(sources[place][0], place + 1, step) for place, step in enumerate(steps) if isinstance(step, Layer)]
+    for read, written, layer in layers:
+        if layer.tied is not None:
+            owners_read, owners_written, _ = layers[layer.tied]
+            yield from ((owners_written, read), (owners_read, written))
+
+
+def _blocked(step: Step, number: int, sources: tuple[int, ...]) -> Iterator[tuple[str, int, int]]:
+    """The values that a step sees in blocks: their role, the value, how many blocks."""
+    match step:
+        case Conv(groups=count) if count > 1:
+            yield from (("in", sources[0], count), ("out", number, count))
+        case Norm(norm="group", groups=count) if count > 1:
+            yield "in", sources[0], count
+        case Attention():
+            count = step.kv_heads or step.heads
+            yield from (("in", sources[1], count), ("value", sources[2], count))
+
+
+def _classes(widths: Sequence[int], links: Sequence[_Link]) -> list[tuple[int, ...]]:
+    """The class of every channel of every value, by union and find; classes are numbered as they first occur."""
+    starts = [0, *accumulate(widths)]
+    parents = list(range(starts[-1]))
+
+    def root(node: int) -> int:
+        while parents[node] != node:
+            parents[node] = node = parents[parents[node]]
+        return node
+
+    for one, ones, other, others in links:
+        for x, y in zip(ones, others, strict=True):
+            a, b = root(starts[one] + x), root(starts[other] + y)
+            parents[max(a, b)] = min(a, b)
+    numbers: dict[int, int] = {}
+    return [tuple(numbers.setdefault(root(node), len(numbers)) for node in range(start, stop)) for start, stop in pairwise(starts)]
+
+
+def _twists(values: Sequence[tuple[int, ...]], links: Sequence[_Link]) -> dict[int, tuple[tuple[int, int, int], ...]]:
+    """Of each class that a value has several times: per link, which of its occurrences are tied to which.
+
+    Classes change places occurrence by occurrence, so they have to be tied alike.
+    """
+    several = {c for value in values if len(set(value)) < len(value) for c, count in Counter(value).items() if count > 1}
+    nth: dict[tuple[int, int], int] = {}
+    for number, value in enumerate(values):
+        seen: Counter[int] = Counter()
+        for place, c in enumerate(value):
+            if c in several:
+                nth[number, place] = seen[c]
+                seen[c] += 1
+    found: dict[int, set[tuple[int, int, int]]] = defaultdict(set)
+    for number, (one, ones, other, others) in enumerate(links if several else ()):
+        for x, y in zip(ones, others, strict=True):
+            if values[one][x] in several:
+                found[values[one][x]].add((number, nth[one, x], nth[other, y]))
+    return {c: tuple(sorted(ties)) for c, ties in found.items()}
+
+
+class _Draft(NamedTuple):
+    """Classes that are alike, the block of each, and the steps that have blocks of them; `whole` if all blocks have equally many."""
+
+    classes: tuple[int, ...]
+    blocks: tuple[int, ...]
+    steps: frozenset[int]
+    whole: bool
+
+
+def _groups(
+    values: list[tuple[int, ...]],
+    fixed: set[int],
+    blocks: Mapping[int, list[_Block]],
+    twists: Mapping[int, tuple[tuple[int, int, int], ...]],
+) -> tuple[Group, ...]:
     occurrences: dict[int, list[int]] = defaultdict(list)
     for number, value in enumerate(values):
         for c in value:
@@ -145,38 +206,43 @@ def _groups(values: list[tuple[int, ...]], fixed: set[int], keys: dict[int, tupl
     alike: dict[object, list[int]] = defaultdict(list)
     for c, numbers in occurrences.items():
         if c not in fixed:
-            roles = Counter((step, role) for step, role, _ in keys.get(c, ()))
-            alike[tuple(numbers), tuple(sorted(roles.items()))].append(c)
-    drafts = []
-    stiff: set[int] = {step for c in fixed for step, _, _ in keys.get(c, ())}  # steps whose blocks can't change places
-    linked: list[set[int]] = []
-    for classes in alike.values():
-        of_class = [tuple(block for _, _, block in keys.get(c, ())) for c in classes]
-        names = sorted(set(of_class))
-        place = {key: number for number, key in enumerate(names)}
-        blocks = tuple(place[key] for key in of_class)
-        steps = {step for step, _, _ in keys.get(classes[0], ())}
-        counts = Counter(blocks).values()
-        whole = all(set(key) == {number} for number, key in enumerate(names)) if steps else False
-        if steps and not (whole and len(set(counts)) == 1):
-            stiff |= steps
-        if steps:
-            linked.append(steps)
-        drafts.append((tuple(classes), blocks, steps))
-    frames = _frames(linked)
-    sizes: dict[int, set[int]] = defaultdict(set)
-    for _, numbered, steps in drafts:
-        for step in steps:
-            sizes[frames[step]].add(max(numbered) + 1)
+            alike[tuple(numbers), _pattern(blocks.get(c, ())), twists.get(c)].append(c)
+    drafts = [_drafted(classes, blocks) for classes in alike.values()]
+    frames = _frames([draft.steps for draft in drafts if draft.steps])
+    sizes: dict[int, set[int]] = defaultdict(set)  # how many blocks there are to change places
+    stiff = {block.step for c in fixed for block in blocks.get(c, ())}  # steps whose blocks can't
+    for draft in drafts:
+        stiff |= frozenset() if draft.whole else draft.steps
+        for step in draft.steps:
+            sizes[frames[step]].add(max(draft.blocks) + 1)
     rigid = {frames[step] for step in stiff if step in frames} | {frame for frame, counts in sizes.items() if len(counts) > 1}
     groups = []
-    for members, numbered, steps in drafts:
-        frame = frames[min(steps)] if steps else None
-        groups.append(Group(members, numbered, None if frame in rigid else frame))
+    for draft in drafts:
+        frame = frames[min(draft.steps)] if draft.steps else None
+        groups.append(Group(draft.classes, draft.blocks, None if frame in rigid else frame))
     return tuple(groups)
 
 
-def _frames(linked: list[set[int]]) -> dict[int, int]:
+def _drafted(classes: list[int], blocks: Mapping[int, list[_Block]]) -> _Draft:
+    keys = [tuple(sorted({(block.step, block.role, block.block) for block in blocks.get(c, ())})) for c in classes]
+    names = sorted({tuple(block for _, _, block in key) for key in keys})
+    place = {name: number for number, name in enumerate(names)}
+    numbered = tuple(place[tuple(block for _, _, block in key)] for key in keys)
+    in_order = all(set(name) <= {number} for number, name in enumerate(names))  # block i everywhere is the i-th
+    whole = in_order and len(set(Counter(numbered).values())) == 1
+    return _Draft(tuple(classes), numbered, frozenset(step for step, _, _ in keys[0]), whole)
+
+
+def _pattern(blocks: Sequence[_Block]) -> tuple[tuple[int, str, int], ...]:
+    """The blocks that a class's occurrences are in, by their rank among its own: which of them are together."""
+    own: dict[tuple[int, str], list[int]] = defaultdict(list)
+    for step, role, block in blocks:
+        own[step, role].append(block)
+    ranks = {place: sorted(set(found)) for place, found in own.items()}
+    return tuple((step, role, ranks[step, role].index(block)) for step, role, block in blocks)
+
+
+def _frames(linked: Sequence[frozenset[int]]) -> dict[int, int]:
     """Steps that some class is in blocks of, several at once, share a frame, named by the first of them."""
     frames = {step: step for steps in linked for step in steps}
     for steps in linked:

@@ -22,6 +22,12 @@ from weightwalk.registry import unknown
 
 C = TypeVar("C")
 
+LATE = {"late": True}
+"""Metadata of a field that came after configurations had been saved: it is left out of them where it has its default.
+
+So old ones are equal to new ones, and have the same fingerprints.
+"""
+
 
 def override(config: C, settings: Sequence[str]) -> C:
     """A copy of `config` with `settings` like `pretrain.steps=100` applied; an unknown key lists the known ones."""
@@ -93,9 +99,17 @@ def _parse(key: str, text: str, hint: Any) -> Any:
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """Plain JSON values."""
-    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    """Plain JSON values, without `LATE` fields that have their defaults."""
+    plain: dict[str, Any] = json.loads(json.dumps(saved_fields(config), default=saved_fields))
     return plain
+
+
+def saved_fields(config: Any) -> dict[str, Any]:
+    """The fields of a dataclass that are saved, with their values as they are."""
+    entries = [
+        entry for entry in dataclasses.fields(config) if "late" not in entry.metadata or getattr(config, entry.name) != entry.default
+    ]
+    return {entry.name: getattr(config, entry.name) for entry in entries}
 
 
 def from_dict(kind: type[C], value: Mapping[str, Any]) -> C:
@@ -107,6 +121,8 @@ def from_dict(kind: type[C], value: Mapping[str, Any]) -> C:
         raise InputError(unknown("setting", sorted(strangers)[0], [field.name for field in fields]))
     arguments = {}
     for field in fields:
+        if "late" in field.metadata and field.name not in value:
+            continue
         if field.name not in value:
             raise InputError(f"expected a {kind.__name__} with a value for {field.name!r}, found none; it was written by another version")
         arguments[field.name] = _restore(hints[field.name], value[field.name])

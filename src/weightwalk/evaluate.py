@@ -40,6 +40,8 @@ _CONVOLUTIONS = (F.conv1d, F.conv2d, F.conv3d)
 _TRANSPOSED = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)
 _MAX_POOLS: tuple[Callable[..., Tensor], ...] = (F.max_pool1d, F.max_pool2d, F.max_pool3d)
 _MEAN_POOLS: tuple[Callable[..., Tensor], ...] = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)
+_ADAPTIVE_MEANS: tuple[Callable[..., Tensor], ...] = (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)
+_ADAPTIVE_MAXIMA: tuple[Callable[..., Tensor], ...] = (F.adaptive_max_pool1d, F.adaptive_max_pool2d, F.adaptive_max_pool3d)
 _LINEAR_MODES = ("linear", "bilinear", "trilinear")
 
 
@@ -72,6 +74,8 @@ def run(
             "(N, T) of tokens" if tokens else f"(N, *grid, {spec.widths[0]})" if last else shapes.get(axes, f"with {axes} axes after N")
         )
         raise InputError(f"expected inputs {wanted}, or the same with a leading axis of networks, got {tuple(x.shape)}")
+    if not tokens and x.dtype != weights[0].dtype:
+        raise InputError(f"expected inputs in {weights[0].dtype} like the networks, got {x.dtype}; convert one with `.to`")
     if x.dim() == axes + 1:
         x = x.expand(num_networks, *x.shape)
     elif x.shape[0] != num_networks:
@@ -86,11 +90,20 @@ def run(
     for number, step in enumerate(spec.steps, start=1):
         sources = spec.sources(number)
         read = [values[source] for source in sources]
-        if isinstance(step, Layer):
-            weight, bias = next(parameters)
-            y = activate(step.activation, step.omega, _layer(step, weight, bias, read[0]), step.slope)
-        else:
-            y = _pass(step, read)
+        try:
+            if isinstance(step, Layer):
+                weight, bias = next(parameters)
+                y = activate(step.activation, step.omega, _layer(step, weight, bias, read[0]), step.slope)
+            else:
+                y = _pass(step, read)
+        except RuntimeError as error:
+            if isinstance(error, torch.OutOfMemoryError) or "allocate" in str(error):
+                raise
+            of = " and ".join(str(tuple(value.shape[2:])) for value in read)
+            raise InputError(
+                f"step {number - 1} ({step.kind}) can't read values of the shape {of} ({str(error).splitlines()[0]}); "
+                "give inputs of the size that the network was made for"
+            ) from error
         values[number] = y if change is None else change(number, y)
         for source in sources:  # a value that nobody reads any more is let go
             readers[source] -= 1
@@ -179,7 +192,7 @@ def _pass(step: Step, read: list[Tensor]) -> Tensor:
             return step.factor * x + step.offset
         case kinds.MeanPool():
             return x.mean(dim=tuple(range(3, x.dim()))) if x.dim() > 3 else x
-        case kinds.Pool() | kinds.Upsample():
+        case kinds.Pool() | kinds.Upsample() | kinds.Resize():
             y = _resample(step, x.flatten(0, 1))
             return y.reshape(*x.shape[:2], *y.shape[1:])
         case kinds.Add() | kinds.Multiply():
@@ -222,12 +235,19 @@ def _pass(step: Step, read: list[Tensor]) -> Tensor:
     raise AssertionError(f"no evaluation for {step}")
 
 
-def _resample(step: kinds.Pool | kinds.Upsample, x: Tensor) -> Tensor:
+def _resample(step: kinds.Pool | kinds.Upsample | kinds.Resize, x: Tensor) -> Tensor:
     if isinstance(step, kinds.Upsample):
         scale = [float(factor) for factor in step.factor]
         if step.mode == "nearest":
             return F.interpolate(x, scale_factor=scale, mode="nearest")
         return F.interpolate(x, scale_factor=scale, mode=_LINEAR_MODES[len(scale) - 1], align_corners=step.align_corners)
+    if isinstance(step, kinds.Resize):
+        axes = len(step.size) - 1
+        if step.mode in ("mean", "max"):
+            return (_ADAPTIVE_MEANS if step.mode == "mean" else _ADAPTIVE_MAXIMA)[axes](x, step.size)
+        if step.mode == "nearest":
+            return F.interpolate(x, step.size, mode="nearest")
+        return F.interpolate(x, step.size, mode=_LINEAR_MODES[axes], align_corners=step.align_corners)
     axes = len(step.kernel) - 1
     if step.op == "max":
         return _MAX_POOLS[axes](x, step.kernel, step.stride, step.padding, ceil_mode=step.ceil)

@@ -20,19 +20,15 @@ def draw(spec: NetworkSpec, num_networks: int, generator: torch.Generator) -> li
     frames: dict[int, Tensor] = {}
     drawn = []
     for group in spec.axes.groups:
-        members = torch.tensor(group.members)  # (blocks, neurons of one) where they can change places
-        count, size = members.shape if group.frame is not None or len(group.members) == 1 else (0, 0)
-        if not count:
+        if group.frame is None:
             drawn.append(_within(group, num_networks, generator))
             continue
-        if group.frame is None:
-            blocks = torch.zeros(num_networks, 1, dtype=torch.int64)
-        else:
-            if group.frame not in frames:
-                frames[group.frame] = _random(num_networks, count, generator)
-            blocks = frames[group.frame]
+        members = torch.tensor(group.members)  # (blocks, neurons of one)
+        count, size = members.shape
+        if group.frame not in frames:
+            frames[group.frame] = _random(num_networks, count, generator)
         within = _random(num_networks * count, size, generator).view(num_networks, count, size)
-        old = members[blocks].gather(2, within)  # per new block, the old block's neurons in a new order
+        old = members[frames[group.frame]].gather(2, within)  # per new block, the old block's neurons in a new order
         order = torch.empty(num_networks, count * size, dtype=torch.int64)
         order[:, members.flatten()] = old.flatten(1)
         drawn.append(order)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from weightwalk.axes import Axes, axes
 from weightwalk.errors import InputError
-from weightwalk.steps import ACTIVATIONS, STEPS, Conv, Dense, Embed, Layer, MeanPool, Step
+from weightwalk.steps import ACTIVATIONS, STEPS, Add, Conv, Dense, Embed, Layer, Learned, MeanPool, Multiply, Step
 
 __all__ = ["ACTIVATIONS", "Conv", "Dense", "Field", "Layer", "MeanPool", "NetworkSpec", "Step"]
 
@@ -76,7 +76,8 @@ class NetworkSpec:
         if layer.tied is None:
             return
         other = self.layers[layer.tied] if 0 <= layer.tied < index else None
-        if other is None or other.tied is not None or other.weight_shape != layer.weight_shape[::-1]:
+        matrices = other is not None and len(other.weight_shape) == len(layer.weight_shape) == 2
+        if other is None or not matrices or other.tied is not None or other.weight_shape != layer.weight_shape[::-1]:
             raise InputError(f"layer {index} can only be tied to an earlier layer of the transposed weight, got ties={layer.tied}")
 
     @classmethod
@@ -153,11 +154,16 @@ class NetworkSpec:
 
     @property
     def shape(self) -> tuple[tuple[Any, ...], ...]:
-        """What two specs have in common whose parameters can be exchanged: kinds, widths, taps, biases and sources of the steps."""
+        """What two specs have in common whose parameters can be exchanged: kinds, widths, taps, biases and sources of the steps.
+
+        In which order values are added or multiplied does not count, nor what learned values count their examples by.
+        """
         shapes: list[tuple[Any, ...]] = []
         for number, step in enumerate(self.steps, start=1):
             own = (step.weight_shape, step.bias, step.tied) if isinstance(step, Layer) else (step.fan_in, step.fan_out)
-            shapes.append((step.kind, *own, self.sources(number)))
+            sources = self.sources(number)
+            counted = () if isinstance(step, Learned) else tuple(sorted(sources)) if isinstance(step, (Add, Multiply)) else sources
+            shapes.append((step.kind, *own, counted))
         return tuple(shapes)
 
     @property

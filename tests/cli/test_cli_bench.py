@@ -42,6 +42,19 @@ def test_reading_large_networks_is_measured(call):
     assert found["quick"]
 
 
+def test_training_is_measured_side_by_side(call):
+    result = call("bench", "train-zoo", "--quick", "--workers", 1, "--json")
+    found = json.loads(result.stdout)
+    assert [name.split(",")[0] for name in found["zoos"]] == ["Small CNN Zoo", "Small CNN Zoo", "CNN Wild Park 3-16-32-16", "ViT zoo"]
+    for zoo in found["zoos"].values():
+        assert all(value > 0 for name, value in zoo.items() if name != "max_relative_loss_difference")
+        assert zoo["max_relative_loss_difference"] < 1e-3
+        assert zoo["gflops"] == pytest.approx(50_000 * zoo["mflop_per_image"] / zoo["ms_per_network_epoch"])
+    assert found["ratio_vs_one_at_a_time"] == next(iter(found["zoos"].values()))["ratio_vs_one_at_a_time"]
+    assert (found["workers"], found["quick"]) == (1, True)
+    assert "measuring ViT zoo" in result.stderr
+
+
 def test_what_cannot_be_measured(call, tmp_path):
     for arguments, words in (
         (("fit", "--workers", 0), "at least 1 worker"),

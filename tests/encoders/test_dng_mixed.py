@@ -1,14 +1,16 @@
 """One DNG-Encoder for networks of many architectures: each network is read as if it were alone, and as by an encoder of its own."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
-from weightwalk import InputError, NetworkSpec
+from weightwalk import InputError, NetworkSpec, Weights
 from weightwalk.encoders import DNGEncoder, EncoderConfig
-from weightwalk.networks.architectures import wild_park
+from weightwalk.networks.architectures import simple_vit, wild_park
 from weightwalk.spec import Dense, MeanPool
-from weightwalk.steps import Norm, Patches, Reshape
+from weightwalk.steps import Add, Learned, Norm, Patches, Reshape
 from weightwalk.testing import assert_batch_alone, assert_close, assert_equivariant, assert_invariant, random_weights
 
 SMALL = {"dim": 6, "num_frequencies": 3, "activation_embedding": True}
@@ -93,6 +95,43 @@ def test_what_a_mixture_does_not_read_is_named(spec, sentence):
         encoder(random_weights(spec, 1, seed=0))
     with pytest.raises(InputError, match=sentence):
         encoder.check(spec)
+
+
+def test_a_batch_of_nothing_is_refused():
+    with pytest.raises(InputError, match="expected at least one batch of networks, got none"):
+        mixed(*PARKS).encode_many([])
+
+
+@pytest.mark.parametrize("options", [{}, {"shared": True}], ids=str)
+def test_published_attention_reads_heads_of_one_size(options):
+    one, two = (simple_vit((3, 8, 8), 2, 12, 1, heads, 12 // heads, 8) for heads in (2, 3))
+    encoder = mixed(one, attention="positions", **options)
+    encoder(random_weights(one, 1, seed=0))
+    with pytest.raises(InputError, match=r"has learned 6 places for attention, but step 11 \(attention\) of .* has 4"):
+        encoder(random_weights(two, 1, seed=0))
+    mixed(one, **options)(random_weights(two, 1, seed=0))
+
+
+def test_networks_of_the_same_summary_are_told_apart():
+    one, two = (simple_vit((3, 8, 8), 2, 12, 1, 2, 6, 8, patch) for patch in (4, 2))
+    with pytest.raises(InputError, match=r"\(step 0: Patches\(.*size=\(4, 4\)\), got Patches\(.*size=\(2, 2\)\)\); use a model"):
+        mixed(one)(random_weights(two, 1, seed=0))
+
+
+@torch.no_grad()
+def test_the_same_network_written_otherwise_is_read_alike():
+    """As a trace may write it: the values of an addition in another order, learned values that count examples by another value."""
+    one = simple_vit((3, 8, 8), 2, 12, 1, 2, 6, 8)
+    changes = {Add: lambda step: step.sources[::-1], Learned: lambda step: (3,)}
+    other = NetworkSpec([replace(step, sources=changes[type(step)](step)) if type(step) in changes else step for step in one.steps])
+    assert one != other
+    assert one.shape == other.shape
+    weights = random_weights(one, 2, seed=0)
+    twin = Weights(other, weights.weights, weights.biases)
+    encoder = mixed(one)
+    assert torch.equal(encoder.encode(twin), encoder.encode(weights))
+    x = torch.randn(2, 3, 8, 8)
+    assert_close(twin.run(x), weights.run(x), what="output")
 
 
 def test_places_are_of_one_size():

@@ -11,7 +11,7 @@ from torch import nn
 from trace_modules import GPT, MODULES, SimpleViT, Siren, resnet_of, shaken
 
 from weightwalk import NetworkSpec, Weights, trace
-from weightwalk.steps import ACTIVATIONS, Activate, Add, Attention, Conv, Dense, Embed, MeanPool, Move, Norm, Pool
+from weightwalk.steps import ACTIVATIONS, Activate, Add, Affine, Attention, Conv, Dense, Embed, MeanPool, Move, Norm, Pool
 from weightwalk.symmetry import random_permutations
 from weightwalk.testing import assert_close
 
@@ -115,6 +115,29 @@ def test_every_activation_is_recognised_as_a_module_a_function_and_a_formula(nam
     for function in functions:
         omega = 7.0 if name in ("sine", "gaussian") else 1.0
         assert trace(Uses(function), torch.randn(3, 2))[0].steps == (Dense(2, 3, name, omega),)
+
+
+@pytest.mark.parametrize(
+    ("function", "name", "omega"),
+    [
+        (nn.Softplus(beta=100), "softplus", 100.0),
+        (lambda z: z * torch.sigmoid(1.702 * z), "silu", 1.702),
+        (nn.CELU(0.5), "elu", 2.0),
+        (nn.Hardtanh(-4, 4), "hardtanh", 0.25),
+        (lambda z: z.clamp(0, 1), "relu6", 6.0),
+    ],
+)
+def test_stretched_activations_are_an_activation_and_a_factor(function, name, omega):
+    class Uses(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(2, 3)
+
+        def forward(self, x):
+            return function(self.layer(x))
+
+    spec, _ = assert_laws(Uses(), torch.randn(3, 2))
+    assert spec.steps == (Dense(2, 3, name, omega), Affine(3, 1 / omega))
 
 
 class Slopes(nn.Module):

@@ -169,3 +169,68 @@ class Conformer(nn.Module):
 @module
 def conformer() -> Made:
     return Conformer(), torch.randn(2, 5, 6)
+
+
+class Resizing(nn.Module):
+    """Grids of other sizes, that are no multiples: an adaptive pooling, a decoder that meets its skip connection."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down, self.up = nn.Conv2d(1, 4, 3, stride=2, padding=1), nn.Conv2d(5, 6, 3, padding=1)
+        self.pool, self.peak, self.out = nn.AdaptiveAvgPool2d((3, 7)), nn.AdaptiveMaxPool2d(2), nn.Linear(6 * 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.interpolate(torch.relu(self.down(x)), size=x.shape[2:], mode="bilinear", align_corners=False)
+        y = self.up(torch.cat([x, y], 1))
+        return self.out(self.peak(F.interpolate(self.pool(y), size=(5, 9))).flatten(1))
+
+
+@module
+def resizing() -> Made:
+    return Resizing(), torch.randn(2, 1, 9, 11)
+
+
+class Masked(nn.Module):
+    """torch's own encoder, given a causal mask, with its sequences in front."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(8, 2, 12)
+        self.table, self.stack = nn.Embedding(11, 8), nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.table(tokens).transpose(0, 1)
+        mask = nn.Transformer.generate_square_subsequent_mask(len(x))
+        y: Tensor = self.stack(x, mask=mask).transpose(0, 1)
+        return y
+
+
+@module
+def masked_transformer_encoder() -> Made:
+    return Masked(), torch.randint(0, 11, (2, 5))
+
+
+class Folded(nn.Module):
+    """Attention with examples and heads in one axis, its scores made by baddbmm, with or without the mask in it."""
+
+    def __init__(self, masked: bool) -> None:
+        super().__init__()
+        self.qkv, self.out, self.masked = nn.Linear(6, 18), nn.Linear(6, 6), masked
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, t, _ = x.shape
+        q, k, v = (y.view(n, t, 2, 3).transpose(1, 2).reshape(2 * n, t, 3) for y in self.qkv(x).chunk(3, -1))
+        start = torch.full((t, t), float("-inf")).triu(1) if self.masked else x.new_empty(2 * n, t, t)
+        scores = torch.baddbmm(start.to(q), q, k.transpose(1, 2), beta=int(self.masked), alpha=3**-0.5)
+        y = (scores.softmax(-1) @ v).view(n, 2, t, 3).transpose(1, 2).reshape(n, t, 6)
+        return x + self.out(y)
+
+
+@module
+def folded_heads() -> Made:
+    return Folded(False), torch.randn(2, 5, 6)
+
+
+@module
+def folded_heads_with_a_mask() -> Made:
+    return Folded(True), torch.randn(2, 5, 6)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from weightwalk.bench import peers, pictures
+from weightwalk.bench.peak import MATMUL, matmul
 from weightwalk.bench.team import Team, median_ratio
 from weightwalk.networks.starts import Key, initialise
 from weightwalk.progress import Progress, silent
@@ -27,7 +28,6 @@ from weightwalk.weights import Weights
 from weightwalk.zoos import engine
 from weightwalk.zoos.recipe import FIT_RECIPES, FitRecipe
 
-MATMUL = 1024  # rows and columns of the square products whose speed is called the peak
 GROWTH = 1.15  # of the steps of `fast`, until it is as good as `nfn`
 
 
@@ -112,7 +112,7 @@ def _measure(team: Team, plan: Plan, shape: tuple[int, ...], progress: Callable[
         "loop": partial(team.run, _published, same),
         "engine": partial(team.run, _fitted, same),
         "vmap": partial(team.run, _vmapped, same),
-        "matmul": partial(team.run, _matmul, plan.products),
+        "matmul": partial(team.run, matmul, plan.products),
         "float32": partial(team.run, _products, spec, pixels, torch.float32, groups),
         "bfloat16": partial(team.run, _products, spec, pixels, torch.bfloat16, groups),
     }
@@ -233,16 +233,6 @@ def _vmapped(task: _Task, recipe: FitRecipe) -> NDArray[np.float32]:
 
 def _fitted(task: _Task, recipe: FitRecipe) -> NDArray[np.float32]:
     return engine.fit(*task.begin(recipe), recipe.descent)[1].numpy()
-
-
-@cache
-def _square() -> Tensor:
-    return torch.randn(MATMUL, MATMUL, generator=torch.Generator().manual_seed(0))
-
-
-def _matmul(task: _Task, repeats: int) -> None:
-    for _ in range(repeats):
-        torch.mm(_square(), _square())
 
 
 _factors = cache(peers.backward_products)

@@ -13,8 +13,9 @@ from weightwalk.cli.common import AsJson, Quiet, duration, facts, percent, table
 if TYPE_CHECKING:
     from weightwalk.bench.fit import Figures
     from weightwalk.bench.scale import Figures as ReadFigures
+    from weightwalk.bench.training import Figures as TrainedFigures
 
-app = typer.Typer(help="Measure this machine: fitting, loading, reading large networks.", no_args_is_help=True)
+app = typer.Typer(help="Measure this machine: fitting, loading, training, reading large networks.", no_args_is_help=True)
 
 Quick = Annotated[bool, typer.Option("--quick", help="Only see that it runs: in seconds, with figures that mean little.")]
 
@@ -125,6 +126,48 @@ def scale(
             ),
             Text(f"CPU seconds grow with edges to the power: {growth}.\n"),
         )
+
+
+@app.command("train-zoo")
+def train_zoo(
+    workers: Annotated[int | None, typer.Option(help="Processes of one thread each, for every side.", show_default="all cores")] = None,
+    quick: Quick = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train networks of the three zoos with this engine and in eager PyTorch, one at a time. Minutes."""
+    with terminal(as_json, quiet) as screen:
+        from weightwalk.bench.training import EPOCH, QUICK, Plan, run
+        from weightwalk.report.tables import hardware
+        from weightwalk.zoos.work import Processes
+
+        plan, team = QUICK if quick else Plan(), Processes(workers).count
+        found = run(plan, team, screen.progress)
+        values = {name: asdict(figures) for name, figures in found.items()}
+        columns = [_trained(figures) for figures in found.values()]
+        screen.answer(
+            {**next(iter(values.values())), "zoos": values, "plan": asdict(plan), "quick": quick, "workers": team, "hardware": hardware()},
+            "; ".join(f"{name}: {_times(figures.ratio_vs_one_at_a_time)} as fast as one at a time" for name, figures in found.items()),
+            table(
+                f"Training on {hardware()}: {team} processes of one thread, epochs of {EPOCH:,} images, medians of {plan.repetitions}",
+                ["", *found],
+                [[label, *(column[label] for column in columns)] for label in columns[0]],
+            ),
+        )
+
+
+def _trained(found: TrainedFigures) -> dict[str, object]:
+    """What people read of one zoo's network."""
+    return {
+        "one at a time, eager PyTorch": f"{found.one_at_a_time_ms_per_network_epoch:,.0f} ms",
+        "this engine": f"{found.ms_per_network_epoch:,.0f} ms",
+        "one at a time / this engine": _times(found.ratio_vs_one_at_a_time),
+        "largest relative difference of their losses": f"{found.max_relative_loss_difference:.1e}",
+        "arithmetic of an image": f"{found.mflop_per_image:.2f} MFLOP",
+        "this engine's speed": f"{found.gflops:.0f} GFLOP/s",
+        "speed of large matrix products": f"{found.matmul_peak_gflops:.0f} GFLOP/s",
+        "this engine's share of that": percent(found.fraction_of_matmul_peak),
+    }
 
 
 def _read(found: ReadFigures) -> list[object]:

@@ -22,6 +22,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from weightwalk import files
 from weightwalk.cli.progress import Bars, Lines
 from weightwalk.errors import InputError
 from weightwalk.progress import Progress, silent
@@ -153,6 +154,22 @@ def facts(title: str, values: Mapping[str, object]) -> RenderableType:
 def next_steps(*commands: str) -> RenderableType:
     """What to type next."""
     return Text("next: " + "\n      ".join(commands) + "\n", style="cyan")
+
+
+FITTING, TRAINING = "fit the INRs", "train the networks"
+_TIMES = {FITTING: ".fit.json", TRAINING: ".train.json"}  # hidden: not the zoo's, which holds nothing that differs from run to run
+
+
+def keep_time(zoo: Path, work: str, seconds: float) -> None:
+    """Add the seconds of `FITTING` or `TRAINING` to those that the zoo has cost so far."""
+    if seconds:
+        files.write_json(zoo / _TIMES[work], {"seconds": times_of(zoo).get(work, 0.0) + seconds})
+
+
+def times_of(zoo: Path) -> dict[str, float]:
+    """The seconds that making a zoo took, by the name of that work; empty where nobody kept them."""
+    paths = {work: zoo / name for work, name in _TIMES.items()}
+    return {work: float(files.read_json(path, "the time that a zoo took")["seconds"]) for work, path in paths.items() if path.exists()}
 
 
 def duration(seconds: float) -> str:

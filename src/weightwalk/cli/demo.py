@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from weightwalk.cli.common import AsJson, Device, Quiet, duration, next_steps, percent, table, terminal
-from weightwalk.cli.fit import fit_times, keep_time
+from weightwalk.cli.common import FITTING, AsJson, Device, Quiet, duration, keep_time, next_steps, percent, table, terminal, times_of
 
 RECIPE = "digits_inr2jls"
 
@@ -42,7 +41,7 @@ def command(
             progress=screen.progress,
             should_stop=screen.should_stop,
         )
-        keep_time(zoo_path, fitted)
+        keep_time(zoo_path, FITTING, fitted.seconds if fitted.fitted else 0.0)
         if not fitted.finished:
             raise screen.stopped({"demo": str(out)}, f"stopped while fitting; the finished shards are saved in {zoo_path}")
         zoo = Zoo.open(zoo_path)
@@ -58,7 +57,7 @@ def command(
         screen.remark("3/3  measuring on INRs that were never trained on, and drawing the report")
         run = task.run_class.open(run_path)
         found = task.evaluate(run, zoo, device=picked, progress=screen.progress)
-        times = fit_times(zoo_path)
+        times = times_of(zoo_path)
         page = task.report(run, zoo, out / "report.html", times)
 
         times |= {f"train: {name}": outcome.seconds for name, outcome in outcomes.items()}
@@ -70,7 +69,7 @@ def command(
                 "What was done",
                 ["", "what came of it", "time"],
                 [
-                    ["INRs", f"{len(zoo):,}, PSNR {zoo.psnr.mean():.1f} dB", duration(sum(fit_times(zoo_path).values()))],
+                    ["INRs", f"{len(zoo):,}, PSNR {zoo.psnr.mean():.1f} dB", duration(sum(times_of(zoo_path).values()))],
                     *([name, f"{o.steps:,} steps, {_figures(o.best)}", duration(o.seconds)] for name, o in outcomes.items()),
                     ["held-out accuracy", percent(found["test_accuracy"]), ""],
                     ["in all", "", duration(sum(times.values()))],

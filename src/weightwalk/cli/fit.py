@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from weightwalk import files
-from weightwalk.cli.common import AsJson, Device, Quiet, duration, next_steps, table, terminal
-
-if TYPE_CHECKING:
-    from weightwalk.zoos.fit import FitOutcome
-
-_TIME_FILE = ".fit.json"  # hidden: not the zoo's, which holds nothing that differs from run to run
+from weightwalk.cli.common import FITTING, AsJson, Device, Quiet, duration, keep_time, next_steps, table, terminal
 
 
 def command(
@@ -78,7 +72,7 @@ def command(
             progress=screen.progress,
             should_stop=screen.should_stop,
         )
-        keep_time(path, outcome)
+        keep_time(path, FITTING, outcome.seconds if outcome.fitted else 0.0)
         values = {"zoo": str(path), **asdict(outcome)}
         if not outcome.finished:
             raise screen.stopped(values, f"stopped while fitting; the finished shards are saved in {path}")
@@ -95,18 +89,6 @@ def command(
             table(f"{path}: {zoo.spec}", ["split", "INRs", "mean PSNR"], [[name, counts[name], _decibel(psnr[name])] for name in SPLITS]),
             next_steps(f"weightwalk inspect {path}", *_further(path, len(zoo), dataset)),
         )
-
-
-def keep_time(zoo: Path, outcome: FitOutcome) -> None:
-    """Add the seconds of a call of `fit_zoo` to those that the zoo has cost so far."""
-    if outcome.fitted:
-        files.write_json(zoo / _TIME_FILE, {"seconds": sum(fit_times(zoo).values()) + outcome.seconds})
-
-
-def fit_times(zoo: Path) -> dict[str, float]:
-    """What fitting a zoo took, by the name of that work; empty where nobody kept it."""
-    path = zoo / _TIME_FILE
-    return {"fit the INRs": float(files.read_json(path, "the time that a zoo took")["seconds"])} if path.exists() else {}
 
 
 def _further(zoo: Path, inrs: int, dataset: str) -> list[str]:

@@ -37,7 +37,7 @@ def command(
         rows: list[list[object]] = [
             [
                 shot.timestamp,
-                " ".join(filter(None, [shot.step.kind, str(vars(shot.step).get("activation", ""))])),
+                shot.name,
                 f"{', '.join(f'v^{group}' for group in shot.sources) or '-'} -> v^{shot.target}",
                 f"{nodes[shot.target]:,}",
                 f"{shot.num_edges:,}",
@@ -56,7 +56,9 @@ def command(
             if png is not None:
                 files.write_bytes(png, picture)
             if page is not None:
-                shown = html.Picture(picture, "Groups of nodes over time, edges and cost per timestamp.", f"Timeline of {spec}.")
+                shown = html.Picture(
+                    picture, "Groups of nodes over time; dotted: residual edges. Bars are logarithmic.", f"Timeline of {spec}."
+                )
                 words = f"The forward pass as a dynamic graph: {line}, for memories of {dim} and {frequencies} frequencies."
                 html.write(page, title, words, [html.Section("Timeline", [shown]), html.Section("Snapshots", [html.Table(header, rows)])])
         drawn = [str(path) for path in (png, page) if path is not None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,24 +36,37 @@ def traced(text: str) -> tuple[NetworkSpec, Weights]:
     The folder that the command runs in is searched first. A module alone is traced on zeros: as many numbers, pictures of 32 positions a
     side or 8 tokens as its first layer reads. InputError for what cannot be imported or read, and for weights that are not finite.
     """
-    from torch import nn
+    from torch import Tensor, nn
 
     from weightwalk.networks.trace import trace
+
+    made = _made(text)
+    module, example = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
+    if not isinstance(module, nn.Module):
+        raise InputError(f"expected a torch.nn.Module, or one and an example of its input, from {text}, got {type(module).__name__}")
+    for name, value in module.state_dict().items():  # of a quantised module, also of values that are no tensors
+        if isinstance(value, Tensor) and not value.isfinite().all():
+            raise InputError(f"expected finite weights from {text}, but {name} holds NaN or infinity; train this network again")
+    try:
+        return trace(module, _example(module, text) if example is None else example)
+    except InputError as error:
+        raise InputError(f"{text}: {error}") from None
+
+
+def _made(text: str) -> Any:
+    """What the function answers, or the module that is there under that name. Whatever the user's code raises becomes one sentence."""
+    from torch import nn
 
     module_name, _, name = text.rpartition(":")
     with _here():
         try:
-            made = getattr(importlib.import_module(module_name), name)
-        except (ImportError, AttributeError) as error:
-            raise InputError(f"expected PACKAGE.MODULE:FUNCTION of something that can be imported, got {text} ({error})") from None
-        made = made if isinstance(made, nn.Module) or not callable(made) else made()
-    module, example = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
-    if not isinstance(module, nn.Module):
-        raise InputError(f"expected a torch.nn.Module, or one and an example of its input, from {text}, got {type(module).__name__}")
-    for tensor_name, tensor in module.state_dict().items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise InputError(f"expected finite weights from {text}, but {tensor_name} holds NaN or infinity; train this network again")
-    return trace(module, _example(module, text) if example is None else example)
+            found = getattr(importlib.import_module(module_name), name)
+            return found if isinstance(found, nn.Module) or not callable(found) else found()
+        except Exception as error:
+            at = traceback.extract_tb(error.__traceback__)[-1]
+            where = "" if at.filename.startswith("<frozen") or at.filename == __file__ else f", {Path(at.filename).name}:{at.lineno}"
+            told = f"{type(error).__name__}: {error}{where}"
+            raise InputError(f"expected PACKAGE.MODULE:FUNCTION of what can be called without arguments, got {text} ({told})") from None
 
 
 def _example(module: nn.Module, text: str) -> Any:
@@ -81,31 +95,34 @@ def _here() -> Iterator[None]:
 
 def open_any_zoo(path: Path) -> Zoo | TrainedZoo:
     """A zoo of INRs or of trained networks, whichever it is."""
-    from weightwalk.zoos import listing
+    from weightwalk.zoos.listing import holds_trained
     from weightwalk.zoos.store import Zoo
     from weightwalk.zoos.trained.store import TrainedZoo
 
-    value = files.read_json(path / listing.FILE, "a zoo's manifest")
-    is_trained = isinstance(value, dict) and value.get("contents") == listing.TRAINED
-    return TrainedZoo.open(path) if is_trained else Zoo.open(path)
+    return TrainedZoo.open(path) if holds_trained(path) else Zoo.open(path)
 
 
 def spec_of(text: str, run: int | None = None) -> NetworkSpec:
-    """The architecture of a network by function, of a zoo (that of one `run` where it has several), or in a JSON file."""
+    """The architecture of a network by function, of a zoo (that of one `run` where it has several), or in a JSON file: a spec, or all that
+    `weightwalk graph --json` wrote.
+    """
     from weightwalk.spec import NetworkSpec
-    from weightwalk.zoos.store import Zoo
+    from weightwalk.zoos.trained.store import TrainedZoo
 
+    path = Path(text)
+    zoo = open_any_zoo(path) if path.is_dir() and not is_function(text) else None
+    if isinstance(zoo, TrainedZoo):
+        if not zoo.runs:
+            raise InputError(f"expected networks in the zoo {path}, found none yet")
+        return zoo.info(zoo.runs[0] if run is None else run).spec
+    if run is not None:
+        raise InputError(f"--run chooses among the runs of a zoo of trained networks, but {text} is none; leave it out")
+    if zoo is not None:
+        return zoo.spec
     if is_function(text):
         return traced(text)[0]
-    path = Path(text)
-    if not path.is_dir():
-        if path.suffix != ".json":
-            raise InputError(f"expected a zoo's folder, a spec .json or PACKAGE.MODULE:FUNCTION, got {text}")
-        value = files.read_json(path, "a network's spec")
-        return NetworkSpec.from_dict(value)
-    zoo = open_any_zoo(path)
-    if isinstance(zoo, Zoo):
-        return zoo.spec
-    if not zoo.runs:
-        raise InputError(f"expected networks in the zoo {path}, found none yet")
-    return zoo.info(zoo.runs[0] if run is None else run).spec
+    if path.suffix != ".json":
+        beside = ", for a state dict does not say its architecture" if path.suffix in (".pt", ".pth", ".safetensors") else ""
+        raise InputError(f"expected a zoo's folder, a spec .json or PACKAGE.MODULE:FUNCTION, got {text}{beside}")
+    value = files.read_json(path, "a network's spec")
+    return NetworkSpec.from_dict(value["spec"] if isinstance(value, dict) and "spec" in value else value)

@@ -9,6 +9,7 @@ import typer
 
 from weightwalk.cli.common import AsJson, Device, Quiet, RunArgument, percent, table, terminal
 from weightwalk.errors import InputError
+from weightwalk.registry import unknown
 
 if TYPE_CHECKING:
     from weightwalk.spec import NetworkSpec
@@ -31,7 +32,8 @@ def command(
     ],
     activation: Annotated[str | None, typer.Option(help="That of the state dicts, where the run knows networks of several.")] = None,
     spec: Annotated[
-        Path | None, typer.Option(help="The architecture of the state dicts, as JSON.", show_default="one of the run's")
+        Path | None,
+        typer.Option(help="The architecture of the state dicts, as `weightwalk graph --json` writes it.", show_default="one of the run's"),
     ] = None,
     device: Device = "auto",
     as_json: AsJson = False,
@@ -58,16 +60,18 @@ def command(
             network = traced(text)[1] if is_function(text) else _of_file(opened, Path(text), given, activation)
             found.append({"model": text, "predicted": _named(text, lambda network=network: predict(model, [network])[0])})
         ranked = [found[position] for position in rank([answer["predicted"] for answer in found])]
-        known = any("true" in answer for answer in found)
         best = ranked[0]
+        more = {
+            name: _column(ranked, key) for name, key in (("true accuracy", "true"), ("split", "split")) if any(key in a for a in ranked)
+        }
         screen.answer(
             {"run": str(run), "models": [{"rank": place, **answer} for place, answer in enumerate(ranked, 1)]},
             f"best of {len(ranked):,}: {best['model']}, predicted {percent(best['predicted'])}",
             table(
                 f"{len(ranked):,} networks" + (f", the first {_ROWS}" if len(ranked) > _ROWS else ""),
-                ["rank", "predicted accuracy", *(["true accuracy"] if known else []), "network"],
+                ["rank", "predicted accuracy", *more, "network"],
                 [
-                    [place, percent(answer["predicted"]), *([_true(answer)] if known else []), answer["model"]]
+                    [place, percent(answer["predicted"]), *(column[place - 1] for column in more.values()), answer["model"]]
                     for place, answer in enumerate(ranked[:_ROWS], 1)
                 ],
             ),
@@ -82,16 +86,19 @@ def _named(text: str, work: Any) -> Any:
         raise InputError(f"{text}: {error}") from None
 
 
-def _true(answer: dict[str, Any]) -> str | None:
-    return None if answer.get("true") is None else percent(answer["true"])
+def _column(answers: list[dict[str, Any]], key: str) -> list[str | None]:
+    """What a table says of the answers under one key: shares as percentages."""
+    values = [answer.get(key) for answer in answers]
+    return [percent(value) if isinstance(value, float) else value for value in values]
 
 
 def _of_zoo(run: Run, model: AccuracyModel, path: Path) -> list[dict[str, Any]]:
-    """All networks of a zoo, with their accuracy where it is known."""
+    """All networks of a zoo, with their accuracy where it is known; those of the run's own zoo with their split: `train` was seen."""
     import numpy as np
 
     from weightwalk.tasks.generalization.model import TARGET
     from weightwalk.tasks.generalization.run import check_zoo, predict_rows
+    from weightwalk.zoos.splits import SPLITS
     from weightwalk.zoos.trained.store import TrainedZoo
 
     zoo = TrainedZoo.open(path)
@@ -99,10 +106,11 @@ def _of_zoo(run: Run, model: AccuracyModel, path: Path) -> list[dict[str, Any]]:
     rows = zoo.rows()
     if not len(rows):
         raise InputError(f"expected trained networks in the zoo {path}, found none yet")
-    true = zoo.column(TARGET)[rows]
+    true, own = zoo.column(TARGET)[rows], zoo.settings == run.record["zoo"]
     return [
         {"model": f"{path}/{name}", "predicted": float(predicted), "true": float(known) if np.isfinite(known) else None}
-        for name, predicted, known in zip(zoo.names(rows), predict_rows(model, zoo, rows), true, strict=True)
+        | ({"split": SPLITS[split]} if own else {})
+        for name, predicted, known, split in zip(zoo.names(rows), predict_rows(model, zoo, rows), true, zoo.splits[rows], strict=True)
     ]
 
 
@@ -125,12 +133,17 @@ def _of_file(run: Run, path: Path, spec: NetworkSpec | None, activation: str | N
         )
     chosen = _chosen(run, fitting, activation)
     if len(chosen) != 1:
-        kinds = sorted({name for spec in fitting for name in _activations(spec)})
         raise InputError(
-            f"{path} fits {len(fitting)} architectures that {run.path} was trained on (with {', '.join(kinds)}), and a state dict does not "
-            f"say which of them it is; give --activation, or the network as PACKAGE.MODULE:FUNCTION"
+            f"{path} fits {len(fitting)} architectures that {run.path} was trained on (with {_kinds(fitting)}), and a state dict does not "
+            "say which of them it is; give --activation or --spec FILE.json, or the network as PACKAGE.MODULE:FUNCTION"
         )
     return to_network(state, chosen[0], path).to(torch.float32)
+
+
+def _kinds(specs: list[NetworkSpec], most: int = 6) -> str:
+    """Which activations architectures have, in a few words."""
+    kinds = list(dict.fromkeys(" and ".join(_activations(spec)) for spec in specs))
+    return "; ".join(kinds if len(kinds) <= most else [*kinds[:most], f"{len(kinds) - most} more"])
 
 
 def _fitting(run: Run, path: Path, state: Any) -> tuple[list[NetworkSpec], InputError | None]:
@@ -154,6 +167,9 @@ def _fitting(run: Run, path: Path, state: Any) -> tuple[list[NetworkSpec], Input
 def _chosen(run: Run, fitting: list[NetworkSpec], activation: str | None) -> list[NetworkSpec]:
     """Of the architectures that fit, those of an activation; any one where the encoder does not look at activations."""
     if activation is not None:
+        known = sorted({name for spec in fitting for name in _activations(spec)})
+        if activation not in known:
+            raise InputError(unknown("activation", activation, known))
         return [spec for spec in fitting if _activations(spec) == (activation,)]
     blind = not getattr(run.config.encoder, "activation_embedding", False) and len({spec.shape for spec in fitting}) == 1
     return fitting[:1] if blind else fitting

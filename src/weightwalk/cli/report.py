@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from weightwalk.cli.common import AsJson, Quiet, RunArgument, ZooOfRun, terminal
-from weightwalk.cli.fit import fit_times
+from weightwalk.cli.common import AsJson, Quiet, RunArgument, ZooOfRun, terminal, times_of
 
 
 def command(
@@ -26,5 +25,5 @@ def command(
         opened = task.run_class.open(run)
         source = task.open_zoo(zoo or Path(opened.evaluation()["zoo_path"]))
         screen.remark("drawing the report")
-        path = task.report(opened, source, out or run / "report.html", fit_times(source.path))
+        path = task.report(opened, source, out or run / "report.html", times_of(source.path))
         screen.answer({"run": str(run), "report": str(path)}, f"report in {path}")

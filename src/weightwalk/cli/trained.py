@@ -63,7 +63,7 @@ def described(zoo: TrainedZoo) -> tuple[dict[str, Any], str, list[RenderableType
                 "data set": zoo.settings["dataset"],
                 "recipe": (zoo.settings.get("recipe") or {}).get("name"),
                 "seed": zoo.settings.get("seed"),
-                "runs without a checkpoint": diverged or None,
+                **({"runs without a checkpoint": f"{diverged:,}, which diverged"} if diverged else {}),
                 **{f"runs to {name}": f"{n['runs']:,} ({n['checkpoints']:,} checkpoints)" for name, n in counts.items()},
             },
         ),
@@ -82,6 +82,13 @@ def _distribution(accuracy: NDArray[Any]) -> dict[str, float]:
 
     names = {0: "lowest", 50: "median", 100: "highest"}
     return {names.get(p, f"{p} %"): float(value) for p, value in zip(_PERCENTILES, np.percentile(accuracy, _PERCENTILES), strict=True)}
+
+
+def to_train(zoo: Path, kind: str) -> list[str]:
+    """The commands that train on a zoo of a kind, as far as there are recipes for two cores."""
+    from weightwalk.recipes import RECIPES
+
+    return [f"weightwalk train {name} --zoo {zoo}" for name, make in RECIPES.items() if make().reads == kind and name.endswith("_small")]
 
 
 def inspect(zoo: Path, screen: Terminal, verify: bool) -> None:
@@ -134,5 +141,5 @@ def import_published(layout: str, folder: Path, out: Path, split: Path | None, d
         {**asdict(outcome), **values},
         f"{line} ({outcome.read:,} runs new, {outcome.already_there:,} were there), {duration(outcome.seconds)}",
         *blocks,
-        next_steps(f"weightwalk inspect {out}", f"weightwalk verify {out}"),
+        next_steps(f"weightwalk verify {out}", *to_train(out, values["kind"])),
     )

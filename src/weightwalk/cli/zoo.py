@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from weightwalk.cli.common import AsJson, Quiet, duration, next_steps, terminal
+from weightwalk.cli.common import TRAINING, AsJson, Quiet, duration, keep_time, next_steps, terminal
 
 
 def command(
@@ -36,7 +36,7 @@ def command(
     A zoo that is there gets the runs that it lacks, so an interrupted command goes on where it was.
     """
     with terminal(as_json, quiet) as screen, screen.listening():
-        from weightwalk.cli.trained import described
+        from weightwalk.cli.trained import described, to_train
         from weightwalk.zoos.fit import load_sets
         from weightwalk.zoos.trained.recipes import recipe as pick
         from weightwalk.zoos.trained.store import TrainedZoo
@@ -55,6 +55,7 @@ def command(
             progress=screen.progress,
             should_stop=screen.should_stop,
         )
+        keep_time(path, TRAINING, outcome.seconds if outcome.trained else 0.0)
         if not outcome.finished:
             raise screen.stopped({"zoo": str(path), **asdict(outcome)}, f"stopped while training; the finished runs are saved in {path}")
         if outcome.diverged:
@@ -64,5 +65,5 @@ def command(
             {**asdict(outcome), **values},
             f"{line} ({outcome.trained:,} runs new, {outcome.already_there:,} were there), {duration(outcome.seconds)}",
             *blocks,
-            next_steps(f"weightwalk inspect {path}", f"weightwalk verify {path}" + (f" --root {root}" if root else "")),
+            next_steps(f"weightwalk verify {path}" + (f" --root {root}" if root else ""), *to_train(path, kind)),
         )

@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from weightwalk.config import LATE
 from weightwalk.errors import InputError
 from weightwalk.registry import Registry, unknown
 from weightwalk.spec import NetworkSpec
@@ -48,6 +49,8 @@ class Encoder(nn.Module, ABC):
 
     invariant: ClassVar[bool] = True
     """False for one whose answer depends on the order of hidden neurons, and which says so."""
+    later: ClassVar[tuple[str, ...]] = ()
+    """Options that came after encoders without them had been recorded; configurations leave them out where they have their defaults."""
     pooled_dim: int
     shared: bool = False
 
@@ -71,7 +74,10 @@ class Encoder(nn.Module, ABC):
     def check(self, spec: NetworkSpec) -> None:
         """InputError if networks of `spec` have another shape than the encoder was made for."""
         if spec != self.spec and spec.shape != self.spec.shape:
-            raise InputError(f"this model reads networks of the shape {self.spec}, got {spec}; use a model trained on such networks")
+            raise InputError(
+                f"this model reads networks of the shape {self.spec}, got {spec}{_difference(self.spec, spec)}; "
+                "use a model trained on such networks"
+            )
 
     @abstractmethod
     def read(self, weights: Weights) -> Encoding:
@@ -97,6 +103,8 @@ class Encoder(nn.Module, ABC):
 
         Networks of one architecture are read together; none is padded.
         """
+        if not batches:
+            raise InputError("expected at least one batch of networks, got none")
         places: dict[NetworkSpec, list[int]] = defaultdict(list)
         for place, batch in enumerate(batches):
             places[batch.spec].append(place)
@@ -106,6 +114,13 @@ class Encoder(nn.Module, ABC):
             encoded = self.encode(alike[0] if len(alike) == 1 else Weights.cat(alike))
             found |= dict(zip(of_spec, encoded.split([len(batch) for batch in alike]), strict=True))
         return torch.cat([found[place] for place in range(len(batches))])
+
+
+def _difference(own: NetworkSpec, got: NetworkSpec) -> str:
+    """The first step in which two specs of the same summary differ, as the end of a sentence."""
+    alike = zip(own.steps, own.shape, got.steps, got.shape, strict=False)
+    first = next(((number, a, b) for number, (a, one, b, other) in enumerate(alike) if one != other), None)
+    return f" (step {first[0]}: {first[1]}, got {first[2]})" if first and str(own) == str(got) else ""
 
 
 encoders: Registry[type[Encoder]] = Registry("encoder")
@@ -148,5 +163,6 @@ def _config_of(name: str) -> type[EncoderConfig]:
     """A frozen dataclass whose fields are the options of an encoder's `__init__`."""
     signature, hints = inspect.signature(encoders[name].__init__), typing.get_type_hints(encoders[name].__init__)
     options = list(signature.parameters.values())[2:]
-    entries = [(option.name, hints[option.name], field(default=option.default)) for option in options]
+    late = {option.name: LATE if option.name in encoders[name].later else None for option in options}
+    entries = [(option.name, hints[option.name], field(default=option.default, metadata=late[option.name])) for option in options]
     return make_dataclass(f"{encoders[name].__name__}Config", entries, bases=(EncoderConfig,), frozen=True)

@@ -87,6 +87,11 @@ class DNGEncoder(Encoder):
     memories in order. Nothing is kept per edge: memory grows with nodes, time with parameters.
     """
 
+    later = (
+        *("messages", "head_dim", "max_taps", "padding", "residual", "attention", "norm_after", "unbiased"),
+        *("activation_scope", "shared", "kinds"),
+    )
+
     def __init__(
         self,
         spec: NetworkSpec,
@@ -150,6 +155,7 @@ class DNGEncoder(Encoder):
         """InputError for networks of another shape; with `shared`, for those whose inputs, outputs or steps don't fit."""
         if not self.shared:
             super().check(spec)
+            self.plan.check(spec)
             return
         own, got = (self.spec.widths[0], self.spec.num_outputs), (spec.widths[0], spec.num_outputs)
         if got != own:

@@ -34,6 +34,7 @@ from weightwalk.steps import (
     Pool,
     Rearrange,
     Reshape,
+    Resize,
     Slice,
     Softmax,
     Step,
@@ -44,7 +45,9 @@ _KIND: dict[type[Step], str] = {
     **{Dense: "message", Conv: "message", Embed: "message"},
     **{Norm: "norm", Learned: "learned", Add: "add", Append: "append", Attention: "attention", Patches: "patches"},
 }
-_UNMAPPED = (Activate, Affine, MeanPool, Pool, Upsample, Crop, Pick, Reshape, Rearrange, Softmax, Move, Multiply, Concat, Slice, Pad)
+_UNMAPPED = (
+    *(Activate, Affine, MeanPool, Pool, Upsample, Resize, Crop, Pick, Reshape, Rearrange, Softmax, Move, Multiply, Concat, Slice, Pad),
+)
 KINDS = tuple(dict.fromkeys(_KIND.values()))
 """Steps for which there is something to learn."""
 
@@ -137,7 +140,7 @@ class Plan:
         return module
 
     def check(self, spec: NetworkSpec) -> None:
-        """InputError that names the first step of `spec` that can't be read."""
+        """InputError that names the first step of `spec` that can't be read; without `kinds`, of a spec of the same shape."""
         for value, step in enumerate(spec.steps, start=1):
             kind, where = kind_of(step), f"step {value - 1} ({step.kind}) of {spec}"
             if kind is None and not isinstance(step, _UNMAPPED):
@@ -149,8 +152,8 @@ class Plan:
                 raise InputError(f"this model reads layers of {limit}, but {where} has {taps_of(step)}; make one with more max_taps")
             if kind == "attention" and self.attention == "positions" and len(set(places_of(spec, value))) > 1:
                 raise InputError(f'attention "positions" needs as many queries as values in a head, unlike {where}')
-            if self.kinds and (kind == "patches" or (kind == "attention" and self.attention == "positions")):
-                wanted = self.places.get(kind, (0,))
+            if kind == "patches" or (kind == "attention" and self.attention == "positions"):
+                wanted = self.places.get(kind, (0,)) if self.kinds else places_of(self.spec, value)
                 if places_of(spec, value) != wanted:
                     raise InputError(f"this model has learned {wanted[0]} places for {kind}, but {where} has {places_of(spec, value)[0]}")
 

@@ -55,6 +55,12 @@ class Snapshot:
         return self.timestamp
 
     @property
+    def name(self) -> str:
+        """The kind of its step, and the activation behind that if there is one: `conv relu`."""
+        activation = self.step.activation if isinstance(self.step, Layer) else "identity"
+        return self.step.kind + ("" if activation == "identity" else f" {activation}")
+
+    @property
     def num_edges(self) -> int:
         """Parallel edges of a kernel count one each."""
         return _num_edges(self.step) + self.residual_edges

@@ -17,10 +17,12 @@ Array = NDArray[Any]
 
 
 @matplotlib.rc_context(STYLE)
-def agreement(true: Array, predicted: Array, groups: Mapping[str, Array] | None = None, what: str = "value") -> bytes:
+def agreement(
+    true: Array, predicted: Array, groups: Mapping[str, Array] | None = None, what: str = "value", by: str | None = None
+) -> bytes:
     """A point per entry of `true` and `predicted` (n,), with the diagonal where both are equal; at most ten `groups` of positions by name.
 
-    What is in several groups is drawn with the last of them, what is in none in grey.
+    What is in several groups is drawn with the last of them, what is in none in grey. `by` says what the groups are.
     """
     true, predicted = np.asarray(true, float), np.asarray(predicted, float)
     if true.ndim != 1 or true.shape != predicted.shape or not len(true) or not np.isfinite([true, predicted]).all():
@@ -43,9 +45,9 @@ def agreement(true: Array, predicted: Array, groups: Mapping[str, Array] | None 
         if len(at):
             axes.scatter(true[at], predicted[at], s=area, color=color, linewidths=0.2, edgecolors=PAPER, label=name, alpha=0.8)
     axes.set(xlabel=f"true {what}", ylabel=f"predicted {what}", xlim=(low - margin, high + margin), ylim=(low - margin, high + margin))
-    axes.set_aspect("equal")
+    axes.set_box_aspect(1)
     axes.grid()
     axes.tick_params(length=0)
     if named:
-        figure.legend(loc="outside right upper", markerscale=1.6)
+        figure.legend(loc="outside right upper", markerscale=1.6, title=by, alignment="left")
     return draw(figure)

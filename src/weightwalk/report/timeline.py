@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import matplotlib
 import numpy as np
@@ -11,8 +11,8 @@ from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from weightwalk.graphs.cost import lifetimes, node_counts
 from weightwalk.graphs.dynamic import DynamicGraph
-from weightwalk.report.look import PALETTE, QUIET, RULE, STYLE, draw
-from weightwalk.steps import Layer
+from weightwalk.graphs.flow import flow, joins
+from weightwalk.report.look import INK, PALETTE, QUIET, RULE, STYLE, draw
 
 _ROW, _MOST = 0.24, 120  # inches per timestamp, and how many of them fit a picture
 
@@ -21,7 +21,8 @@ _ROW, _MOST = 0.24, 120  # inches per timestamp, and how many of them fit a pict
 def timeline(graph: DynamicGraph, cost: Sequence[int]) -> bytes:
     """One row per group of nodes: a bar for the timestamps at which it is there, lines from the groups that it is computed from.
 
-    At the right the edges of each timestamp and its `cost`, as bars on logarithmic axes. Of more than 120 groups the first are shown.
+    Dotted lines are residual edges. At the right the edges of each timestamp and its `cost`, as bars on logarithmic axes. Of more than
+    120 groups the first are shown.
     """
     nodes, lives = node_counts(graph)[:_MOST], lifetimes(graph)[:_MOST]
     shots = graph.snapshots[: _MOST - 1]
@@ -35,6 +36,9 @@ def timeline(graph: DynamicGraph, cost: Sequence[int]) -> bytes:
     left.barh(range(rows), np.minimum(last, rows - 1) - first + 0.8, left=first - 0.4, height=0.5, color=of_row)
     lines = np.array([(shot.timestamp - 0.4, source, shot.target) for shot in shots for source in shot.sources]).reshape(-1, 3)
     left.vlines(*lines.T, color=RULE, linewidth=1.2, zorder=0)
+    meeting = [(t, source, target) for t, source, target in _residual(graph) if max(t, source, target) < rows]
+    for t, source, target in meeting:
+        left.plot([t - 0.2, t - 0.2], [source, target], color=INK, linewidth=1.2, linestyle=":", marker=".", markersize=4)
     left.set_yticks(range(rows), _labels(graph, nodes))
     left.set_xlabel("timestamp")
     left.xaxis.set_major_locator(MaxNLocator(12, integer=True))
@@ -54,6 +58,18 @@ def timeline(graph: DynamicGraph, cost: Sequence[int]) -> bytes:
     return draw(figure)
 
 
+def _residual(graph: DynamicGraph) -> Iterator[tuple[int, int, int]]:
+    """At which timestamp the nodes of which group are added to those of which other."""
+    found = flow(graph.spec)
+    for shot in graph.snapshots:
+        for value in shot.passing:
+            if joins(graph.spec.steps[value - 1]):
+                sources = graph.spec.sources(value)
+                target = found.groups[sources[found.targets[value]]][0]
+                others = (group for place, source in enumerate(sources) if place != found.targets[value] for group in found.groups[source])
+                yield from ((shot.timestamp, group, target) for group in others)
+
+
 def _short(value: int) -> str:
     """`960`, `12.3 k`, `4.0 M`."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
@@ -63,8 +79,5 @@ def _short(value: int) -> str:
 
 
 def _labels(graph: DynamicGraph, nodes: Sequence[int]) -> list[str]:
-    names = ["input"]
-    for shot in graph.snapshots:
-        activation = shot.step.activation if isinstance(shot.step, Layer) else "identity"
-        names.append(shot.step.kind + ("" if activation == "identity" else f" {activation}"))
+    names = ["input", *(shot.name for shot in graph.snapshots)]
     return [f"{name}, {count:,}" for name, count in zip(names, nodes, strict=False)]

@@ -16,27 +16,21 @@ from weightwalk.steps.passing import (
     Activate,
     Add,
     Affine,
-    Append,
     Attention,
     Concat,
-    Crop,
-    MeanPool,
     Move,
     Multiply,
     Pad,
     Patches,
-    Pick,
-    Pool,
     Rearrange,
-    Reshape,
     Slice,
     Softmax,
-    Upsample,
 )
+from weightwalk.steps.positions import Append, Crop, MeanPool, Pick, Pool, Reshape, Resize, Upsample
 
 _KINDS: tuple[type[Step], ...] = (
     *(Dense, Conv, Norm, Embed, Learned),
-    *(Activate, Affine, MeanPool, Pool, Upsample, Add, Multiply, Concat, Append, Slice, Pad, Crop, Pick, Reshape),
+    *(Activate, Affine, MeanPool, Pool, Upsample, Resize, Add, Multiply, Concat, Append, Slice, Pad, Crop, Pick, Reshape),
     *(Patches, Rearrange, Softmax, Move, Attention),
 )
 STEPS: dict[str, type[Step]] = {step.kind: step for step in _KINDS}
@@ -69,6 +63,7 @@ __all__ = [
     "Pool",
     "Rearrange",
     "Reshape",
+    "Resize",
     "Slice",
     "Softmax",
     "Step",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from weightwalk.config import LATE, saved_fields
 from weightwalk.errors import InputError
 
 ACTIVATIONS = (
@@ -14,10 +15,6 @@ ACTIVATIONS = (
 NORMS = ("batch", "layer", "group", "rms")
 LEAK = 0.01
 """leaky_relu's slope below zero, unless told otherwise."""
-
-
-LATE = {"late": True}
-"""Metadata of a field that is left out of JSON where it has its default, so that older files stay equal to new ones."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +51,7 @@ class Step:
         return None
 
     def to_dict(self) -> dict[str, Any]:
-        entries = {entry.name: getattr(self, entry.name) for entry in fields(self) if not _is_default(self, entry)}
-        return {"kind": self.kind, **entries}
-
-
-def _is_default(step: Step, entry: Any) -> bool:
-    return "late" in entry.metadata and entry.default is not MISSING and getattr(step, entry.name) == entry.default
+        return {"kind": self.kind, **saved_fields(self)}
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@ import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from weightwalk.config import LATE
 from weightwalk.errors import InputError
 from weightwalk.registry import unknown
-from weightwalk.steps.base import ACTIVATIONS, LATE, LEAK, NORMS, Sized
+from weightwalk.steps.base import ACTIVATIONS, LEAK, NORMS, Sized
 
 
 @dataclass(frozen=True)

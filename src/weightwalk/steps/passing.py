@@ -1,4 +1,4 @@
-"""Steps without parameters: they pass values on."""
+"""Steps without parameters that work on channels, or on channels and positions: they pass values on."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from weightwalk.config import LATE
 from weightwalk.errors import InputError
 from weightwalk.registry import unknown
-from weightwalk.steps.base import ACTIVATIONS, LATE, LEAK, Passing, Sized, Step
+from weightwalk.steps.base import ACTIVATIONS, LEAK, Passing, Sized, Step
 
 
 @dataclass(frozen=True)
@@ -33,53 +34,6 @@ class Affine(Passing):
     kind: ClassVar[str] = "affine"
     factor: float = 1.0
     offset: float = 0.0
-
-
-@dataclass(frozen=True)
-class MeanPool(Passing):
-    """Mean over all positions: (C, *grid) -> (C,)."""
-
-    kind: ClassVar[str] = "mean_pool"
-
-
-@dataclass(frozen=True)
-class Pool(Passing):
-    """Maximum or mean over windows: (C, *grid) -> (C, *grid'). A mean counts its padding, unless told not to."""
-
-    kind: ClassVar[str] = "pool"
-    op: str = "max"
-    kernel: tuple[int, ...] = (2, 2)
-    stride: tuple[int, ...] = (2, 2)
-    padding: tuple[int, ...] = (0, 0)
-    ceil: bool = False
-    counts_padding: bool = True
-
-    def __post_init__(self) -> None:
-        for name in ("kernel", "stride", "padding"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        super().__post_init__()
-        if self.op not in ("max", "mean") or {len(self.kernel)} != {len(self.stride), len(self.padding)} or not 1 <= len(self.kernel) <= 3:
-            raise InputError(f"a pool step is a max or mean over one to three axes, got {self}")
-
-    @property
-    def input_axes(self) -> int | None:
-        return 1 + len(self.kernel)
-
-
-@dataclass(frozen=True)
-class Upsample(Passing):
-    """Every position becomes `factor` positions along each axis: copies ("nearest"), or between its neighbours ("linear")."""
-
-    kind: ClassVar[str] = "upsample"
-    factor: tuple[int, ...] = (2, 2)
-    mode: str = "nearest"
-    align_corners: bool = False
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "factor", tuple(self.factor))
-        super().__post_init__()
-        if self.mode not in ("nearest", "linear") or not 1 <= len(self.factor) <= 3 or min(self.factor) < 1:
-            raise InputError(f"an upsample step is nearest or linear over one to three axes, got {self}")
 
 
 @dataclass(frozen=True)
@@ -118,14 +72,6 @@ class Concat(Passing):
 
 
 @dataclass(frozen=True)
-class Append(Passing):
-    """Positions of several values of equally many channels, one after another, along a grid of one axis: a class token, say."""
-
-    kind: ClassVar[str] = "append"
-    num_sources: ClassVar[tuple[int, int]] = (1, 4096)
-
-
-@dataclass(frozen=True)
 class Slice(Sized):
     """Channels start .. start + fan_out - 1 of a value."""
 
@@ -154,48 +100,6 @@ class Pad(Sized):
         super().__post_init__()
         if not 0 <= self.before <= self.fan_out - self.fan_in or len(self.grid) % 2 or min(self.grid, default=0) < 0:
             raise InputError(f"a pad step writes at least what it reads, with two counts per axis of the grid, got {self}")
-
-
-@dataclass(frozen=True)
-class Crop(Passing):
-    """Positions start, start + stride, ... below stop, along each axis of the grid: (C, *grid) -> (C, *grid')."""
-
-    kind: ClassVar[str] = "crop"
-    start: tuple[int, ...] = ()
-    stop: tuple[int, ...] = ()
-    stride: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        for name in ("start", "stop", "stride"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        super().__post_init__()
-        axes = {len(self.start), len(self.stop), len(self.stride)}
-        if len(axes) != 1 or any(not 0 <= a < b or step < 1 for a, b, step in zip(self.start, self.stop, self.stride, strict=True)):
-            raise InputError(f"a crop step has 0 <= start < stop and stride >= 1 for each axis of the grid, got {self}")
-
-    @property
-    def input_axes(self) -> int | None:
-        return 1 + len(self.start)
-
-
-@dataclass(frozen=True)
-class Pick(Passing):
-    """One position of a grid of one axis, counted from the end if negative: (C, T) -> (C,)."""
-
-    kind: ClassVar[str] = "pick"
-    position: int = 0
-
-
-@dataclass(frozen=True)
-class Reshape(Passing):
-    """The same positions, row by row, on another grid: (C, H, W) -> (C, H W) makes tokens of a picture."""
-
-    kind: ClassVar[str] = "reshape"
-    grid: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "grid", tuple(self.grid))
-        super().__post_init__()
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def conditions(run: RunFolder[Any], own: Mapping[str, object], made: Mapping[str
     record = run.record["made"]
     facts: dict[str, object] = {
         "recipe": run.config.recipe,
-        "fingerprint of its settings": configs.fingerprint(run.record["config"]),
+        "fingerprint of its settings": configs.fingerprint(configs.to_dict(run.config)),
         "seed": run.config.seed,
         **own,
         "commit": record["commit"],

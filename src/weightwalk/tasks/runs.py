@@ -72,7 +72,8 @@ class RunFolder(Generic[C]):
         }
         if (out / "run.json").exists():
             run = cls.open(out)
-            changed = configs.differences({key: run.record.get(key) for key in record}, record)
+            old = run.record | {"config": configs.to_dict(run.config)}  # an option that is absent has its default
+            changed = configs.differences({key: old.get(key) for key in record}, record)
             if changed:
                 raise InputError(
                     f"{out} is a run with other settings ({'; '.join(changed)}); choose another --out, or go back to those settings"

@@ -168,6 +168,37 @@ def test_gradients_of_any_convolution(widths, kernel, stride, padding, grid, res
     assert_close(params.double() - state.params.double(), flat.grad[0], what="gradient", atol=atol, rtol=2e-4)
 
 
+FAST = {  # widths, kernel, padding and grid of convolutions that trainer.cpp does by Winograd's way or by Fourier transforms
+    "Winograd": ([16, 17], (3, 3), (1, 1), (8, 12)),
+    "Winograd, without padding": ([18, 16], (3, 3), (0, 0), (10, 6)),
+    "Winograd, more padding than it takes": ([16, 16], (3, 3), (2, 2), (6, 10)),
+    "Winograd, more tiles than are held": ([16, 16], (3, 3), (1, 1), (4, 36)),
+    "Fourier": ([9, 16], (7, 7), (3, 3), (16, 15)),
+    "Fourier, odd numbers of channels": ([17, 7], (5, 9), (2, 4), (9, 21)),
+    "Fourier, without padding": ([16, 16], (7, 5), (0, 0), (20, 16)),
+    "Fourier, more padding than it takes": ([16, 16], (5, 5), (4, 3), (10, 9)),
+}
+
+
+@needs_compiler
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("case", FAST)
+def test_gradients_of_convolutions_with_fewer_products(case, residual):
+    (channels, out), kernel, padding, grid = FAST[case]
+    steps = [Conv(1, channels, "tanh", padding=1), Conv(channels, out, "relu", kernel=kernel, padding=padding)]
+    if residual:  # x has another reader, y another writer
+        steps += [
+            Slice(channels, 1, sources=(1,)),
+            MeanPool(1),
+            MeanPool(out, sources=(2,)),
+            Dense(1, out, sources=(4,)),
+            Add(out, sources=(5, 6)),
+        ]
+    else:
+        steps += [MeanPool(out)]
+    assert_gradient(NetworkSpec((*steps, Dense(out, 3))), (1, *grid), count=21)
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_optimisers_are_torch_s(name, mode):
@@ -343,7 +374,11 @@ def test_networks_side_by_side_are_networks_alone():
     spec, shape = NETWORKS["small cnn"]
     pixels, labels = pictures(shape)
     params = random_weights(spec, 3, seed=0).flat()
-    trainings = [Training("adam", 0.01, dropout=0.3, batch_size=16), Training("sgd", 0.1, 0.01, batch_size=16), Training("rmsprop", batch_size=16)]
+    trainings = [
+        Training("adam", 0.01, dropout=0.3, batch_size=16),
+        Training("sgd", 0.1, 0.01, batch_size=16),
+        Training("rmsprop", batch_size=16),
+    ]
     order = torch.stack([torch.randperm(37, generator=torch.Generator().manual_seed(number)) for number in range(3)])
     shifts = torch.randint(0, 2, (3, 37, 3), generator=torch.Generator().manual_seed(9)).to(torch.int8)
     together = begin(params)
@@ -359,7 +394,9 @@ def test_networks_side_by_side_are_networks_alone():
         assert_close(together.params[row], alone.params, what=f"network {row}", atol=2e-5, rtol=1e-3)
         assert (float(losses[row]), float(accuracies[row])) == pytest.approx((loss, accuracy), rel=1e-4)
     scores = score_many(spec, together.params, pixels, labels, **constants(spec))
-    assert float(scores[0][1]) == pytest.approx(score(spec, together.params[1], pixels, labels, mode="torch", **constants(spec))[0], rel=1e-4)
+    assert float(scores[0][1]) == pytest.approx(
+        score(spec, together.params[1], pixels, labels, mode="torch", **constants(spec))[0], rel=1e-4
+    )
 
 
 def test_auto_is_native_where_it_can_be(monkeypatch):
@@ -439,7 +476,14 @@ def test_what_does_not_fit_is_refused(change, words):
 
 @pytest.mark.parametrize(
     "change",
-    [{"optimizer": "lion"}, {"learning_rate": 0.0}, {"weight_decay": -1.0}, {"dropout": 1.0}, {"batch_size": 0}, {"learning_rate": float("nan")}],
+    [
+        {"optimizer": "lion"},
+        {"learning_rate": 0.0},
+        {"weight_decay": -1.0},
+        {"dropout": 1.0},
+        {"batch_size": 0},
+        {"learning_rate": float("nan")},
+    ],
     ids=str,
 )
 def test_hyperparameters_that_make_no_sense_are_refused(change):

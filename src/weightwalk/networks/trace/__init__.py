@@ -145,7 +145,7 @@ def _another_example(spec: NetworkSpec, example: Tensor) -> Tensor:
 
 
 def _compare(weights: Weights, example: Tensor, wanted: Tensor) -> None:
-    found = weights.run(example)[0]
+    found = weights.run(example.to(weights.dtype) if example.is_floating_point() else example)[0]
     if found.numel() != wanted.numel() or tuple(n for n in found.shape if n > 1) != tuple(n for n in wanted.shape if n > 1):
         raise InputError(
             f"read, but does not compute the same: the steps give {tuple(found.shape)}, the module {tuple(wanted.shape)}; this is a fault "

@@ -27,12 +27,14 @@ def _matmul(reader: Reader, node: Node, a: dict[str, Any]) -> View:
 
 @reads("baddbmm")
 def _baddbmm(reader: Reader, node: Node, a: dict[str, Any]) -> View:
-    if (a["beta"], a["alpha"]) != (1, 1):
-        raise Unreadable("it has other factors than one")
-    found = product(reader, _learned_queries(reader, node.all_input_nodes[1], a["batch1"], a["batch2"]), a["batch2"])
+    if a["beta"] not in (0, 1):
+        raise Unreadable(f"it adds {a['beta']} times its mask")
+    queries: Any = node.args[1]
+    found = product(reader, _learned_queries(reader, queries, a["batch1"], a["batch2"]), a["batch2"])
     if not isinstance(found.source, Scores):
         raise Unreadable("it is no product of queries and keys")
-    return View(found.source.masked(seen_by(constant(a["self"], "its mask"))), found.axes)
+    scores = found.source.scaled(float(a["alpha"]), 0.0)
+    return View(scores.masked(seen_by(constant(a["self"], "its mask"))) if a["beta"] else scores, found.axes)
 
 
 def product(reader: Reader, one: Any, two: Any) -> View:
@@ -129,7 +131,7 @@ def _learned_queries(reader: Reader, node: Node, query: Any, key: Any) -> Any:
     if not torch.equal(apart, apart[:1].expand_as(apart)):
         raise Unreadable("its queries differ from example to example")
     laid = apart[0].movedim(-1, 0)
-    value = learned(reader.program, key.source, laid, fixed=not reader.is_learned(node), grid=tuple(laid.shape[1:]))
+    value = learned(reader.program, laid, fixed=not reader.is_learned(node), grid=tuple(laid.shape[1:]))
     examples, channels, heads, *grid = reader.program.view(value).axes
     return View(value, (examples + heads, *grid, channels))
 

@@ -54,6 +54,8 @@ def where(node: Node) -> str:
 def evaluating(module: nn.Module) -> Iterator[None]:
     """The module in evaluation mode, without gradients, and without the fused kernels of attention, which hide what they compute."""
     training = {child: child.training for child in module.modules()}
+    stacks = [child for child in module.modules() if isinstance(child, (nn.TransformerEncoder, nn.TransformerDecoder))]
+    hooks = [stack.register_forward_pre_hook(_with_plain_mask, with_kwargs=True) for stack in stacks]
     fused = torch.backends.mha.get_fastpath_enabled()
     module.eval()
     torch.backends.mha.set_fastpath_enabled(False)
@@ -62,8 +64,18 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
+        for hook in hooks:
+            hook.remove()
         for child, was in training.items():
             child.training = was
+
+
+def _with_plain_mask(stack: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Keeps torch from looking into a mask whether it is causal, which is control flow that depends on data; it is applied as it is."""
+    name, place = ("is_causal", 3) if isinstance(stack, nn.TransformerEncoder) else ("tgt_is_causal", 6)
+    if len(args) <= place and kwargs.get(name) is None:
+        kwargs = kwargs | {name: False}
+    return args, kwargs
 
 
 def capture(module: nn.Module, example: Tensor) -> Captured:
@@ -87,15 +99,17 @@ def capture(module: nn.Module, example: Tensor) -> Captured:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without what torch.export tells the authors of modules, and logs of attempts that fail; errors are raised all the same."""
-    logger = logging.getLogger("torch._subclasses.fake_tensor")
-    was = logger.disabled
-    logger.disabled = True
+    loggers = [logging.getLogger(name) for name in ("torch._subclasses.fake_tensor", "torch.fx.experimental.symbolic_shapes")]
+    was = [logger.disabled for logger in loggers]
+    for logger in loggers:
+        logger.disabled = True
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.disabled = was
+        for logger, disabled in zip(loggers, was, strict=True):
+            logger.disabled = disabled
 
 
 def _export_error(error: Exception) -> str:

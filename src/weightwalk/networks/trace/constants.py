@@ -53,14 +53,14 @@ def laid_like(program: Program, view: View, tensor: Tensor, own_axis: int | None
     return tensor.permute(*order, *rest).reshape(*written, *([] if own_axis is None else [given[own_axis]]))
 
 
-def learned(program: Program, like: int, tensor: Tensor, *, fixed: bool, grid: tuple[int, ...] | None = None) -> int:
-    """Learned values (C, *grid), for as many examples as value `like` has; unless `grid` is given, a single position needs none.
+def learned(program: Program, tensor: Tensor, *, fixed: bool, grid: tuple[int, ...] | None = None) -> int:
+    """Learned values (C, *grid), for as many examples as the input has; unless `grid` is given, a single position needs none.
 
     `fixed` values are constants that are no parameters.
     """
     if grid is None:
         grid = tuple(tensor.shape[1:]) if math.prod(tensor.shape[1:]) > 1 else ()
-    step = Learned(1, len(tensor), bias=False, grid=grid, fixed=fixed, sources=(like,))
+    step = Learned(1, len(tensor), bias=False, grid=grid, fixed=fixed, sources=(0,))
     return program.emit(step, (len(tensor), *grid), Parameters(tensor.reshape(len(tensor), 1, -1), None))
 
 
@@ -79,7 +79,7 @@ def scale(program: Program, view: View, tensor: Tensor, *, is_learned: bool) -> 
         return program.affine(view, float(laid), 0.0)
     if laid.numel() == len(laid):
         return per_channel(program, view, laid.reshape(-1).expand(shape[0]))
-    factor = learned(program, view.source, laid.expand(shape[0], *laid.shape[1:]), fixed=not is_learned)
+    factor = learned(program, laid.expand(shape[0], *laid.shape[1:]), fixed=not is_learned)
     return View(program.emit(Multiply(shape[0], sources=(view.source, factor)), shape), view.axes)
 
 
@@ -92,5 +92,5 @@ def shift(program: Program, view: View, tensor: Tensor, *, is_learned: bool) -> 
     laid = laid.expand(shape[0], *laid.shape[1:])
     if view.source == 0 and laid.numel() == len(laid):
         return per_channel(program, view, torch.ones_like(laid).reshape(-1), laid.reshape(-1))
-    term = learned(program, view.source, laid, fixed=not is_learned)
+    term = learned(program, laid, fixed=not is_learned)
     return View(program.emit(Add(shape[0], sources=(view.source, term)), shape), view.axes)

@@ -181,7 +181,7 @@ def _appended(reader: Reader, node: Node, base: View, parts: Sequence[View | Ten
             laid = laid_like(program, base, part, number)
             channels = program.shapes[base.source][0]
             laid = laid.reshape(len(laid), -1).expand(channels, -1)
-            sources.append(learned(program, base.source, laid, fixed=not reader.is_learned(argument)))
+            sources.append(learned(program, laid, fixed=not reader.is_learned(argument)))
     channels = program.shapes[base.source][0]
     value = program.emit(Append(channels, sources=tuple(sources)), (channels, count))
     return View(value, base.axes).with_axis(number, (Factor(1, 1, count),))
@@ -207,7 +207,7 @@ def _channels_joined(reader: Reader, node: Node, base: View, parts: Sequence[Vie
             constant(part, "what it joins")
             laid = laid_like(program, bare, part, number).movedim(-1, 0)
             laid = laid.expand(len(laid), rest, *grid).reshape(-1, *grid)
-            found = learned(program, base.source, laid, fixed=not reader.is_learned(argument), grid=grid)
+            found = learned(program, laid, fixed=not reader.is_learned(argument), grid=grid)
         sources.append(found)
         widths.append(program.shapes[found][0])
     total = sum(widths)

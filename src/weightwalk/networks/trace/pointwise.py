@@ -40,7 +40,7 @@ POINTWISE = frozenset({
 
 @dataclass(frozen=True)
 class Form:
-    """What was recognised: "same", "affine" (factor x + offset), or an activation's name with its omega and slope."""
+    """What was recognised: "same", "affine" (factor x + offset), or factor a(omega x), `name` the activation a; `slope` is leaky_relu's."""
 
     name: str
     factor: float = 1.0
@@ -142,6 +142,23 @@ def recognise(curve: Tensor) -> Form | None:
     for name, omega in (("sine", _arcsine(near)), ("gaussian", _width(near))):
         if omega > 0 and _close(curve, activate(name, omega, POINTS)):
             return Form(name, omega=omega)
+    return _stretched(curve)
+
+
+def _stretched(curve: Tensor) -> Form | None:
+    """a(omega x) / omega: softplus(beta=...), celu(alpha=...), clamp(-c, c), clamp(0, c), x sigmoid(1.702 x)."""
+    middle, one, low, high = (float(curve[place]) for place in (0, 1, -4, -1))
+    found = {
+        "softplus": math.log(2) / middle if middle > 0 else 0.0,
+        "silu": math.log(one / (1 - one)) if 0.5 < one < 1 else 0.0,
+        "elu": -1 / low if low < 0 else 0.0,
+        "hardtanh": 1 / high if high > 0 else 0.0,
+        "relu6": 6 / high if high > 0 else 0.0,
+    }
+    for name, measured in found.items():
+        omega = _round(measured)
+        if omega > 0 and _close(curve, activate(name, omega, POINTS) / omega):
+            return Form(name, 1 / omega, omega=omega)
     return None
 
 

@@ -12,7 +12,7 @@ from weightwalk.networks.trace.layout import BATCH, CHANNELS, COPIES, Unreadable
 from weightwalk.networks.trace.program import Program
 from weightwalk.networks.trace.reader import Reader, reads, shape_of, view_of
 from weightwalk.networks.trace.scores import KEYS, Scores
-from weightwalk.steps import MeanPool, Pool, Softmax, Upsample
+from weightwalk.steps import MeanPool, Pool, Resize, Softmax, Step, Upsample
 
 
 @reads("max_pool1d", "max_pool2d", "max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d")
@@ -50,12 +50,12 @@ def _adaptive(reader: Reader, node: Node, view: View, op: str) -> View:
         return reduce(reader.program, view, tuple(range(2, len(view.axes))), op, keep=True)
     view = reader.program.channels_first(view)
     shape = reader.program.shapes[view.source]
-    if any(have % want for have, want in zip(shape[1:], wanted, strict=True)):
-        raise Unreadable(f"it pools a grid of {shape[1:]} into {wanted}, whose windows differ in size")
-    kernel = tuple(have // want for have, want in zip(shape[1:], wanted, strict=True))
-    if math.prod(kernel) == 1:
+    if shape[1:] == wanted:
         return view
-    step = Pool(shape[0], op, kernel, kernel, (0,) * len(kernel), sources=(view.source,))
+    step: Step = Resize(shape[0], wanted, op, sources=(view.source,))
+    if not any(have % want for have, want in zip(shape[1:], wanted, strict=True)):  # windows of one size
+        kernel = tuple(have // want for have, want in zip(shape[1:], wanted, strict=True))
+        step = Pool(shape[0], op, kernel, kernel, (0,) * len(kernel), sources=(view.source,))
     return reader.program.view(reader.program.emit(step, (shape[0], *wanted)))
 
 
@@ -119,11 +119,17 @@ def _pooled(program: Program, view: View, axes: tuple[int, ...], over: list[Any]
 def _upsample(reader: Reader, node: Node, a: dict[str, Any]) -> View:
     program, view = reader.program, reader.program.channels_first(view_of(a.get("input", a.get("self"))))
     shape, wanted = program.shapes[view.source], shape_of(node)[2:]
-    if any(want % have for have, want in zip(shape[1:], wanted, strict=True)):
-        raise Unreadable(f"it makes a grid of {wanted} of one of {shape[1:]}, which is no whole number of times as large")
-    factor = tuple(want // have for have, want in zip(shape[1:], wanted, strict=True))
     mode = "nearest" if "nearest" in str(node.target) else "linear"
-    step = Upsample(shape[0], factor, mode, bool(a.get("align_corners", False)), sources=(view.source,))
+    corners = bool(a.get("align_corners", False))
+    ratios = [want / have for have, want in zip(shape[1:], wanted, strict=True)]
+    if all(ratio.is_integer() for ratio in ratios):
+        step: Step = Upsample(shape[0], tuple(map(int, ratios)), mode, corners, sources=(view.source,))
+    else:
+        if "exact" in str(node.target):
+            raise Unreadable('"nearest-exact" is read for whole numbers of times alone; use "nearest"')
+        if not corners and list(a.get("scale_factors") or ratios) != ratios:
+            raise Unreadable(f"it makes a grid of {wanted} of one of {shape[1:]} by a factor that is not their ratio; give it the size")
+        step = Resize(shape[0], wanted, mode, corners, sources=(view.source,))
     return program.view(program.emit(step, (shape[0], *wanted)))
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import kendalltau
 
 from weightwalk.spec import NetworkSpec
 from weightwalk.zoos.trained.store import TrainedZoo
@@ -15,7 +14,7 @@ from weightwalk.zoos.trained.store import TrainedZoo
 Array = NDArray[Any]
 
 MAX_VALUES = 12
-"""A hyperparameter with more values than this among the networks is no group, unless it is one of few words."""
+"""A property with more values than this among the networks makes no groups."""
 
 
 def figures(predicted: Array, true: Array) -> dict[str, float]:
@@ -25,16 +24,38 @@ def figures(predicted: Array, true: Array) -> dict[str, float]:
     r2:  1 - sum (true - predicted)^2 / sum (true - mean true)^2; 0 for the mean as the only prediction
     mae: mean |true - predicted|
     """
+    from scipy.stats import kendalltau  # half a second, which commands of other tasks need not wait
+
     predicted, true = np.asarray(predicted, np.float64), np.asarray(true, np.float64)
     tau = float(kendalltau(predicted, true).statistic) if np.ptp(predicted) > 0 else 0.0
     r2 = 1 - np.square(true - predicted).sum() / np.square(true - true.mean()).sum()
     return {"tau": tau, "r2": float(r2), "mae": float(np.abs(true - predicted).mean())}
 
 
+def tau_interval(predicted: Array, true: Array, runs: Array, draws: int = 200) -> tuple[float, float] | None:
+    """Between which values 90 % of Kendall's taus lie if as many `runs` (n,) are drawn anew, with replacement, each with all its networks.
+
+    Checkpoints of one run are much alike, so that runs are what there are few of. None for fewer than two runs.
+    """
+    members = [np.flatnonzero(runs == run) for run in np.unique(runs)]
+    chance, taus = np.random.default_rng(0), []
+    for _ in range(draws if len(members) > 1 else 0):
+        at = np.concatenate([members[run] for run in chance.integers(len(members), size=len(members))])
+        taus.append(figures_or_none(predicted[at], true[at])["tau"])
+    known = [tau for tau in taus if tau is not None]
+    return (float(np.quantile(known, 0.05)), float(np.quantile(known, 0.95))) if known else None
+
+
+def between(evaluation: Mapping[str, Any]) -> str:
+    """`tau_interval` of an evaluation in words."""
+    bounds = evaluation.get("tau_interval")
+    return "unknown" if bounds is None else f"{bounds[0]:.2f} to {bounds[1]:.2f} (90 % of resamplings of the test runs)"
+
+
 def groups(zoo: TrainedZoo, rows: NDArray[np.int64]) -> dict[str, dict[str, Array]]:
     """Positions into `rows` by property and value: activation, layers, epoch, and every hyperparameter of 2 to `MAX_VALUES` values.
 
-    A network with several activations counts for each. Numbers that are drawn anew for every network are in no group.
+    A network with several activations counts for each. What no two runs share is no group: numbers that are drawn anew for every run.
     """
     infos = [zoo.run(int(row)) for row in rows]
     columns: dict[str, list[tuple[object, ...]]] = {
@@ -44,8 +65,10 @@ def groups(zoo: TrainedZoo, rows: NDArray[np.int64]) -> dict[str, dict[str, Arra
     }
     names = dict.fromkeys(name for info in infos for name, value in info.hyperparameters.items() if isinstance(value, str | int | float))
     for name in names:
-        if name not in columns:
-            columns[name] = [(info.hyperparameters.get(name),) for info in infos]
+        values = [info.hyperparameters.get(name) for info in infos]
+        pairs = {(info.number, value) for info, value in zip(infos, values, strict=True) if value is not None}
+        if name not in columns and len(pairs) > len({value for _, value in pairs}):
+            columns[name] = [(value,) for value in values]
     found: dict[str, dict[str, Array]] = {}
     for name, column in columns.items():
         values = sorted({value for entry in column for value in entry}, key=_in_order)

@@ -72,7 +72,10 @@ class AccuracyModel(nn.Module):
         got = (spec.widths[0], spec.num_outputs)
         if got not in self._known:
             known = " or ".join(f"{inputs} inputs and {outputs} outputs" for inputs, outputs in sorted(self._known))
-            raise InputError(f"this model knows networks of {known} (channels), got {got[0]} inputs and {got[1]} outputs in {spec}")
+            raise InputError(
+                f"this model knows networks of {known} (channels), "
+                f"got {got[0]} inputs and {got[1]} outputs in {spec}; use a run trained on such networks"
+            )
         self.encoder.check(spec)
 
     def encode(self, zoo: TrainedZoo, rows: Rows, device: torch.device) -> Tensor:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from weightwalk.errors import InputError
 from weightwalk.report import agreement, html
 from weightwalk.tasks import pages
-from weightwalk.tasks.generalization.metrics import groups, rank
+from weightwalk.tasks.generalization.metrics import activations, between, groups, rank
 from weightwalk.tasks.generalization.model import TARGET
 from weightwalk.tasks.generalization.run import STAGE, Run
 from weightwalk.tasks.pages import percent
@@ -20,7 +20,7 @@ from weightwalk.zoos.parameters import read_tensors
 from weightwalk.zoos.trained.store import TrainedZoo
 
 _WORST = 20
-_COLOURS = 10
+_COLOURED, _COLOURS = ("activation", "layers", "epoch"), 10
 _TITLES = {STAGE: "Training: Kendall's tau on the validation networks chooses the checkpoint"}
 
 
@@ -54,11 +54,12 @@ def write(run: Run, zoo: TrainedZoo, path: Path, extra_times: Mapping[str, float
                         {
                             "Kendall's tau": f"{test['tau']:.3f}",
                             "R²": f"{test['r2']:.3f}",
-                            "mean absolute error": percent(test["mae"]),
+                            "mean absolute error": _points(test["mae"]),
                             "test networks": f"{counts['test']:,}",
-                            "of as many runs": f"{found['runs']['test']:,}",
+                            "test runs": f"{found['runs']['test']:,}",
                         }
-                    )
+                    ),
+                    html.Text(f"Kendall's tau if other runs had been drawn: {between(found)}."),
                 ],
             ),
             html.Section("Predicted and true", _agreement(zoo, answers)),
@@ -73,37 +74,56 @@ def write(run: Run, zoo: TrainedZoo, path: Path, extra_times: Mapping[str, float
 
 
 def _agreement(zoo: TrainedZoo, answers: Mapping[str, NDArray[Any]]) -> list[html.Block]:
-    """One point per test network, coloured by activation, and by epoch where that varies."""
-    blocks: list[html.Block] = []
-    for name, values in groups(zoo, answers["rows"]).items():
-        if name in ("activation", "epoch") and len(values) <= _COLOURS:
-            png = agreement.agreement(answers["true"], answers["predicted"], values, "test accuracy")
+    """One point per test network, coloured by what has a few values, of which each network has one."""
+    rows, blocks = answers["rows"], list[html.Block]()
+    for name, values in groups(zoo, rows).items():
+        if name in _COLOURED and 2 <= len(values) <= _COLOURS and sum(map(len, values.values())) == len(rows):
+            png = agreement.agreement(answers["true"], answers["predicted"], values, "test accuracy", name)
             words = f"Test networks by {name}; on the line, prediction and truth are equal."
             blocks.append(html.Picture(png, words, f"Scatter plot of predicted against true test accuracy, coloured by {name}."))
-    return blocks
+    plain = agreement.agreement(answers["true"], answers["predicted"], what="test accuracy")
+    words = "Test networks; on the line, prediction and truth are equal."
+    return blocks or [html.Picture(plain, words, "Scatter plot of predicted against true test accuracy.")]
 
 
 def _groups(found: Mapping[str, list[dict[str, Any]]]) -> list[html.Block]:
     return [
         html.Table(
-            [name, "networks", "Kendall's tau", "R²", "mean absolute error"],
-            [[row["value"], row["networks"], row["tau"], row["r2"], None if row["mae"] is None else percent(row["mae"])] for row in rows],
+            [name.replace("_", " "), "networks", "Kendall's tau", "R²", "mean absolute error"],
+            [
+                [
+                    row["value"],
+                    row["networks"],
+                    *([None] * 3 if row["tau"] is None else [_three(row["tau"]), _three(row["r2"]), _points(row["mae"])]),
+                ]
+                for row in rows
+            ],
             f"By {name.replace('_', ' ')}" + (": a network with several counts for each." if name == "activation" else "."),
         )
         for name, rows in found.items()
     ]
 
 
+def _three(value: float) -> str:
+    return f"{value:.3f}"
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:.1f} points"
+
+
 def _worst(zoo: TrainedZoo, answers: Mapping[str, NDArray[Any]]) -> html.Block:
     off = np.abs(answers["predicted"] - answers["true"])
-    order = rank(off)[:_WORST]
+    order = np.array(rank(off))
+    order = order[np.sort(np.unique(answers["runs"][order], return_index=True)[1])][:_WORST]  # of each run its worst checkpoint
+    specs = [zoo.run(int(answers["rows"][at])).spec for at in order]
     return html.Table(
-        ["network", "architecture", "predicted", "true"],
+        ["network", "architecture", "activations", "predicted", "true"],
         [
-            [name, str(zoo.run(int(answers["rows"][at])).spec), percent(answers["predicted"][at]), percent(answers["true"][at])]
-            for name, at in zip(zoo.names(answers["rows"][order]), order, strict=True)
+            [name, str(spec), ", ".join(activations(spec)), percent(answers["predicted"][at]), percent(answers["true"][at])]
+            for name, spec, at in zip(zoo.names(answers["rows"][order]), specs, order, strict=True)
         ],
-        f"The {len(order)} test networks whose accuracy was predicted worst.",
+        f"The {len(order)} test runs of which a checkpoint's accuracy was predicted worst, each with that checkpoint.",
     )
 
 

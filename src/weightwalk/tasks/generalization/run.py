@@ -138,6 +138,7 @@ def evaluate(run: Run, zoo: TrainedZoo, *, device: torch.device, progress: Progr
     runs = zoo.column("run")
     evaluation = {
         "test": metrics.figures(predicted["test"], true[test]),
+        "tau_interval": metrics.tau_interval(predicted["test"], true[test], runs[test]),
         "val": metrics.figures_or_none(predicted["val"], true[val]),
         "groups": metrics.by_group(zoo, test, predicted["test"], true[test]),
         "networks": {"train": len(train), "val": len(val), "test": len(test)},

@@ -12,6 +12,7 @@ from weightwalk.progress import Progress
 from weightwalk.tasks.base import TASKS, Summary, Task
 from weightwalk.tasks.generalization import run as runs
 from weightwalk.tasks.generalization.config import GeneralizationConfig
+from weightwalk.tasks.generalization.metrics import between
 from weightwalk.training.loop import Outcome
 from weightwalk.zoos.trained.store import TrainedZoo
 
@@ -53,6 +54,7 @@ class Generalization(Task[GeneralizationConfig, TrainedZoo, runs.Run]):
             f"{run.path}: Kendall's tau {test['tau']:.3f}, R2 {test['r2']:.3f} on {found['networks']['test']:,} test networks",
             {
                 "Kendall's tau": f"{test['tau']:.4f}",
+                "if other runs had been drawn": between(found),
                 "R2": f"{test['r2']:.4f}",
                 "mean absolute error": f"{100 * test['mae']:.2f} points of accuracy",
                 "Kendall's tau, validation": "" if val["tau"] is None else f"{val['tau']:.4f}",

@@ -37,17 +37,18 @@ inline void gelu(Vec z, Vec& value, Vec& slope) {
   slope = share + z * bell * 0.39894228f;
 }
 
-// Channels of a value at some of its positions: the vector of channel c at position p is that at c * channel + at[p].
+// Some channels of a value at some of its positions: the vector of channel c at position p is that at c * channel + at[p].
 struct Block {
   ptrdiff_t channel;
   int channels;
   const int* at;
   int count;
+  int first = 0;  // channel
 };
 
 template <class F>
 inline void each(const Block& block, F function) {
-  for (int c = 0; c < block.channels; ++c)
+  for (int c = block.first; c < block.first + block.channels; ++c)
     for (int p = 0; p < block.count; ++p) function(c * block.channel + block.at[p]);
 }
 

@@ -46,7 +46,9 @@ def train_many(
     networks, device = len(state.params), state.params.device
     seeds = [0] * networks if seeds is None else seeds
     if len(trainings) != networks or len(seeds) != networks or len({training.batch_size for training in trainings}) != 1:
-        raise InputError(f"expected hyperparameters and a seed for each of {networks} networks, of one batch size, got {trainings}, {seeds}")
+        raise InputError(
+            f"expected hyperparameters and a seed for each of {networks} networks, of one batch size, got {trainings}, {seeds}"
+        )
     ranges = torch.zeros(spec.num_parameters, device=device)
     for start, stop in moving(spec, frozen):
         ranges[start:stop] = 1

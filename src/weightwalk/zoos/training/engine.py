@@ -43,7 +43,8 @@ def epoch(
     `pixels` (N, C, H, W) are uint8 and become pixel * scale + offset, per channel; `labels` (N,). The last mini-batch may be smaller.
     `shifts` (M, 3) are, per image in `order`, whether to mirror it, and the row and column where a window of the picture's size begins;
     what lies outside of the picture is 0 after the normalisation. The window is taken first. `seed` decides what is dropped.
-    Parameters of the layers `frozen` (numbers among `spec.layers`) stay as they are. A network that diverges ends with a loss of NaN.
+    Parameters of the layers `frozen` (numbers among `spec.layers`) stay as they are, and so do learned values that are fixed. A network
+    that diverges ends with a loss of NaN.
     """
     if state.params.dim() != 1:
         raise InputError(f"expected the parameters (P,) of one network, got {tuple(state.params.shape)}; train_many takes (B, P)")

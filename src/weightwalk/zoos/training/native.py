@@ -25,7 +25,7 @@ _NORMS = ("layer", "rms", "batch")
 _MAX_SOURCES = 3
 _SOURCE = Path(__file__).with_name("trainer.cpp")
 _HEADERS = (
-    *(Path(__file__).with_name(name) for name in ("activations.h", "products.h", "linear.h", "winograd.h", "others.h")),
+    *(Path(__file__).with_name(name) for name in ("activations.h", "products.h", "linear.h", "fourier.h", "winograd.h", "others.h")),
     Path(__file__).parents[1] / "vectors.h",
 )
 
@@ -54,7 +54,7 @@ class _Settings(ctypes.Structure):
     ]
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """Steps that trainer.cpp doesn't have."""
 
 
@@ -80,7 +80,7 @@ class _Program:
         self.records.append(record)
         self.channels.append(channels)
         self.grids.append(grid)
-        return record.out
+        return int(record.out)
 
     def shapes(self) -> list[tuple[int, int, int]]:
         """(channels, rows, columns) of every value; tokens are columns."""
@@ -91,7 +91,7 @@ def refusal(spec: NetworkSpec, example: tuple[int, ...]) -> str | None:
     """Why trainer.cpp can't train `spec` on pictures `example` (C, H, W), or None if it can."""
     try:
         _lowered(spec, example)
-    except _Refused as error:
+    except _RefusedError as error:
         return str(error)
     return None
 
@@ -125,6 +125,7 @@ def epoch(
     frozen: Sequence[int],
 ) -> tuple[float, float]:
     """`engine.epoch`."""
+    state.params, state.first, state.second = (tensor.contiguous() for tensor in (state.params, state.first, state.second))
     found = _run(spec, state, pixels, labels, order, training, scale, offset, seed, shifts, moving(spec, frozen))
     state.step += -(-len(order) // training.batch_size)
     return found
@@ -163,7 +164,7 @@ def _run(
     _library().weightwalk_train(
         (_Record * len(program.records))(*program.records),
         len(program.records),
-        (_Shape * len(shapes))(*shapes),
+        (_Shape * len(shapes))(*(_Shape(*shape) for shape in shapes)),
         int(program.tokens),
         int(training is not None),
         *(address(tensor) for tensor in (state.params, state.first, state.second)),
@@ -203,38 +204,42 @@ def _lowered(spec: NetworkSpec, example: tuple[int, ...], drops: bool = False) -
             layer += 1
         try:
             numbers.append(_lower(program, step, [numbers[source] for source in spec.sources(number)], entries))
-        except _Refused as error:
+        except _RefusedError as error:
             refused.append(f"step {number - 1} ({step.kind}{f', {error}' if str(error) else ''})")
             break
     if refused:
-        raise _Refused(f"the mode 'native' can't train {refused[0]} of {spec}")
+        raise _RefusedError(f"the mode 'native' can't train {refused[0]} of {spec}")
     if program.grids[-1]:
-        raise _Refused(f"the mode 'native' trains networks that end in one value per class, got a grid {program.grids[-1]} from {spec}")
+        raise _RefusedError(
+            f"the mode 'native' trains networks that end in one value per class, got a grid {program.grids[-1]} from {spec}"
+        )
     return program
 
 
 def _lower(program: _Program, step: Step, sources: list[int], entries: dict[str, object]) -> int:
-    """Append `step`; the number of the value that it writes. Raises _Refused with a reason, if the kind alone is none."""
+    """Append `step`; the number of the value that it writes. Raises _RefusedError with a reason, if the kind alone is none."""
     source = sources[0]
     grid, tokens = program.grids[source], program.tokens
     if isinstance(step, Layer | kinds.Activate):
         if step.activation not in ACTIVATIONS:
-            raise _Refused(step.activation)
+            raise _RefusedError(step.activation)
+        if step.activation == "leaky_relu" and step.slope != kinds.LEAK:
+            raise _RefusedError(f"leaky_relu of slope {step.slope}")
         entries |= {"activation": ACTIVATIONS.index(step.activation), "omega": step.omega}
     if tokens and source == 0 and not isinstance(step, kinds.Patches | kinds.Learned):
-        raise _Refused("beside patches of the same picture")
+        raise _RefusedError("beside patches of the same picture")
     match step:
         case kinds.Dense(ties=None, positions=1):
             return program.add(_LINEAR, sources, step.fan_out, grid, **entries)
         case kinds.Dense(ties=None) if not tokens:
             if len(grid) != 2 or step.positions != grid[0] * grid[1]:
-                raise _Refused(f"{step.positions} positions for a grid {grid}")
+                raise _RefusedError(f"{step.positions} positions for a grid {grid}")
             return program.add(_LINEAR, sources, step.fan_out, (), kernel=grid, **entries)
         case kinds.Conv(dilation=1, transposed=False) if not tokens and len(step.kernel) == len(grid) == 2:
             kernel, stride, padding = step.kernel, step.per_axis("stride"), step.per_axis("padding")
             sizes = tuple((size + 2 * p - k) // s + 1 for size, k, s, p in zip(grid, kernel, stride, padding, strict=True))
             if min(sizes) < 1:
-                raise _Refused(f"a kernel of {kernel} on a grid {grid}")
+                raise _RefusedError(f"a kernel of {kernel} on a grid {grid}")
             entries |= {"kernel": kernel, "stride": stride, "padding": padding, "groups": step.groups}
             return program.add(_LINEAR, sources, step.fan_out, sizes, **entries)
         case kinds.Norm() if step.norm in _NORMS:
@@ -247,15 +252,15 @@ def _lower(program: _Program, step: Step, sources: list[int], entries: dict[str,
             return program.add(_MEAN_POOL, sources, step.fan_out, ())
         case kinds.Add():
             if any(program.grids[other] != grid for other in sources):
-                raise _Refused("of values on unlike grids")
+                raise _RefusedError("of values on unlike grids")
             for other in sources[1:]:
                 source = program.add(_ADD, (source, other), step.fan_out, grid)
             return source
         case kinds.Slice():
             return program.add(_SLICE, sources, step.fan_out, grid, first=step.start)
-        case kinds.Pad() | kinds.Concat():
+        case kinds.Pad(before=0, grid=()) | kinds.Concat():
             if any(program.grids[other] != grid for other in sources):
-                raise _Refused("of values on unlike grids")
+                raise _RefusedError("of values on unlike grids")
             for other in sources[1:]:
                 source = program.add(_CONCAT, (source, other), program.channels[source] + program.channels[other], grid)
             if len(sources) > 1:
@@ -264,7 +269,7 @@ def _lower(program: _Program, step: Step, sources: list[int], entries: dict[str,
         case kinds.Patches() if source == 0 and all(size % part == 0 for size, part in zip(grid, step.size, strict=True)):
             positions = grid[0] // step.size[0] * (grid[1] // step.size[1])
             return program.add(_PATCHES, sources, step.fan_out, (positions,), kernel=step.size)
-        case kinds.Attention() if tokens:
+        case kinds.Attention() if tokens and step.kv_heads in (0, step.heads):
             scale = step.scale or (step.fan_in // step.heads) ** -0.5
             return program.add(_ATTENTION, sources, step.fan_out, grid, heads=step.heads, causal=int(step.causal), scale=scale)
-    raise _Refused
+    raise _RefusedError

@@ -13,6 +13,7 @@ from torch import Tensor
 from weightwalk.errors import InputError
 from weightwalk.registry import unknown
 from weightwalk.spec import Conv, Dense, NetworkSpec
+from weightwalk.steps import Learned
 
 Optimizer = Literal["sgd", "momentum", "adam", "rmsprop", "adamw"]
 OPTIMIZERS: tuple[str, ...] = get_args(Optimizer)
@@ -45,7 +46,7 @@ class Training:
 
 @dataclass(eq=False)
 class Trained:
-    """A network in training: `params` (P,) as `Weights.flat` has them, its optimiser's moments (P,), steps taken. B networks have (B, P)."""
+    """A network in training: `params` (P,) as `Weights.flat` has them, its optimiser's moments (P,), steps taken. B networks: (B, P)."""
 
     params: Tensor
     first: Tensor
@@ -60,10 +61,11 @@ def begin(params: Tensor) -> Trained:
 
 
 def moving(spec: NetworkSpec, frozen: Sequence[int]) -> list[tuple[int, int]]:
-    """The ranges of parameters that are trained: those of layers that are not `frozen`."""
+    """The ranges of parameters that are trained: those of layers that are neither `frozen` nor fixed values."""
     if any(not 0 <= layer < len(spec.layers) for layer in frozen):
         raise InputError(f"{spec} has the layers 0 to {len(spec.layers) - 1}, got frozen={list(frozen)}")
-    return [(field.start, field.stop) for field in spec.fields if field.layer not in frozen]
+    still = {number for number, layer in enumerate(spec.layers) if isinstance(layer, Learned) and layer.fixed} | set(frozen)
+    return [(field.start, field.stop) for field in spec.fields if field.layer not in still]
 
 
 def dropped(spec: NetworkSpec) -> tuple[int, ...]:

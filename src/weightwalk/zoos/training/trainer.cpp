@@ -55,7 +55,8 @@ struct Value {
   bool finished = false;  // whether that is by z already
 
   int count() const { return rows * columns; }
-  Block block(int first, int count) const { return {channel, channels, at.data() + first, count}; }
+  Block block(int first, int count, int c, int channels) const { return {channel, channels, at.data() + first, count, c}; }
+  Block block(int first, int count) const { return block(first, count, 0, channels); }
   Block block() const { return block(0, count()); }
 
   void widen(int above, int before, int below, int behind) {
@@ -160,9 +161,10 @@ class Step {
 
   const float* parameters(int first) const { return first < 0 ? nullptr : context.parameters + first; }
 
-  // What is at some positions of y, z so far, becomes a(z), or zero where dropped.
-  void activate(int first, int count) {
-    const Block block = y.block(first, count);
+  // What is at some positions (and channels) of y, z so far, becomes a(z), or zero where dropped.
+  void activate(int first, int count) { activate(first, count, 0, y.channels); }
+  void activate(int first, int count, int channel, int channels) {
+    const Block block = y.block(first, count, channel, channels);
     if (y.activation) y.activation->forward(block, y.data, y.slopes, y.omega);
     if (y.drops && context.dropout > 0) drop(block, first);
   }
@@ -185,7 +187,7 @@ class Step {
     for (int i = 0; i < LANES; ++i) lane[i] = i;
     images = context.first + (context.tokens ? lane * 0 : lane);
     const Words key = mixed(mixed(context.key + uint32_t(record.out)) + images * 0x85ebca6bu);
-    for (int c = 0; c < y.channels; ++c)
+    for (int c = block.first; c < block.first + block.channels; ++c)
       for (int p = 0; p < block.count; ++p) {
         Words unit = uint32_t(c) * y.positions + (context.tokens ? (first + p) * LANES + lane : lane * 0 + (first + p));
         Vec factor = (mixed(key ^ (unit * 0x9e3779b9u)) >> 8) < threshold ? Vec{} : all(scale);
@@ -200,6 +202,7 @@ class Step {
 };
 
 #include "linear.h"
+#include "fourier.h"
 #include "winograd.h"
 #include "others.h"
 
@@ -356,8 +359,7 @@ class Trainer {
       case LINEAR: {
         const Value &x = values_[record.source[0]], &y = values_[record.out];
         if (!context_.tokens && Winograd<4, 3>::suits(record, x, y)) return std::make_unique<Winograd<4, 3>>(context_, record, values_);
-        if (!context_.tokens && Winograd<4, 5>::suits(record, x, y)) return std::make_unique<Winograd<4, 5>>(context_, record, values_);
-        if (!context_.tokens && Winograd<2, 7>::suits(record, x, y)) return std::make_unique<Winograd<2, 7>>(context_, record, values_);
+        if (!context_.tokens && Fourier::suits(record, x, y)) return std::make_unique<Fourier>(context_, record, values_);
         return std::make_unique<Linear>(context_, record, values_);
       }
       case ACTIVATE: return std::make_unique<Activate>(context_, record, values_);

@@ -1,8 +1,9 @@
 // Convolutions of stride 1 with fewer multiplications (Winograd's minimal filtering; Lavin and Gray, arXiv:1509.09308). Part of trainer.cpp.
 //
 // M x M outputs and the T x T inputs that they come from, T = M + K - 1, are transformed so that a K x K kernel becomes T T products:
-// Y = A' [(G w G') o (B' x B)] A, of which the gradients are the adjoints. Rows of the matrices belong to the points 0, 1, -1, 2, -2 (and
-// 1/2, -1/2) and infinity; two rows of opposite points differ in the signs of their odd columns only, which halves the transforms.
+// Y = A' [(G w G') o (B' x B)] A, of which the gradients are the adjoints. Rows of the matrices belong to the points 0, 1, -1, 2, -2
+// and infinity; two rows of opposite points differ in the signs of their odd columns only, which halves the transforms. For kernels of
+// 3 x 3: those of larger ones would be less exact, and their numbers would not stay in the caches (see fourier.h).
 
 #pragma once
 
@@ -17,9 +18,10 @@ inline __attribute__((always_inline)) void unrolled(F function) {
 }
 
 template <int M, int K>
-struct Transform {
+struct Tiles {
   static constexpr int T = M + K - 1;
-  static constexpr double POINTS[] = {0, 1, -1, 2, -2, 0.5, -0.5};
+  static_assert(T == 6, "a tile has a row per point");
+  static constexpr double POINTS[] = {0, 1, -1, 2, -2};
   struct Matrices {
     float a[T][M] = {}, b[T][T] = {};  // A, and B' (its rows belong to points)
     double g[T][K] = {};
@@ -155,26 +157,21 @@ struct Transform {
 };
 
 template <int M, int K>
-constexpr double Transform<M, K>::POINTS[];
-template <int M, int K>
-constexpr typename Transform<M, K>::Matrices Transform<M, K>::MATRICES;
-
-template <int M, int K>
 class Winograd : public Step {
-  using F = Transform<M, K>;
+  using F = Tiles<M, K>;
   static constexpr int T = F::T, POINTS = T * T, TILES = 8;
   // From one channel to the next. Within a channel numbers lie as (tile, point) where transforms write them, (point, tile) where products
   // do: writing one after another is what costs least. + 1, or all channels and tiles would fall on the same few lines of a cache.
   static constexpr ptrdiff_t TILE = (POINTS + 1) * LANES, POINT = TILES * LANES, CHANNEL = TILES * TILE;
 
  public:
-  // Whether it needs clearly fewer operations than the plain sum; transforms cost about 4 T per number of a tile.
+  // Whether it needs less time than the plain sum: a number of a transform costs as much as 12 products.
   static bool suits(const Record& record, const Value& x, const Value& y) {
     if (record.groups != 1 || y.rows % M || y.columns % M || y.rows * y.columns == M * M) return false;
     for (int axis = 0; axis < 2; ++axis)
       if (record.kernel[axis] != K || record.stride[axis] != 1) return false;
-    const double plain = double(x.channels) * y.channels * K * K * M * M;
-    return plain > 1.3 * POINTS * (double(x.channels) * y.channels + 8.0 * (x.channels + y.channels));
+    const double pairs = double(x.channels) * y.channels;
+    return pairs * K * K * M * M > 1.3 * POINTS * (pairs + 12.0 * (x.channels + y.channels));
   }
 
   Winograd(Context& context, const Record& record, std::vector<Value>& values)
@@ -214,7 +211,7 @@ class Winograd : public Step {
         transform_inputs(row, column, count);
         for (int p = 0; p < POINTS; ++p)
           multiply<false>(y.channels, count, x.channels, {weights_of(p), x.channels, ROWS * x.channels}, of_x.data + p * LANES,
-                          of_y.data + p * POINT);
+                          of_y.data + p * POINT, LANES);
         for (int o = 0; o < y.channels; ++o)
           for (int t = 0; t < count; ++t)
             F::outputs(of_y.data + o * CHANNEL + t * LANES, POINT, record.bias < 0 ? 0.0f : context.parameters[record.bias + o],
@@ -240,7 +237,11 @@ class Winograd : public Step {
           for (int t = 0; t < count; ++t)
             F::outputs_back(dy + o * y.channel + row * y.row + (column + t * M) * LANES, y.row, of_y.data + o * CHANNEL + t * TILE, LANES);
         transform_inputs(row, column, count);
-        for (int p = 0; p < POINTS; ++p) add_gradients(p, count);
+        for (int p = 0; p < POINTS; ++p) {
+          add_gradients(p, count);
+          if (x.wanted)  // in the place of what is done with
+            multiply<true>(x.channels, count, y.channels, {weights_of(p), x.channels, ROWS}, of_y.data + p * LANES, of_x.data + p * LANES, TILE);
+        }
         if (x.wanted) give(row, column, count);
       }
       add_biases(dy, y.at.data() + row * y.columns, M * y.columns, bias_room);
@@ -285,12 +286,12 @@ class Winograd : public Step {
   }
 
   template <bool ADJACENT>
-  void multiply(int rows, int count, int depth, Left<ADJACENT> left, const float* from, float* to) {
+  void multiply(int rows, int count, int depth, Left<ADJACENT> left, const float* from, float* to, ptrdiff_t tile) {
     for (int t = 0; t < count; t += COLUMNS) {
       const int columns = std::min(COLUMNS, count - t);
       const float* b[COLUMNS];
       float* c[COLUMNS];
-      for (int v = 0; v < columns; ++v) b[v] = from + (t + v) * TILE, c[v] = to + (t + v) * LANES;
+      for (int v = 0; v < columns; ++v) b[v] = from + (t + v) * TILE, c[v] = to + (t + v) * tile;
       product<ADJACENT>(rows, columns, depth, left, taps.data(), b, c, CHANNEL, nullptr, false);
     }
   }
@@ -309,14 +310,12 @@ class Winograd : public Step {
   }
 
   void give(int row, int column, int count) {
-    for (int p = 0; p < POINTS; ++p)
-      multiply<true>(x.channels, count, y.channels, {weights_of(p), x.channels, ROWS}, of_y.data + p * LANES, of_x.data + p * POINT);
     const int top = row - record.padding[0];
     for (int t = 0; t < count; ++t) {
       const int left = column + t * M - record.padding[1];
       const int low[2] = {std::max(0, -top), std::max(0, -left)}, high[2] = {std::min(T, x.rows - top), std::min(T, x.columns - left)};
       for (int i = 0; i < x.channels; ++i)
-        F::inputs_back(of_x.data + i * CHANNEL + t * LANES, POINT, x.gradient + i * x.channel + top * x.row + left * LANES, x.row, low, high);
+        F::inputs_back(of_x.data + i * CHANNEL + t * TILE, LANES, x.gradient + i * x.channel + top * x.row + left * LANES, x.row, low, high);
     }
   }
 };
