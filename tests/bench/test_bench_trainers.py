@@ -21,8 +21,8 @@ def test_both_sides_train_the_same_network(name):
 
 def test_both_sides_learn_the_same():
     name = "Small CNN Zoo, batch 64"
-    assert training._engine(1, name, 128) == pytest.approx(training._eager(1, name, 128), rel=1e-4)
-    assert training._engine(1, name, 128) != training._engine(0, name, 128)
+    assert training._engine(1, name, 128, 2) == pytest.approx(training._eager(1, name, 128), rel=1e-4)
+    assert training._engine(1, name, 128, 2) != training._engine(0, name, 128, 1)
 
 
 def test_arithmetic_by_hand():

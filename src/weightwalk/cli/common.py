@@ -156,6 +156,13 @@ def next_steps(*commands: str) -> RenderableType:
     return Text("next: " + "\n      ".join(commands) + "\n", style="cyan")
 
 
+def source_of(zoo: Path | None, recorded: str) -> Path:
+    """Where the zoo of a run is: as the user says, or where it was."""
+    if zoo is None and not Path(recorded).exists():
+        raise InputError(f"expected the zoo of the run at {recorded}, found nothing; name the folder that it is in now with --zoo")
+    return zoo or Path(recorded)
+
+
 FITTING, TRAINING = "fit the INRs", "train the networks"
 _TIMES = {FITTING: ".fit.json", TRAINING: ".train.json"}  # hidden: not the zoo's, which holds nothing that differs from run to run
 

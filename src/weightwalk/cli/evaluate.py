@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from weightwalk.cli.common import AsJson, Device, Quiet, RunArgument, ZooOfRun, facts, next_steps, terminal
+from weightwalk.cli.common import AsJson, Device, Quiet, RunArgument, ZooOfRun, facts, next_steps, source_of, terminal
 
 
 def command(run: RunArgument, zoo: ZooOfRun = None, device: Device = "auto", as_json: AsJson = False, quiet: Quiet = False) -> None:
@@ -15,7 +13,7 @@ def command(run: RunArgument, zoo: ZooOfRun = None, device: Device = "auto", as_
 
         task = task_of(run)
         opened = task.run_class.open(run)
-        source = task.open_zoo(zoo or Path(opened.record["made"]["zoo_path"]))
+        source = task.open_zoo(source_of(zoo, opened.record["made"]["zoo_path"]))
         found = task.evaluate(opened, source, device=devices.pick(device), progress=screen.progress)
         summary = task.summary(opened, source, found)
         title = f"{opened.config.recipe} on {source.path}"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from weightwalk.cli.common import AsJson, Quiet, RunArgument, ZooOfRun, terminal, times_of
+from weightwalk.cli.common import AsJson, Quiet, RunArgument, ZooOfRun, source_of, terminal, times_of
 
 
 def command(
@@ -23,7 +23,7 @@ def command(
 
         task = task_of(run)
         opened = task.run_class.open(run)
-        source = task.open_zoo(zoo or Path(opened.evaluation()["zoo_path"]))
+        source = task.open_zoo(source_of(zoo, opened.evaluation()["zoo_path"]))
         screen.remark("drawing the report")
         path = task.report(opened, source, out or run / "report.html", times_of(source.path))
         screen.answer({"run": str(run), "report": str(path)}, f"report in {path}")

@@ -51,7 +51,7 @@ def described(zoo: TrainedZoo) -> tuple[dict[str, Any], str, list[RenderableType
     }
     line = f"{zoo.path}: {len(zoo.runs):,} runs of {zoo.kind} networks on {zoo.settings['dataset']}, {len(zoo):,} checkpoints"
     if last:
-        line += f", test accuracy {percent(last['10 %'])} to {percent(last['90 %'])} (10 % to 90 % of runs)"
+        line += f", test accuracy {percent(last['10 %'])} to {percent(last['90 %'])} (10th to 90th percentile of runs)"
     sizes = sorted({spec.num_parameters for spec in zoo.specs})
     parameters = f"{sizes[0]:,}" + (f" to {sizes[-1]:,}" if len(sizes) > 1 else "") if sizes else "none"
     blocks = [

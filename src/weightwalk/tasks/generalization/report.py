@@ -123,7 +123,7 @@ def _worst(zoo: TrainedZoo, answers: Mapping[str, NDArray[Any]]) -> html.Block:
             [name, str(spec), ", ".join(activations(spec)), percent(answers["predicted"][at]), percent(answers["true"][at])]
             for name, spec, at in zip(zoo.names(answers["rows"][order]), specs, order, strict=True)
         ],
-        f"The {len(order)} test runs of which a checkpoint's accuracy was predicted worst, each with that checkpoint.",
+        f"Of every test run the checkpoint that was predicted worst; the {len(order)} farthest off.",
     )
 
 

@@ -39,7 +39,7 @@ class Run(RunFolder[GeneralizationConfig]):
 
     task = GeneralizationConfig.task
     methods = METHODS
-    added = ("zoo", "specs")
+    added = ("zoo", "specs", "networks", "runs")
 
     @cached_property
     def specs(self) -> tuple[NetworkSpec, ...]:
@@ -87,6 +87,7 @@ def train(
         "zoo": zoo.settings,
         "specs": [spec.to_dict() for spec in zoo.specs],
         "networks": {"train": len(data.train), "val": len(data.val)},
+        "runs": {name: len(np.unique(zoo.column("run")[rows])) for name, rows in (("train", data.train), ("val", data.val))},
     }
     model = build(config, zoo.specs, device)
     run = Run.open_or_create(Path(out), config, added, zoo.path, device)
@@ -100,13 +101,17 @@ def train(
 
 @torch.no_grad()
 def predict_rows(model: AccuracyModel, zoo: TrainedZoo, rows: Rows, progress: Progress = silent, label: str = "reading") -> NDArray[Any]:
-    """Predicted accuracies (n,) float32 of rows of a zoo."""
+    """Predicted accuracies (n,) float32 of rows of a zoo; InputError for a network whose weights give no number."""
     device, found, done = next(model.parameters()).device, [np.empty(0, np.float32)], 0
     for part in batches(rows):
         found.append(model.head(model.encode(zoo, part, device)).sigmoid().cpu().numpy())
         done += len(part)
         progress(label, done, len(rows), {})
-    return np.concatenate(found)
+    predicted = np.concatenate(found)
+    if not np.isfinite(predicted).all():
+        names = zoo.names(rows[~np.isfinite(predicted)])
+        raise InputError(f"expected finite weights in {zoo.path}, but the prediction for {names[0]} is not a number; run weightwalk verify")
+    return predicted
 
 
 @torch.no_grad()
@@ -126,7 +131,7 @@ def evaluate(run: Run, zoo: TrainedZoo, *, device: torch.device, progress: Progr
     """
     model = run.load(device)
     which = run.config.checkpoints
-    train, val, test = (rows_of(zoo, split, which) for split in ("train", "val", "test"))
+    val, test = (rows_of(zoo, split, which) for split in ("val", "test"))
     if len(test) < 2 or np.ptp(zoo.column(TARGET)[test]) == 0:
         raise InputError(f"expected test networks of different test accuracy in {zoo.path}, found {len(test)}; add runs to the zoo")
     check_zoo(model, zoo)
@@ -141,8 +146,11 @@ def evaluate(run: Run, zoo: TrainedZoo, *, device: torch.device, progress: Progr
         "tau_interval": metrics.tau_interval(predicted["test"], true[test], runs[test]),
         "val": metrics.figures_or_none(predicted["val"], true[val]),
         "groups": metrics.by_group(zoo, test, predicted["test"], true[test]),
-        "networks": {"train": len(train), "val": len(val), "test": len(test)},
-        "runs": {name: len(np.unique(runs[rows])) for name, rows in (("train", train), ("val", val), ("test", test))},
+        "networks": {"train": run.record["networks"]["train"], "val": len(val), "test": len(test)},
+        "runs": {
+            "train": run.record["runs"]["train"],
+            **{name: len(np.unique(runs[rows])) for name, rows in (("val", val), ("test", test))},
+        },
         "architectures": len(zoo.specs),
         "access": "weights",
         "num_parameters": sum(p.numel() for p in model.parameters()),

@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from weightwalk import config
 from weightwalk.errors import InputError
 from weightwalk.progress import Progress, silent
 from weightwalk.registry import Registry
+from weightwalk.spec import NetworkSpec
 from weightwalk.zoos.hashes import Problem, verify_as
 from weightwalk.zoos.images import ImageSet
 from weightwalk.zoos.overview import evenly
-from weightwalk.zoos.trained.manifest import FIGURES, REMEDY, TrainedManifest
+from weightwalk.zoos.trained.manifest import FIGURES, REMEDY, Content, TrainedManifest
 from weightwalk.zoos.trained.pictures import Pictures
 from weightwalk.zoos.trained.recipes import SmallCNN, TrainRecipe, ViT, WildPark
 from weightwalk.zoos.trained.store import TrainedZoo
@@ -76,7 +78,7 @@ def _values(path: Path, manifest: TrainedManifest) -> Iterator[Problem]:
     """Parameters and figures that are not finite, and accuracies that are no shares; a figure may be unknown in all of a shard."""
     for shard in manifest.in_order:
         content = manifest.shard(path, shard)
-        bad = ["parameters"] if any(not np.isfinite(params).all() for params in content.params) else []
+        bad = [tensor for index, params in enumerate(content.params) for tensor in _tensors(content, index, params)]
         for name in FIGURES:
             column = content.columns[name]
             sound = np.isfinite(column) & (column >= 0) & (column <= (1 if name.endswith("accuracy") else np.inf))
@@ -85,6 +87,16 @@ def _values(path: Path, manifest: TrainedManifest) -> Iterator[Problem]:
         if bad:
             sentence = f"{path / shard.file} has {' and '.join(bad)} that are not finite or cannot be; {REMEDY}"
             yield Problem("values", shard.file, sentence)
+
+
+def _tensors(content: Content, index: int, params: NDArray[np.float32]) -> list[str]:
+    """The first tensor of the first network of a spec that is not finite, if there is one."""
+    rows, places = np.nonzero(~np.isfinite(params))
+    if not len(rows):
+        return []
+    row = np.flatnonzero(content.columns["spec"] == index)[rows[0]]
+    field = next(field for field in NetworkSpec.from_dict(content.specs[index]).fields if places[0] < field.stop)
+    return [f"layers.{field.layer}.{field.role} of run-{content.columns['run'][row]}-e{content.columns['epoch'][row]}"]
 
 
 def _scored(zoo: TrainedZoo, report: TrainedReport, sample: int, sets: Sequence[ImageSet], progress: Progress) -> TrainedReport:

@@ -108,7 +108,10 @@ class TrainRecipe(ABC):
         if not (self.mean and self.std) or not all(std > 0 for std in self.std):
             raise InputError(f"expected means and positive standard deviations, got mean={self.mean} std={self.std}")
         if any(limit is not None and limit < 1 for limit in (self.train_images, self.test_images, self.scored_images)):
-            raise InputError(f"expected limits of at least one picture, or none, got {self}")
+            raise InputError(
+                "expected limits of at least one picture, or none, "
+                f"got train_images={self.train_images} test_images={self.test_images} scored_images={self.scored_images}"
+            )
         if any(number < 0 for number in self.checkpoints) or list(self.checkpoints) != sorted(set(self.checkpoints)):
             raise InputError(f"expected increasing numbers of epochs from 0 as checkpoints, got {self.checkpoints}")
 
@@ -222,7 +225,10 @@ class WildPark(TrainRecipe):
         _check("activation", self.activations, ACTIVATIONS)
         sizes = (*self.layers, *self.channels, *self.kernels)
         if not (self.layers and self.channels and self.kernels) or min(sizes) < 1 or max(self.layers) > 12:
-            raise InputError(f"expected 1 to 12 layers, and channels and kernels of at least 1, got {self}")
+            raise InputError(
+                "expected 1 to 12 layers, and channels and kernels of at least 1, "
+                f"got layers={self.layers} channels={self.channels} kernels={self.kernels}"
+            )
         if any(kernel % 2 == 0 for kernel in self.kernels):
             raise InputError(f"expected odd kernels, which keep the size of the values, got {self.kernels}")
 
