@@ -10,7 +10,7 @@ import pytest
 from weightwalk.zoos.trained.store import TrainedZoo
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "zoos" / "trained"))
-import published as tiny
+import released as tiny
 
 QUICK = ["epochs=2", "checkpoints=1", "batch_size=32", "layers=2", "channels=4", "kernels=3", "train_images=64", "test_images=64"]
 QUICK = ["--set=mean=0.5", "--set=std=0.5", *(f"--set={setting}" for setting in QUICK)]

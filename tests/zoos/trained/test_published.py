@@ -5,8 +5,8 @@ import json
 import random
 
 import numpy as np
-import published as tiny
 import pytest
+import released as tiny
 import torch
 import torch.nn.functional as F
 
