@@ -41,6 +41,11 @@ def broken():
     made[2].weight.data[0, 0, 0, 0] = float("nan")
     return made
 
+def wants(inputs):
+    return net(inputs)
+
+def raises(): raise RuntimeError("no such card")
+
 alone = net()
 number = 3
 """
@@ -118,9 +123,27 @@ def test_ranking_a_zoo(call, trained, zoo):
     assert [model["rank"] for model in models] == list(range(1, 301))
     assert {model["model"] for model in models} == {f"{zoo}/run-{run}-e{epoch}" for run in range(100) for epoch in (1, 2, 4)}
     assert all(0.1 <= model["true"] <= 0.9 for model in models)
+    of_split = {model["model"].split("/run-")[1][-4]: model["split"] for model in models}  # by the run's last digit
+    assert of_split == {**dict.fromkeys("0123456", "train"), "7": "val", "8": "test", "9": "test"}
     text = call("predict-accuracy", trained, zoo).stdout
     assert "true accuracy" in text
     assert "300 networks, the first 40" in text
+
+
+def test_networks_of_other_zoos_are_in_no_split(call, trained, tmp_path):
+    other = tiny_trained_zoo(tmp_path / "other", num_runs=3, seed=5)
+    assert "split" not in json.loads(call("predict-accuracy", trained, other.path, "--json").stdout)["models"][0]
+
+
+def test_a_zoo_that_was_moved_is_named_again(call, tmp_path):
+    zoo = tiny_trained_zoo(tmp_path / "zoo", num_runs=30)
+    settings = {key: value for key, value in SETTINGS.items() if not key.startswith("encoder")}
+    run = train(call, "cnn_accuracy_small", zoo.path, tmp_path / "run", "--set", "encoder=statnn", settings=settings)
+    moved = zoo.path.rename(tmp_path / "moved")
+    result = call("evaluate", run)
+    assert (result.exit_code, "name the folder that it is in now with --zoo" in result.stderr) == (2, True)
+    assert call("evaluate", run, "--zoo", moved).exit_code == 0
+    assert call("report", run).exit_code == 0
 
 
 def test_files_get_what_they_get_in_the_zoo(call, blind, zoo, files):
@@ -139,8 +162,9 @@ def test_a_state_dict_does_not_say_its_activation(call, trained, files, tmp_path
     result = call("predict-accuracy", trained, files["best"])
     assert result.exit_code == 2
     assert "fits 2 architectures" in result.stderr
-    assert "(with relu, tanh)" in result.stderr
+    assert "(with relu; tanh)" in result.stderr
     assert "give --activation" in result.stderr
+    assert "did you mean 'tanh'?" in call("predict-accuracy", trained, files["best"], "--activation", "tahn").stderr
     answers = [
         json.loads(call("predict-accuracy", trained, files["best"], *more, "--json").stdout)["models"][0]["predicted"]
         for more in (("--activation", "relu"), ("--activation", "tanh"))
@@ -192,7 +216,9 @@ def test_functions_are_traced(call, trained, tmp_path, monkeypatch):
         ("coloured", "netsofmine:coloured: this model knows networks of 1 inputs"),
         ("broken", "2.weight holds NaN or infinity"),
         ("number", "expected a torch.nn.Module"),
-        ("nothing", "can be imported, got netsofmine:nothing"),
+        ("nothing", "got netsofmine:nothing (AttributeError: module 'netsofmine' has no attribute 'nothing')"),
+        ("wants", "wants() missing 1 required positional argument"),
+        ("raises", "(RuntimeError: no such card, netsofmine.py:26)"),
     ):
         result = call("predict-accuracy", trained, f"netsofmine:{name}")
         assert result.exit_code == 2
@@ -219,8 +245,9 @@ def test_graph(call, zoo, shared_zoo, tmp_path):
     assert values["snapshots"][0]["step"]["activation"] == "tanh"
     assert "3 snapshots" in call("graph", shared_zoo, "--quiet").stdout
     spec = tmp_path / "spec.json"
-    spec.write_text(json.dumps(values["spec"]))
-    assert json.loads(call("graph", spec, "--json").stdout)["snapshots"] == values["snapshots"]
+    for written in (values, values["spec"]):
+        spec.write_text(json.dumps(written))
+        assert json.loads(call("graph", spec, "--json").stdout)["snapshots"] == values["snapshots"]
 
 
 @pytest.mark.parametrize(
@@ -228,7 +255,9 @@ def test_graph(call, zoo, shared_zoo, tmp_path):
     [
         (("nothing",), "expected a zoo's folder, a spec .json or PACKAGE.MODULE:FUNCTION, got nothing"),
         (("nothing.json",), "found no such file"),
-        (("no.such.module:f",), "something that can be imported"),
+        (("no.such.module:f",), "No module named 'no'"),
+        (("nothing.pt",), "a state dict does not say its architecture"),
+        (("json:decoder", "--run", "1"), "--run chooses among the runs of a zoo"),
     ],
 )
 def test_graph_of_nothing(call, arguments, sentence):

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from weightwalk.cli import progress
-from weightwalk.cli.common import duration
+from weightwalk.report.words import duration
 
 
 @pytest.fixture

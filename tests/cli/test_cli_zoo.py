@@ -45,6 +45,7 @@ def test_training_goes_on_where_it_was(call, zoo):
     assert "0 runs new, 7 were there" in shown.stdout
     assert "last of each run" in shown.stdout
     assert f"weightwalk verify {zoo}" in shown.stdout
+    assert f"weightwalk train wild_park_accuracy_small --zoo {zoo}" in shown.stdout
     assert len(TrainedZoo.open(zoo)) == 14
 
 
@@ -108,3 +109,6 @@ def test_import(call, tmp_path):
     refused(call, ("verify", tmp_path / "zoo", "--root", tmp_path), "was imported")
     refused(call, ("import", "vit-zoo", tmp_path / "vits", "--size", 3), "leave them out")
     refused(call, ("import", "vit-zoo", tmp_path / "absent", "--out", tmp_path / "other"), "found nothing")
+    refused(call, ("import", "vit-zoo", tmp_path / "vits", "--omega", 10), "--omega and --bounds are for INRs")
+    refused(call, ("import", "vit-zoo", tmp_path / "vits", "--dataset", "cifar11"), "did you mean 'cifar10'")
+    refused(call, ("import", "vitzoo", tmp_path / "vits"), "dws, nfn, small-cnn-zoo", "did you mean 'vit-zoo'")

@@ -94,6 +94,18 @@ def test_a_run_goes_from_a_zoo_to_an_evaluation(trained, zoo):
     assert found["test"]["mae"] == pytest.approx(mae, abs=1e-6)
 
 
+def test_on_another_zoo_what_it_was_trained_on_stays_what_it_was(trained, zoo, tmp_path):
+    """And weights that give no number are named."""
+    other = tiny_trained_zoo(tmp_path / "zoo", num_runs=20, mixed=len(zoo.specs) > 2)
+    if len(zoo.specs) == 2:
+        found = evaluate(trained, other, device=CPU)
+        assert (found["networks"], found["runs"]) == ({"train": 210, "val": 6, "test": 12}, {"train": 70, "val": 2, "test": 4})
+        evaluate(trained, zoo, device=CPU)
+    other._views = [np.full_like(view, np.nan) for view in other._views]
+    with pytest.raises(InputError, match="the prediction for run-8-e1 is not a number"):
+        predict_rows(trained.load(CPU), other, other.rows("test"))
+
+
 def test_every_answer_is_of_its_own_row(trained, zoo):
     """Whatever buckets the rows fall into."""
     model, rows = trained.load(CPU), zoo.rows("test")
@@ -185,7 +197,7 @@ def test_the_page_shows_it_all(trained, zoo, tmp_path):
     page = report.write(trained, zoo, tmp_path / "report.html", {"train the networks": 60.0}).read_text()
     for words in ("Kendall&#x27;s tau", "By optimizer.", "By activation", "The farthest off", "regress.learning_rate", "1 min 0 s", "tiny"):
         assert words in page, words
-    assert page.count("data:image/png") == 3  # by activation, by epoch, the curves
+    assert page.count("data:image/png") == 3 + (len(zoo.specs) > 2)  # by activation, by epoch, by layers if mixed, the curves
     other = tiny_trained_zoo(tmp_path / "other", num_runs=60, seed=3)
     with pytest.raises(InputError, match="or a changed one; evaluate again"):
         report.write(trained, other, tmp_path / "report.html")
@@ -197,7 +209,7 @@ def test_other_settings_and_zoos_are_refused_and_named(trained, zoo, tmp_path):
     with pytest.raises(InputError, match=r"reads a zoo of the kind vit, got one of cnn; .* --set kind=cnn"):
         train(replace(trained.config, kind="vit"), zoo, tmp_path / "run", device=CPU)
     few = tiny_trained_zoo(tmp_path / "few", num_runs=5)
-    with pytest.raises(InputError, match=r"expected validation networks of different test accuracy in .*, got 0 networks; add runs"):
+    with pytest.raises(InputError, match=r"expected validation networks of different test accuracy in .*, got 0; add runs"):
         train(trained.config, few, tmp_path / "run", device=CPU)
     assert not (tmp_path / "run").exists()
 

@@ -67,3 +67,23 @@ def test_activations_of_a_network():
 
 def test_rank():
     assert metrics.rank([0.1, 0.9, 0.5, 0.9]) == [1, 3, 2, 0]
+
+
+def test_what_no_two_runs_share_is_no_group(tmp_path):
+    """However few they are: a learning rate that is drawn anew for every run."""
+    zoo = tiny_trained_zoo(tmp_path, num_runs=5)
+    assert set(metrics.groups(zoo, zoo.rows())) == {"activation", "epoch", "optimizer"}
+
+
+def test_the_interval_of_tau_is_over_runs():
+    chance = np.random.default_rng(0)
+    runs = np.repeat(np.arange(40), 5)
+    true = chance.random(40)[runs] + 0.01 * chance.random(200)  # checkpoints of a run are much alike
+    predicted = true + 0.3 * chance.standard_normal(40)[runs]
+    low, high = metrics.tau_interval(predicted, true, runs)
+    assert low < metrics.figures(predicted, true)["tau"] < high
+    alone = metrics.tau_interval(predicted, true, np.arange(200))
+    assert alone[1] - alone[0] < 0.7 * (high - low)  # as if they were independent: too sure
+    assert metrics.tau_interval(predicted, true, runs) == [low, high]
+    assert metrics.tau_interval(predicted, true, np.zeros(200)) is None
+    assert "unknown" in metrics.between({"tau_interval": None})

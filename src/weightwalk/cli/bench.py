@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from weightwalk.cli.common import AsJson, Quiet, duration, facts, percent, table, terminal
+from weightwalk.cli.common import AsJson, Quiet, facts, table, terminal
+from weightwalk.report.words import duration, percent
 
 if TYPE_CHECKING:
     from weightwalk.bench.fit import Figures

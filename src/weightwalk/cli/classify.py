@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from weightwalk.cli.common import AsJson, Device, Quiet, RunArgument, percent, table, terminal
+from weightwalk.cli.common import AsJson, Device, Quiet, RunArgument, table, terminal
 from weightwalk.errors import InputError
+from weightwalk.report.words import percent
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -177,18 +177,3 @@ def times_of(zoo: Path) -> dict[str, float]:
     """The seconds that making a zoo took, by the name of that work; empty where nobody kept them."""
     paths = {work: zoo / name for work, name in _TIMES.items()}
     return {work: float(files.read_json(path, "the time that a zoo took")["seconds"]) for work, path in paths.items() if path.exists()}
-
-
-def duration(seconds: float) -> str:
-    """`0.4 s`, `12 s`, `3 min 5 s`, `2 h 4 min`."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes >= 60:
-        return f"{minutes // 60} h {minutes % 60} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
-def percent(share: float) -> str:
-    """`94.7 %`."""
-    return f"{100 * share:.1f} %"

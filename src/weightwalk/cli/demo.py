@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from weightwalk.cli.common import FITTING, AsJson, Device, Quiet, duration, keep_time, next_steps, percent, table, terminal, times_of
+from weightwalk.cli.common import FITTING, AsJson, Device, Quiet, keep_time, next_steps, table, terminal, times_of
+from weightwalk.report.words import duration, percent
 
 RECIPE = "digits_inr2jls"
 

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from weightwalk.cli.common import AsJson, Quiet, duration, terminal
+from weightwalk.cli.common import AsJson, Quiet, terminal
+from weightwalk.report.words import duration
 
 
 def command(

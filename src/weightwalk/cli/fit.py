@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from weightwalk.cli.common import FITTING, AsJson, Device, Quiet, duration, keep_time, next_steps, table, terminal
+from weightwalk.cli.common import FITTING, AsJson, Device, Quiet, keep_time, next_steps, table, terminal
+from weightwalk.report.words import duration
 
 
 def command(

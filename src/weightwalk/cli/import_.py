@@ -9,9 +9,12 @@ from typing import Annotated
 import typer
 
 from weightwalk.cli import trained
-from weightwalk.cli.common import AsJson, Quiet, duration, facts, next_steps, terminal
+from weightwalk.cli.common import AsJson, Quiet, facts, next_steps, terminal
 from weightwalk.errors import InputError
+from weightwalk.registry import unknown
+from weightwalk.report.words import duration
 
+_OMEGA = 30.0
 _PICTURES = {"data set": "pictures of the data set", "rendered": "pictures rendered from the INRs"}
 
 
@@ -24,12 +27,12 @@ def command(
     ],
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The unpacked download.", show_default=False)],
     out: Annotated[Path | None, typer.Option(help="The zoo to make or to add to.", show_default="zoos/<name of FOLDER>")] = None,
-    dataset: Annotated[str | None, typer.Option(help="What the INRs show, as in `weightwalk fit`; decides nfn's split.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="What the INRs show (decides nfn's split), or the networks were trained on.")] = None,
     root: Annotated[
         Path | None, typer.Option(help="The folder of that data set's files; without it the zoo's pictures are rendered from the INRs.")
     ] = None,
     size: Annotated[int | None, typer.Option(help="Pixels a side of rendered pictures.", show_default="28, in colour 32")] = None,
-    omega: Annotated[float, typer.Option(help="Frequency of the hidden layers: sin(omega (W x + b)).")] = 30.0,
+    omega: Annotated[float, typer.Option(help="Frequency of the hidden layers: sin(omega (W x + b)).")] = _OMEGA,
     bounds: Annotated[tuple[int, int] | None, typer.Option(help="nfn: the indices at which validation and test begin.")] = None,
     splits: Annotated[
         Path | None,
@@ -48,11 +51,18 @@ def command(
         from weightwalk.zoos.splits import SPLITS
         from weightwalk.zoos.store import Zoo
         from weightwalk.zoos.trained.published import LAYOUTS
+        from weightwalk.zoos.trees import LAYOUTS as TREES
         from weightwalk.zoos.trees import import_tree
 
+        if layout not in LAYOUTS and layout not in TREES:
+            raise InputError(unknown("layout", layout, [*TREES, *LAYOUTS]))
+        if dataset is not None:
+            DATASETS[dataset]  # which says if nobody knows it
         if layout in LAYOUTS:
-            if root is not None or size is not None or bounds is not None:
-                raise InputError(f"--root, --size and --bounds are for INRs, but {layout} is a layout of trained networks; leave them out")
+            if root is not None or size is not None or bounds is not None or omega != _OMEGA:
+                raise InputError(
+                    f"--root, --size, --omega and --bounds are for INRs, but {layout} is a layout of trained networks; leave them out"
+                )
             trained.import_published(layout, folder, out or Path("zoos") / folder.resolve().name, splits, dataset, screen)
             return
         if bounds is not None and splits is not None:

@@ -33,21 +33,24 @@ def command(
     Of a zoo of trained networks: runs, checkpoints, architectures, how accurate they are.
     """
     with terminal(as_json, quiet) as screen:
+        from weightwalk.zoos.listing import holds_trained
+
+        if holds_trained(zoo):
+            if sheet:
+                raise InputError(f"a sheet shows pictures, but {zoo} holds trained networks; leave --sheet out")
+            trained.inspect(zoo, screen, verify)
+            return
+
         from rich.text import Text
 
         from weightwalk import files
         from weightwalk.graphs.dynamic import DynamicGraph
         from weightwalk.report import renders
-        from weightwalk.zoos import hashes, listing
+        from weightwalk.zoos import hashes
         from weightwalk.zoos.overview import psnr_figures
         from weightwalk.zoos.splits import SPLITS
         from weightwalk.zoos.store import Zoo
 
-        if listing.holds_trained(zoo):
-            if sheet:
-                raise InputError(f"a sheet shows pictures, but {zoo} holds trained networks; leave --sheet out")
-            trained.inspect(zoo, screen, verify)
-            return
         opened = Zoo.open(zoo)
         if not len(opened):
             raise InputError(f"expected INRs in the zoo {zoo}, found none yet; run the fit command that began it again")

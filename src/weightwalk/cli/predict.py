@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from weightwalk.cli.common import AsJson, Device, Quiet, RunArgument, percent, table, terminal
+from weightwalk.cli.common import AsJson, Device, Quiet, RunArgument, table, terminal
 from weightwalk.errors import InputError
 from weightwalk.registry import unknown
+from weightwalk.report.words import percent
 
 if TYPE_CHECKING:
     from weightwalk.spec import NetworkSpec

@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from weightwalk.cli.common import AsJson, Quiet, next_steps, table, terminal
+from weightwalk.errors import InputError
+from weightwalk.registry import unknown
 
 
 def command(
@@ -26,6 +28,9 @@ def command(
             screen.answer(settings, line, table(recipe, ["setting", "value"], [[key, _written(value)] for key, value in settings.items()]))
             return
         made = {name: make() for name, make in RECIPES.items()}
+        kinds = dict.fromkeys(value.reads for value in made.values())
+        if dataset is not None and dataset not in kinds:
+            raise InputError(unknown("data set or kind of zoo with recipes", dataset, list(kinds)))
         shown = {name: value for name, value in made.items() if dataset in (None, value.reads)}
         stages = {name: {key: n for key, n in config.keys(value).items() if key.endswith(".steps")} for name, value in shown.items()}
         screen.answer(

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import RenderableType
 
-from weightwalk.cli.common import AsJson, Device, Quiet, duration, next_steps, table, terminal
+from weightwalk.cli.common import AsJson, Device, Quiet, next_steps, table, terminal
 from weightwalk.errors import InputError
+from weightwalk.report.words import duration
 
 if TYPE_CHECKING:
     from weightwalk.training.loop import Outcome

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import RenderableType
 
-from weightwalk.cli.common import Terminal, duration, facts, next_steps, percent, table
+from weightwalk.cli.common import Terminal, facts, next_steps, table
 from weightwalk.errors import InputError
+from weightwalk.report.words import duration, percent
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -61,8 +63,7 @@ def described(zoo: TrainedZoo) -> tuple[dict[str, Any], str, list[RenderableType
                 "networks": zoo.specs[0] if len(zoo.specs) == 1 else f"{len(zoo.specs):,} architectures",
                 "parameters": parameters,
                 "data set": zoo.settings["dataset"],
-                "recipe": (zoo.settings.get("recipe") or {}).get("name"),
-                "seed": zoo.settings.get("seed"),
+                **_origin(zoo.settings),
                 **({"runs without a checkpoint": f"{diverged:,}, which diverged"} if diverged else {}),
                 **{f"runs to {name}": f"{n['runs']:,} ({n['checkpoints']:,} checkpoints)" for name, n in counts.items()},
             },
@@ -75,6 +76,13 @@ def described(zoo: TrainedZoo) -> tuple[dict[str, Any], str, list[RenderableType
         ),
     ]
     return values, line, blocks
+
+
+def _origin(settings: Mapping[str, Any]) -> dict[str, object]:
+    """By which recipe and seed networks were made, or which published layout they were read from."""
+    if "recipe" in settings:
+        return {"recipe": settings["recipe"]["name"], "seed": settings["seed"]}
+    return {"read from": settings["layout"]} if "layout" in settings else {}
 
 
 def _distribution(accuracy: NDArray[Any]) -> dict[str, float]:

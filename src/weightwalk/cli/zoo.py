@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from weightwalk.cli.common import TRAINING, AsJson, Quiet, duration, keep_time, next_steps, terminal
+from weightwalk.cli.common import TRAINING, AsJson, Quiet, keep_time, next_steps, terminal
+from weightwalk.report.words import duration
 
 
 def command(

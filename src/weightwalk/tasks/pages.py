@@ -1,4 +1,4 @@
-"""What the report pages of all tasks have: settings, curves, durations; and how figures are written."""
+"""What the report pages of all tasks have: settings, curves, durations."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from weightwalk import config as configs
 from weightwalk.report import html, plots
+from weightwalk.report.words import duration
 from weightwalk.tasks.runs import RunFolder
 
 
@@ -45,8 +46,8 @@ def conditions(run: RunFolder[Any], own: Mapping[str, object], made: Mapping[str
 def durations(run: RunFolder[Any], times: Mapping[str, float]) -> html.Block:
     """Seconds of work by name, stages of training with their steps, and the sum."""
     steps = {f"train: {stage}": int(log[-1]["step"]) for stage, log in run.logs().items() if log}
-    rows: list[list[object]] = [[name, steps.get(name), minutes(seconds)] for name, seconds in times.items()]
-    return html.Table(["work", "steps", "time"], [*rows, ["in all", None, minutes(sum(times.values()))]])
+    rows: list[list[object]] = [[name, steps.get(name), duration(seconds)] for name, seconds in times.items()]
+    return html.Table(["work", "steps", "time"], [*rows, ["in all", None, duration(sum(times.values()))]])
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -58,14 +59,3 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _plain(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, tuple | list) else f"{value}".lower() if value is None else f"{value}"
-
-
-def percent(share: float) -> str:
-    """`94.7 %`."""
-    return f"{100 * share:.1f} %"
-
-
-def minutes(seconds: float) -> str:
-    """`12 min 5 s`, `9.1 s`."""
-    whole, rest = divmod(round(seconds), 60)
-    return f"{whole} min {rest} s" if whole else f"{seconds:.1f} s"

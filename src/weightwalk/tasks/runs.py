@@ -48,7 +48,9 @@ class RunFolder(Generic[C]):
         path = Path(path)
         record = files.read_json(path / "run.json", "a run's description")
         if not isinstance(record, dict) or record.get("task") != cls.task:
-            raise InputError(f"expected a run of the task {cls.task} at {path}, got another description; check the path")
+            other = record.get("task") if isinstance(record, dict) else None
+            got = f"one of the task {other}" if isinstance(other, str) else "another description"
+            raise InputError(f"expected a run of the task {cls.task} at {path}, got {got}; check the path")
         version = record.get("schema_version")
         if isinstance(version, int) and version > cls.schema_version:
             raise InputError(f"expected a run of schema {cls.schema_version} at most at {path}, got {version}; upgrade weightwalk")

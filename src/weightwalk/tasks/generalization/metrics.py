@@ -32,7 +32,7 @@ def figures(predicted: Array, true: Array) -> dict[str, float]:
     return {"tau": tau, "r2": float(r2), "mae": float(np.abs(true - predicted).mean())}
 
 
-def tau_interval(predicted: Array, true: Array, runs: Array, draws: int = 200) -> tuple[float, float] | None:
+def tau_interval(predicted: Array, true: Array, runs: Array, draws: int = 200) -> list[float] | None:
     """Between which values 90 % of Kendall's taus lie if as many `runs` (n,) are drawn anew, with replacement, each with all its networks.
 
     Checkpoints of one run are much alike, so that runs are what there are few of. None for fewer than two runs.
@@ -43,7 +43,7 @@ def tau_interval(predicted: Array, true: Array, runs: Array, draws: int = 200) -
         at = np.concatenate([members[run] for run in chance.integers(len(members), size=len(members))])
         taus.append(figures_or_none(predicted[at], true[at])["tau"])
     known = [tau for tau in taus if tau is not None]
-    return (float(np.quantile(known, 0.05)), float(np.quantile(known, 0.95))) if known else None
+    return [float(np.quantile(known, share)) for share in (0.05, 0.95)] if known else None
 
 
 def between(evaluation: Mapping[str, Any]) -> str:

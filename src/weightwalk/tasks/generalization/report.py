@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from weightwalk.errors import InputError
 from weightwalk.report import agreement, html
+from weightwalk.report.words import percent
 from weightwalk.tasks import pages
 from weightwalk.tasks.generalization.metrics import activations, between, groups, rank
 from weightwalk.tasks.generalization.model import TARGET
 from weightwalk.tasks.generalization.run import STAGE, Run
-from weightwalk.tasks.pages import percent
 from weightwalk.zoos.parameters import read_tensors
 from weightwalk.zoos.trained.store import TrainedZoo
 

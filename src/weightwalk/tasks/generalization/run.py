@@ -79,10 +79,8 @@ def train(
     data = Data(zoo, rows_of(zoo, "train", config.checkpoints), rows_of(zoo, "val", config.checkpoints), device)
     for split, rows in (("training", data.train), ("validation", data.val)):
         if not len(rows) or np.ptp(zoo.column(TARGET)[rows]) == 0:
-            raise InputError(
-                f"expected {split} networks of different test accuracy in {zoo.path}, got {len(rows)} "
-                f"{'networks' if not len(rows) else 'of the same'}; add runs to the zoo"
-            )
+            got = f"{len(rows)} of one accuracy" if len(rows) > 1 else len(rows)
+            raise InputError(f"expected {split} networks of different test accuracy in {zoo.path}, got {got}; add runs to the zoo")
     added = {
         "zoo": zoo.settings,
         "specs": [spec.to_dict() for spec in zoo.specs],

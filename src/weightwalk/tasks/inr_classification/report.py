@@ -18,10 +18,10 @@ from torch import Tensor
 from weightwalk.errors import InputError
 from weightwalk.report import html, pictures, plots
 from weightwalk.report.projection import plane
+from weightwalk.report.words import percent
 from weightwalk.tasks import pages
 from weightwalk.tasks.inr_classification.methods import LatentMethod
 from weightwalk.tasks.inr_classification.run import Run, check_zoo
-from weightwalk.tasks.pages import percent
 from weightwalk.zoos.overview import evenly, render
 from weightwalk.zoos.parameters import read_tensors
 from weightwalk.zoos.store import Zoo

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from weightwalk.progress import Progress
+from weightwalk.report.words import percent
 from weightwalk.tasks.base import TASKS, Summary, Task
 from weightwalk.tasks.inr_classification import run as runs
 from weightwalk.tasks.inr_classification.config import Common, RunConfig
-from weightwalk.tasks.pages import percent
 from weightwalk.training.loop import Outcome
 from weightwalk.zoos.store import Zoo
 

@@ -62,8 +62,12 @@ def flattened(spec: NetworkSpec, tensors: Mapping[tuple[int, str], Tensor], what
 def checkpoints(
     number: int, spec: NetworkSpec, hyperparameters: Mapping[str, Any], rows: Sequence[tuple[int, Any, Mapping[str, float]]]
 ) -> TrainedRun:
-    """A run out of (epochs, parameters (P,), figures) in any order, without those that are not finite."""
+    """A run out of (epochs, parameters (P,), figures) in any order, without those whose parameters are not finite."""
     rows = sorted((row for row in rows if np.isfinite(row[1]).all()), key=lambda row: row[0])
+    for epoch, _, figures in rows:
+        for name, value in figures.items():
+            if name.endswith("accuracy") and not (np.isnan(value) or 0 <= value <= 1):
+                raise InputError(f"expected {name} as a share from 0 to 1, got {value} after {epoch} epochs of run {number}")
     names = {name for _, _, figures in rows for name in figures}
     return TrainedRun(
         number,

@@ -16,7 +16,7 @@ import gzip
 import random
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +41,16 @@ _CONSTANT = ("config.b_init", "config.dataset", "config.dnn_architecture", "conf
 def read(folder: Path, split: Path | None = None) -> Published:
     """The runs in `folder`, in the order of the published split if `split` names its list of row numbers, else of their rows."""
     weights = _weights(folder / "weights.npy")
-    metrics = _table(folder / "metrics.csv.gz", ("step", "test_accuracy", "config.activation"))
     layout = _layout(folder / "layout.csv", weights.shape[1])
-    if len(metrics) != len(weights):
-        raise InputError(f"expected a line of metrics per row of weights in {folder}, got {len(metrics):,} and {len(weights):,}")
-    final = [row for row, line in enumerate(metrics) if _number(line["step"]) == STEP]
-    if not final:
+    count, metrics = 0, dict[int, dict[str, str]]()  # of the rows that are read: the table is large
+    for count, line in enumerate(_table(folder / "metrics.csv.gz", ("step", "test_accuracy", "config.activation")), start=1):
+        if _number(line["step"]) == STEP:
+            metrics[count - 1] = line
+    if count != len(weights):
+        raise InputError(f"expected a line of metrics per row of weights in {folder}, got {count:,} and {len(weights):,}")
+    if not metrics:
         raise InputError(f"expected rows of step {STEP} in {folder / 'metrics.csv.gz'}, got none")
-    rows, rule = (final, SplitRule()) if split is None else _published_split(split, set(final), len(metrics))
+    rows, rule = (list(metrics), SplitRule()) if split is None else _published_split(split, metrics, count)
 
     def run(number: int) -> TrainedRun:
         row = rows[number]
@@ -59,7 +61,7 @@ def read(folder: Path, split: Path | None = None) -> Published:
         params = _params(spec, np.asarray(weights[row]), layout, folder)
         return checkpoints(number, spec, {**hyperparameters, "row": row}, [(STEP, params, figures)])
 
-    return Published("cnn", _dataset(metrics[final[0]].get("config.dataset", "")), len(rows), run, rule)
+    return Published("cnn", _dataset(metrics[rows[0]].get("config.dataset", "")), len(rows), run, rule)
 
 
 def _is_hyperparameter(key: str) -> bool:
@@ -83,17 +85,18 @@ def _weights(path: Path) -> NDArray[np.float32]:
     return weights  # type: ignore[no-any-return]
 
 
-def _table(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
+def _table(path: Path, needed: Sequence[str]) -> Iterator[dict[str, str]]:
+    """The lines of a table, packed or not, by the names of their columns."""
     content = read_bytes(path)
     try:
         text = (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode()
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise InputError(f"expected a whole table in {path}, got a file that does not unpack ({error}); get a whole copy of it") from None
-    lines = list(csv.DictReader(text.splitlines()))
-    absent = set(needed) - set(lines[0] if lines else ())
+    lines = csv.DictReader(text.splitlines())
+    absent = set(needed) - set(lines.fieldnames or ())
     if absent:
         raise InputError(f"expected a table with the columns {', '.join(needed)} in {path}, found none for {', '.join(sorted(absent))}")
-    return lines
+    yield from lines
 
 
 Layout = list[tuple[str, int, int, tuple[int, ...]]]
@@ -139,10 +142,11 @@ def _params(spec: NetworkSpec, row: NDArray[Any], layout: Layout, folder: Path) 
     return flattened(spec, tensors, str(folder / "layout.csv"))
 
 
-def _published_split(path: Path, final: set[int], rows: int) -> tuple[list[int], SplitRule]:
+def _published_split(path: Path, final: Container[int], rows: int) -> tuple[list[int], SplitRule]:
     """Rows in the order train, val, test. A row that the list names twice (row 0, for its first line is a stray header) counts once."""
+    content = read_bytes(path)
     try:
-        order = [int(line) for line in read_bytes(path).decode().split()]
+        order = [int(line) for line in content.decode().split()]
     except (ValueError, UnicodeDecodeError):
         raise InputError(f"expected one row number per line in {path}, got something else") from None
     if any(not 0 <= row < rows for row in order):
