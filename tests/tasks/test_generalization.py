@@ -102,7 +102,7 @@ def test_on_another_zoo_what_it_was_trained_on_stays_what_it_was(trained, zoo, t
         assert (found["networks"], found["runs"]) == ({"train": 210, "val": 6, "test": 12}, {"train": 70, "val": 2, "test": 4})
         evaluate(trained, zoo, device=CPU)
     other._views = [np.full_like(view, np.nan) for view in other._views]
-    with pytest.raises(InputError, match="the prediction for run-8-e1 is not a number"):
+    with pytest.raises(InputError, match="run-8-e1: the weights are not finite or too large"):
         predict_rows(trained.load(CPU), other, other.rows("test"))
 
 

@@ -20,11 +20,12 @@ def command(
     """List the recipes that `train` knows, or the settings of one."""
     with terminal(as_json, quiet) as screen:
         from weightwalk import config
+        from weightwalk.encoders import encoders
         from weightwalk.recipes import RECIPES
 
         if recipe is not None:
             settings = config.keys(RECIPES[recipe]())
-            line = f"{recipe}: {len(settings)} settings; change them with --set KEY=VALUE"
+            line = f"{recipe}: {len(settings)} settings; change them with --set KEY=VALUE, as in --set encoder=NAME ({', '.join(encoders)})"
             screen.answer(settings, line, table(recipe, ["setting", "value"], [[key, _written(value)] for key, value in settings.items()]))
             return
         made = {name: make() for name, make in RECIPES.items()}

@@ -33,11 +33,12 @@ def described(zoo: TrainedZoo) -> tuple[dict[str, Any], str, list[RenderableType
 
     runs, epochs, accuracy = zoo.column("run"), zoo.column("epoch"), zoo.column("test_accuracy")
     counts = {name: {"runs": len(np.unique(runs[zoo.rows(name)])), "checkpoints": len(zoo.rows(name))} for name in SPLITS}
-    final = final_rows(zoo)
-    by_epoch = {int(epoch): _distribution(accuracy[epochs == epoch]) for epoch in np.unique(epochs)}
+    final, known = final_rows(zoo), np.isfinite(accuracy)  # a published file may not say
+    diverged = len(zoo.runs) - len(final)
+    final = final[known[final]]
+    by_epoch = {int(epoch): _distribution(accuracy[known & (epochs == epoch)]) for epoch in np.unique(epochs[known])}
     shown = evenly(np.array(list(by_epoch)), _EPOCHS).tolist()
     last = _distribution(accuracy[final]) if len(final) else {}
-    diverged = len(zoo.runs) - len(final)
     values = {
         "zoo": str(zoo.path),
         "kind": zoo.kind,

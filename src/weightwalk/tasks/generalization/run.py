@@ -31,6 +31,7 @@ from weightwalk.weights import Weights
 from weightwalk.zoos.trained.store import TrainedZoo
 
 STAGE = "regress"
+_NO_NUMBER = "the weights are not finite or too large, so that the prediction is not a number; leave this network out"
 
 
 @dataclass(frozen=True)
@@ -107,18 +108,22 @@ def predict_rows(model: AccuracyModel, zoo: TrainedZoo, rows: Rows, progress: Pr
         progress(label, done, len(rows), {})
     predicted = np.concatenate(found)
     if not np.isfinite(predicted).all():
-        names = zoo.names(rows[~np.isfinite(predicted)])
-        raise InputError(f"expected finite weights in {zoo.path}, but the prediction for {names[0]} is not a number; run weightwalk verify")
+        raise InputError(f"{zoo.path}, {zoo.names(rows[~np.isfinite(predicted)])[0]}: {_NO_NUMBER}")
     return predicted
 
 
 @torch.no_grad()
 def predict(model: AccuracyModel, batch: Sequence[Weights]) -> list[float]:
-    """Predicted accuracies of any networks that the model reads, one after another; InputError for others."""
+    """Predicted accuracies of any networks that the model reads, one after another.
+
+    InputError for others, and for weights that give no number.
+    """
     for weights in batch:
         model.check(weights.spec)
     device = next(model.parameters()).device
     values: list[float] = model([weights.to(device) for weights in batch]).sigmoid().tolist()
+    if not np.isfinite(values).all():
+        raise InputError(_NO_NUMBER)
     return values
 
 
