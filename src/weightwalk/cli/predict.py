@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -59,12 +61,12 @@ def command(
                 found += _of_zoo(opened, model, Path(text))
                 continue
             network = traced(text)[1] if is_function(text) else _of_file(opened, Path(text), given, activation)
-            found.append({"model": text, "predicted": _named(text, lambda network=network: predict(model, [network])[0])})
+            with _named(text):
+                found.append({"model": text, "predicted": predict(model, [network])[0]})
         ranked = [found[position] for position in rank([answer["predicted"] for answer in found])]
         best = ranked[0]
-        more = {
-            name: _column(ranked, key) for name, key in (("true accuracy", "true"), ("split", "split")) if any(key in a for a in ranked)
-        }
+        columns = {"true accuracy": "true", "split": "split"}  # where something is known of some network
+        more = {name: _column(ranked, key) for name, key in columns.items() if any(key in answer for answer in ranked)}
         screen.answer(
             {"run": str(run), "models": [{"rank": place, **answer} for place, answer in enumerate(ranked, 1)]},
             f"best of {len(ranked):,}: {best['model']}, predicted {percent(best['predicted'])}",
@@ -79,10 +81,11 @@ def command(
         )
 
 
-def _named(text: str, work: Any) -> Any:
-    """What `work` answers; its InputError begins with whose network it was."""
+@contextmanager
+def _named(text: str) -> Iterator[None]:
+    """An InputError begins with whose network it was."""
     try:
-        return work()
+        yield
     except InputError as error:
         raise InputError(f"{text}: {error}") from None
 
@@ -103,7 +106,8 @@ def _of_zoo(run: Run, model: AccuracyModel, path: Path) -> list[dict[str, Any]]:
     from weightwalk.zoos.trained.store import TrainedZoo
 
     zoo = TrainedZoo.open(path)
-    _named(str(path), lambda: check_zoo(model, zoo))
+    with _named(str(path)):
+        check_zoo(model, zoo)
     rows = zoo.rows()
     if not len(rows):
         raise InputError(f"expected trained networks in the zoo {path}, found none yet")
@@ -143,14 +147,17 @@ def _of_file(run: Run, path: Path, spec: NetworkSpec | None, activation: str | N
 
 def _kinds(specs: list[NetworkSpec], most: int = 6) -> str:
     """Which activations architectures have, in a few words."""
-    kinds = list(dict.fromkeys(" and ".join(_activations(spec)) for spec in specs))
+    from weightwalk.tasks.generalization.metrics import activations
+
+    kinds = list(dict.fromkeys(" and ".join(activations(spec)) for spec in specs))
     return "; ".join(kinds if len(kinds) <= most else [*kinds[:most], f"{len(kinds) - most} more"])
 
 
 def _fitting(run: Run, path: Path, state: Any) -> tuple[list[NetworkSpec], InputError | None]:
     """The run's architectures that the tensors fit, one of every shape being tried, and why the last one was refused."""
-    from weightwalk.zoos.parameters import to_network
+    from weightwalk.zoos.parameters import check_finite, to_network
 
+    check_finite(state, path)
     refusal: InputError | None = None
     fits: dict[Any, bool] = {}
     for spec in run.specs:
@@ -159,24 +166,18 @@ def _fitting(run: Run, path: Path, state: Any) -> tuple[list[NetworkSpec], Input
                 to_network(state, spec, path)
                 fits[spec.shape] = True
             except InputError as error:
-                if "expected finite weights" in str(error):
-                    raise
                 fits[spec.shape], refusal = False, error
     return [spec for spec in run.specs if fits[spec.shape]], refusal
 
 
 def _chosen(run: Run, fitting: list[NetworkSpec], activation: str | None) -> list[NetworkSpec]:
     """Of the architectures that fit, those of an activation; any one where the encoder does not look at activations."""
-    if activation is not None:
-        known = sorted({name for spec in fitting for name in _activations(spec)})
-        if activation not in known:
-            raise InputError(unknown("activation", activation, known))
-        return [spec for spec in fitting if _activations(spec) == (activation,)]
-    blind = not getattr(run.config.encoder, "activation_embedding", False) and len({spec.shape for spec in fitting}) == 1
-    return fitting[:1] if blind else fitting
-
-
-def _activations(spec: NetworkSpec) -> tuple[str, ...]:
     from weightwalk.tasks.generalization.metrics import activations
 
-    return activations(spec)
+    if activation is not None:
+        known = sorted({name for spec in fitting for name in activations(spec)})
+        if activation not in known:
+            raise InputError(unknown("activation", activation, known))
+        return [spec for spec in fitting if activations(spec) == (activation,)]
+    blind = not getattr(run.config.encoder, "activation_embedding", False) and len({spec.shape for spec in fitting}) == 1
+    return fitting[:1] if blind else fitting

@@ -53,10 +53,15 @@ def to_network(state: Mapping[str, Any], spec: NetworkSpec, path: Path, shape: s
         network = Weights.from_state_dicts(spec, [state])
     except InputError as error:
         raise InputError(f"{path} is not a network of {shape}: {str(error).removeprefix('network 0: ')}") from None
-    if not network.flat().isfinite().all():
-        name = next(name for name, tensor in state.items() if isinstance(tensor, Tensor) and not tensor.isfinite().all())
-        raise InputError(f"expected finite weights in {path}, but {name} holds NaN or infinity; fit this network again")
+    check_finite(state, path)
     return network
+
+
+def check_finite(state: Mapping[str, Any], path: Path) -> None:
+    """InputError that names the first tensor of a state dict out of `path` that is not finite."""
+    for name, tensor in state.items():
+        if isinstance(tensor, Tensor) and not tensor.isfinite().all():
+            raise InputError(f"expected finite weights in {path}, but {name} holds NaN or infinity; train this network again")
 
 
 def _unpickle(path: Path) -> Mapping[str, Any]:

@@ -23,7 +23,7 @@ from weightwalk.tasks.generalization.config import GeneralizationConfig
 from weightwalk.tasks.generalization.metrics import figures
 from weightwalk.training.samplers import BATCH, batches
 from weightwalk.weights import Weights
-from weightwalk.zoos.trained.store import TrainedZoo
+from weightwalk.zoos.trained.store import TrainedZoo, final_rows
 
 CACHE_BYTES = 2**30  # encodings of an encoder without parameters are kept up to this size, and made again in every step above it
 TARGET = "test_accuracy"
@@ -48,9 +48,7 @@ def rows_of(zoo: TrainedZoo, split: str, checkpoints: Literal["all", "last"]) ->
     """The rows of a split whose accuracy is known: of all checkpoints, or of the last of every run."""
     rows = zoo.rows(split)
     rows = rows[np.isfinite(zoo.column(TARGET)[rows])]
-    runs = zoo.column("run")[rows]
-    last: Rows = rows[np.append(runs[1:] != runs[:-1], True)] if len(rows) else rows
-    return rows if checkpoints == "all" else last
+    return rows if checkpoints == "all" else final_rows(zoo, rows)
 
 
 class AccuracyModel(nn.Module):

@@ -279,7 +279,9 @@ class TrainedZoo:
         ]
 
 
-def final_rows(zoo: TrainedZoo) -> NDArray[np.int64]:
-    """The last checkpoint of every run that has one."""
-    numbers = zoo.column("run")
-    return np.flatnonzero(np.append(numbers[1:] != numbers[:-1], True)) if len(zoo) else np.empty(0, np.int64)
+def final_rows(zoo: TrainedZoo, rows: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+    """Of increasing `rows` (default: all) the last one of every run."""
+    rows = zoo.rows() if rows is None else rows
+    numbers = zoo.column("run")[rows]
+    last: NDArray[np.int64] = rows[np.append(numbers[1:] != numbers[:-1], True)] if len(rows) else rows
+    return last
