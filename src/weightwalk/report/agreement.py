@@ -32,7 +32,7 @@ def agreement(
         raise InputError(f"expected at most {len(PALETTE)} groups to tell apart by colour, got {len(named)}")
     low, high = min(true.min(), predicted.min()), max(true.max(), predicted.max())
     margin = 0.04 * (high - low) or 0.01
-    figure = Figure(figsize=(5.3 if named else 4.6, 4.2))
+    figure = Figure(figsize=(5.8 if named else 4.6, 4.2))
     axes = figure.subplots()
     axes.plot([low - margin, high + margin], [low - margin, high + margin], color=RULE, linewidth=1.4, zorder=0)
     area = float(np.clip(30_000 / len(true), 6, 30))

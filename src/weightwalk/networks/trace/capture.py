@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import re
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,13 +99,13 @@ def capture(module: nn.Module, example: Tensor) -> Captured:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what torch.export tells the authors of modules, and logs of attempts that fail; errors are raised all the same."""
+    """Without what torch.export tells the authors of modules, and logs and graphs of attempts that fail; errors are raised all the same."""
     loggers = [logging.getLogger(name) for name in ("torch._subclasses.fake_tensor", "torch.fx.experimental.symbolic_shapes")]
     was = [logger.disabled for logger in loggers]
     for logger in loggers:
         logger.disabled = True
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):  # where torch prints the graph that it has so far
             warnings.simplefilter("ignore")
             yield
     finally:
@@ -115,10 +116,10 @@ def _quiet() -> Iterator[None]:
 def _export_error(error: Exception) -> str:
     text, kind = str(error), type(error).__name__
     if "data-dependent" in text.lower() or "DataDependent" in kind or "Dynamic" in kind or "aten._local_scalar_dense" in text:
-        line = re.search(r"([\w./-]+\.py:\d+)", text)
+        line = re.search(r'File "([^"]+)", line (\d+)', text)  # the user's; torch's own are written otherwise
         return (
             "the module's control flow depends on its data (an `if`, a loop or a size that is computed from the values of a tensor), "
-            f"which no fixed sequence of steps is{f' ({line.group(1)})' if line else ''}"
+            f"which no fixed sequence of steps is{f' ({line[1]}:{line[2]})' if line else ''}"
         )
     return f"torch.export can't read the module: {kind}: {shortened(text)}"
 
