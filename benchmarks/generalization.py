@@ -13,11 +13,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import statistics
-import time
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from common import Lines, name_of
 
 from weightwalk import config as configs
 from weightwalk.recipes import RECIPES
@@ -34,23 +33,6 @@ METHODS: dict[str, list[str]] = {
     "flat": ["encoder=flat", "head_dim=256"],  # whose first layer has a weight per parameter and unit
 }
 METRICS = {"kendall_tau test": ("test", "tau"), "R2 test": ("test", "r2"), "MAE test": ("test", "mae"), "kendall_tau val": ("val", "tau")}
-
-
-class Lines:
-    """Progress as a line now and then."""
-
-    def __init__(self, name: str, seconds: float = 30.0):
-        self.name, self.seconds, self.last = name, seconds, 0.0
-
-    def __call__(self, label: str, done: int, total: int, figures: Mapping[str, float]) -> None:
-        if time.monotonic() - self.last > self.seconds or done == total:
-            self.last = time.monotonic()
-            print(self.name, label, f"{done}/{total}", {name: round(value, 4) for name, value in figures.items()}, flush=True)
-
-
-def name_of(config: GeneralizationConfig) -> str:
-    """The fingerprint of a configuration whatever its seed."""
-    return configs.fingerprint(configs.to_dict(dataclasses.replace(config, seed=0)))
 
 
 def measure(zoo: TrainedZoo, method: str, arguments: argparse.Namespace) -> None:

@@ -13,19 +13,18 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import statistics
-import time
-from collections.abc import Mapping
 from pathlib import Path
 
 import inr_zoos
 import torch
+from common import Lines, name_of
 
 from weightwalk import config as configs
-from weightwalk.cli.fit import keep_time
+from weightwalk.cli.common import FITTING, keep_time
 from weightwalk.recipes import RECIPES
 from weightwalk.report.tables import ResultRow, append
 from weightwalk.tasks.inr_classification import run as runs
-from weightwalk.tasks.inr_classification.config import RunConfig
+from weightwalk.tasks.inr_classification.config import EncoderOnlyConfig, INR2JLSConfig
 from weightwalk.zoos.fit import fit_zoo, load_sets
 from weightwalk.zoos.recipe import FIT_RECIPES
 from weightwalk.zoos.store import Zoo
@@ -36,18 +35,6 @@ SHORT = {"mnist": "mnist", "fashion-mnist": "fashion"}
 CPU = torch.device("cpu")
 
 
-class Lines:
-    """Progress as a line now and then."""
-
-    def __init__(self, name: str, seconds: float = 30.0):
-        self.name, self.seconds, self.last = name, seconds, 0.0
-
-    def __call__(self, label: str, done: int, total: int, figures: Mapping[str, float]) -> None:
-        if time.monotonic() - self.last > self.seconds or done == total:
-            self.last = time.monotonic()
-            print(self.name, label, f"{done}/{total}", {name: round(value, 4) for name, value in figures.items()}, flush=True)
-
-
 def fit(dataset: str, init: str, arguments: argparse.Namespace) -> Zoo:
     """The zoo of a data set and a start, fitted where it is not there yet."""
     path, recipe = arguments.work / f"{dataset}-{init}-{arguments.fit_recipe}", FIT_RECIPES[arguments.fit_recipe]
@@ -56,7 +43,7 @@ def fit(dataset: str, init: str, arguments: argparse.Namespace) -> Zoo:
         outcome = fit_zoo(
             sets, path, recipe, init=init, fits=arguments.fits, split=split, workers=ENGINES["local"](None), progress=Lines(path.name)
         )
-        keep_time(path, outcome)
+        keep_time(path, FITTING, outcome.seconds if outcome.fitted else 0.0)
     zoo = Zoo.open(path)
     inr_zoos.describe(zoo)
     return zoo
@@ -65,11 +52,11 @@ def fit(dataset: str, init: str, arguments: argparse.Namespace) -> Zoo:
 def measure(recipe: str, zoo: Zoo, arguments: argparse.Namespace) -> None:
     """Train and evaluate a recipe with every seed and write its rows."""
     evaluations, base = [], configs.override(RECIPES[recipe](), arguments.set)
+    assert isinstance(base, INR2JLSConfig | EncoderOnlyConfig)
     fitted = inr_zoos.name_of(zoo)
     for seed in arguments.seeds:
-        config: RunConfig = dataclasses.replace(base, seed=seed)
         out = arguments.work / "runs" / f"{recipe}-{zoo.settings['init']}-{fitted.partition('@')[0]}-{name_of(base)}-s{seed}"
-        runs.train(config, zoo, out, device=CPU, progress=Lines(out.name))
+        runs.train(dataclasses.replace(base, seed=seed), zoo, out, device=CPU, progress=Lines(out.name))
         run = runs.Run.open(out)
         done = (out / "evaluation.json").exists()
         evaluations.append(run.evaluation() if done else runs.evaluate(run, zoo, device=CPU))
@@ -96,11 +83,6 @@ def measure(recipe: str, zoo: Zoo, arguments: argparse.Namespace) -> None:
             minutes=round(minutes, 1),
         )
         append(RESULTS, row)
-
-
-def name_of(config: RunConfig) -> str:
-    """The fingerprint of a configuration whatever its seed."""
-    return configs.fingerprint(configs.to_dict(dataclasses.replace(config, seed=0)))
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from weightwalk import config
-from weightwalk.cli.fit import fit_times
+from weightwalk.cli.common import times_of
 from weightwalk.report.tables import ResultRow, append, commit, hardware
 from weightwalk.zoos.overview import layer_stds, psnr_figures
 from weightwalk.zoos.store import Zoo
@@ -28,7 +28,7 @@ def describe(zoo: Zoo) -> None:
     figures = {f"PSNR dB {name}": value for name, value in psnr_figures(zoo.psnr).items()}
     for role, stds in layer_stds(zoo).items():
         figures |= {f"std of {role} {layer}": std for layer, std in enumerate(stds, 1) if std is not None}
-    minutes = sum(fit_times(zoo.path).values()) / 60
+    minutes = sum(times_of(zoo.path).values()) / 60
     for metric, value in {"networks": float(len(zoo)), **figures}.items():
         row = ResultRow(
             task="inr_fitting",

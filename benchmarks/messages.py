@@ -9,9 +9,10 @@ import argparse
 import json
 import statistics
 import time
+from collections.abc import Callable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from weightwalk.encoders.film import messages, plain_messages
 from weightwalk.graphs.features import FourierFeatures
@@ -28,7 +29,9 @@ def main() -> None:
         features, edge = FourierFeatures(frequencies, 3.0), nn.Linear(2 * frequencies, dim)
         weights, sources = 0.02 * torch.randn(64, 32, 32), torch.randn(64, 32, dim, requires_grad=True)
 
-        def seconds(function, w=weights, f=features, e=edge, s=sources) -> float:
+        def seconds(
+            function: Callable[..., Tensor], w: Tensor = weights, f: FourierFeatures = features, e: nn.Linear = edge, s: Tensor = sources
+        ) -> float:
             start = time.process_time()
             function(w, f, e, s).sum().backward()
             return time.process_time() - start

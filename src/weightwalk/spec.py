@@ -31,6 +31,11 @@ class Field(NamedTuple):
     start: int
     stop: int
 
+    @property
+    def name(self) -> str:
+        """What the tensor is called in a state dict and in sentences."""
+        return f"layers.{self.layer}.{self.role}"
+
 
 @dataclass(frozen=True)
 class NetworkSpec:
@@ -151,6 +156,10 @@ class NetworkSpec:
                 fields.append(Field(index, role, shape, start, stop))
                 start = stop
         return tuple(fields)
+
+    def field_at(self, place: int) -> Field:
+        """The tensor that element `place` of the flat parameter vector belongs to."""
+        return next(field for field in self.fields if place < field.stop)
 
     @property
     def shape(self) -> tuple[tuple[Any, ...], ...]:

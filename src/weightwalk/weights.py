@@ -147,7 +147,7 @@ class Weights:
 
     def to_state_dict(self, index: int = 0) -> dict[str, Tensor]:
         """One network's tensors under the names `layers.L.weight` and `layers.L.bias`."""
-        return {f"layers.{field.layer}.{field.role}": self._tensor(field.layer, field.role)[index].clone() for field in self.spec.fields}
+        return {field.name: self._tensor(field.layer, field.role)[index].clone() for field in self.spec.fields}
 
     @classmethod
     def from_state_dicts(cls, spec: NetworkSpec, state_dicts: Sequence[Mapping[str, Tensor]]) -> Weights:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from weightwalk.bench import peers, pictures
 from weightwalk.bench.peak import MATMUL, matmul
-from weightwalk.bench.team import Team, median_ratio
+from weightwalk.bench.team import Side, Team, alternated, median_ratio
 from weightwalk.networks.starts import Key, initialise
 from weightwalk.progress import Progress, silent
 from weightwalk.spec import NetworkSpec
@@ -108,7 +108,7 @@ def _measure(team: Team, plan: Plan, shape: tuple[int, ...], progress: Callable[
     nfn, fast = _with_steps(FIT_RECIPES["nfn"], plan.nfn_steps), FIT_RECIPES["fast"]
     inrs, pixels, spec = shape[0], int(np.prod(shape[2:])), _spec(nfn, shape)
     same, groups = _with_steps(nfn, plan.steps), 8 * plan.products
-    sides: dict[str, Callable[[], tuple[float, list[Any]]]] = {
+    sides: dict[str, Side] = {
         "loop": partial(team.run, _published, same),
         "engine": partial(team.run, _fitted, same),
         "vmap": partial(team.run, _vmapped, same),
@@ -138,13 +138,8 @@ def _measure(team: Team, plan: Plan, shape: tuple[int, ...], progress: Callable[
     sides["fast"] = partial(team.run, _fitted, equal)
     progress(3, stages, {"nfn dB": nfn_psnr, "fast dB": equal_psnr})
 
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
     difference = 0.0
-    for repetition in range(plan.repetitions):
-        answers = {}
-        for name, side in sides.items():
-            took, answers[name] = side()
-            seconds[name].append(took)
+    for repetition, (seconds, answers) in enumerate(alternated(sides, plan.repetitions)):
         losses, expected = (np.concatenate(answers[name]) for name in ("engine", "loop"))
         difference = max(difference, float(np.abs(losses / expected - 1).max()))
         ratio = median_ratio(seconds["loop"], seconds["engine"])

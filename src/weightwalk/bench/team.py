@@ -7,7 +7,7 @@ import signal
 import statistics
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -16,6 +16,8 @@ import torch
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Side = Callable[[], tuple[float, list[Any]]]
+"""One of several ways to the same result, as `Team.run` answers: seconds, and what every worker answered."""
 
 
 class Team:
@@ -97,6 +99,20 @@ def _serve(connection: Connection) -> None:
             connection.send((None, traceback.format_exc()))
         else:
             connection.send((answer, None))
+
+
+def alternated(sides: Mapping[str, Side], repetitions: int) -> Iterator[tuple[dict[str, list[float]], dict[str, list[Any]]]]:
+    """Every side once, `repetitions` times over: all sides' seconds so far, and what they answered this time.
+
+    Sides take turns, so what slows the machine down for a while meets them all.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(repetitions):
+        answers = {}
+        for name, side in sides.items():
+            took, answers[name] = side()
+            seconds[name].append(took)
+        yield seconds, answers
 
 
 def median_ratio(above: Sequence[float], below: Sequence[float]) -> float:

@@ -9,14 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
 from statistics import median
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from weightwalk.bench import trainers
 from weightwalk.bench.peak import MATMUL, matmul
-from weightwalk.bench.team import Team, median_ratio
+from weightwalk.bench.team import Side, Team, alternated, median_ratio
 from weightwalk.networks.architectures import simple_vit, small_cnn, wild_park
 from weightwalk.networks.starts import Key, classifier
 from weightwalk.progress import Progress, silent
@@ -106,20 +105,15 @@ def run(plan: Plan, workers: int, progress: Progress = silent) -> dict[str, Figu
 def _measure(team: Team, plan: Plan, name: str, progress: Callable[[int, int, dict[str, float]], None]) -> Figures:
     case = cases()[name]
     images = max(case.batch, int(plan.share * case.images) // case.batch * case.batch)
-    sides: dict[str, Callable[[], tuple[float, list[Any]]]] = {
+    sides: dict[str, Side] = {
         "eager": partial(team.run, _eager, name, images),
         "engine": partial(team.run, _engine, name, images, plan.epochs),
         "matmul": partial(team.run, matmul, plan.products),
     }
     for function in sides.values():  # once without a look at the clock: compiling, loading
         function()
-    seconds: dict[str, list[float]] = {side: [] for side in sides}
     difference = 0.0
-    for repetition in range(plan.repetitions):
-        answers = {}
-        for side, function in sides.items():
-            took, answers[side] = function()
-            seconds[side].append(took)
+    for repetition, (seconds, answers) in enumerate(alternated(sides, plan.repetitions)):
         differences = [abs(ours / theirs - 1) for ours, theirs in zip(answers["engine"], answers["eager"], strict=True)]
         difference = max(difference, *differences)
         ratio = plan.epochs * median_ratio(seconds["eager"], seconds["engine"])

@@ -83,9 +83,8 @@ def _of_zoo(run: Run, zoo: Zoo) -> tuple[Weights, list[str]]:
     broken = flat.isfinite().logical_not().nonzero()
     if len(broken):
         row, element = broken[0].tolist()
-        field = next(field for field in zoo.spec.fields if element < field.stop)
         raise InputError(
-            f"expected finite weights in {zoo.path}, but layers.{field.layer}.{field.role} of {names[row]} holds NaN or infinity; "
+            f"expected finite weights in {zoo.path}, but {zoo.spec.field_at(element).name} of {names[row]} holds NaN or infinity; "
             "fit this network again"
         )
     return weights, names

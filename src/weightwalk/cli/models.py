@@ -36,17 +36,16 @@ def traced(text: str) -> tuple[NetworkSpec, Weights]:
     The folder that the command runs in is searched first. A module alone is traced on zeros: as many numbers, pictures of 32 positions a
     side or 8 tokens as its first layer reads. InputError for what cannot be imported or read, and for weights that are not finite.
     """
-    from torch import Tensor, nn
+    from torch import nn
 
     from weightwalk.networks.trace import trace
+    from weightwalk.zoos.parameters import check_finite
 
     made = _made(text)
     module, example = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
     if not isinstance(module, nn.Module):
         raise InputError(f"expected a torch.nn.Module, or one and an example of its input, from {text}, got {type(module).__name__}")
-    for name, value in module.state_dict().items():  # of a quantised module, also of values that are no tensors
-        if isinstance(value, Tensor) and not value.isfinite().all():
-            raise InputError(f"expected finite weights from {text}, but {name} holds NaN or infinity; train this network again")
+    check_finite(module.state_dict(), f"from {text}")
     try:
         return trace(module, _example(module, text) if example is None else example)
     except InputError as error:

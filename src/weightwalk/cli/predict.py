@@ -157,7 +157,7 @@ def _fitting(run: Run, path: Path, state: Any) -> tuple[list[NetworkSpec], Input
     """The run's architectures that the tensors fit, one of every shape being tried, and why the last one was refused."""
     from weightwalk.zoos.parameters import check_finite, to_network
 
-    check_finite(state, path)
+    check_finite(state, f"in {path}")
     refusal: InputError | None = None
     fits: dict[Any, bool] = {}
     for spec in run.specs:

@@ -10,7 +10,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from torch import Tensor
@@ -37,6 +37,15 @@ def library(source: Path, headers: Sequence[Path] = ()) -> ctypes.CDLL:
         except OSError as error:  # a home that cannot be written to, or one where nothing may be run
             failure = error
     raise failure
+
+
+def loads(load: Callable[[], ctypes.CDLL]) -> bool:
+    """Whether a `library` can be built and loaded here, found out by doing it."""
+    try:
+        load()
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return True
 
 
 def folders() -> Iterator[Path]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import subprocess
 from functools import cache
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from weightwalk.weights import Weights
-from weightwalk.zoos.compiled import address, library
+from weightwalk.zoos.compiled import address, library, loads
 
 ACTIVATIONS = ("sine", "relu", "tanh", "gaussian")  # in the order of the kernel's table
 
@@ -49,11 +48,7 @@ def fit(
 @cache
 def available() -> bool:
     """Whether the kernel can be built and loaded here, found out by doing it."""
-    try:
-        _library()
-    except (OSError, subprocess.SubprocessError):
-        return False
-    return True
+    return loads(_library)
 
 
 @cache

@@ -53,15 +53,15 @@ def to_network(state: Mapping[str, Any], spec: NetworkSpec, path: Path, shape: s
         network = Weights.from_state_dicts(spec, [state])
     except InputError as error:
         raise InputError(f"{path} is not a network of {shape}: {str(error).removeprefix('network 0: ')}") from None
-    check_finite(state, path)
+    check_finite(state, f"in {path}")
     return network
 
 
-def check_finite(state: Mapping[str, Any], path: Path) -> None:
-    """InputError that names the first tensor of a state dict out of `path` that is not finite."""
+def check_finite(state: Mapping[str, Any], where: str) -> None:
+    """InputError that names the first tensor of a state dict that is not finite; `where` says where it came from (words)."""
     for name, tensor in state.items():
         if isinstance(tensor, Tensor) and not tensor.isfinite().all():
-            raise InputError(f"expected finite weights in {path}, but {name} holds NaN or infinity; train this network again")
+            raise InputError(f"expected finite weights {where}, but {name} holds NaN or infinity; train this network again")
 
 
 def _unpickle(path: Path) -> Mapping[str, Any]:

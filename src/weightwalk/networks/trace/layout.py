@@ -55,11 +55,6 @@ class View:
         found = [f for number, axis in enumerate(self.axes) if number != without for f in axis if f.dim in dims]
         return merged(sorted(found, key=lambda f: (f.dim, -f.stride)))
 
-    @property
-    def grid_dims(self) -> tuple[int, ...]:
-        """The axes of the grid that any factor runs over."""
-        return tuple(sorted({f.dim for axis in self.axes for f in axis if f.dim > CHANNELS}))
-
 
 def size(axis: Sequence[Factor]) -> int:
     """The length of an axis."""

@@ -95,8 +95,8 @@ def _tensors(content: Content, index: int, params: NDArray[np.float32]) -> list[
     if not len(rows):
         return []
     row = np.flatnonzero(content.columns["spec"] == index)[rows[0]]
-    field = next(field for field in NetworkSpec.from_dict(content.specs[index]).fields if places[0] < field.stop)
-    return [f"layers.{field.layer}.{field.role} of run-{content.columns['run'][row]}-e{content.columns['epoch'][row]}"]
+    name = NetworkSpec.from_dict(content.specs[index]).field_at(int(places[0])).name
+    return [f"{name} of run-{content.columns['run'][row]}-e{content.columns['epoch'][row]}"]
 
 
 def _scored(zoo: TrainedZoo, report: TrainedReport, sample: int, sets: Sequence[ImageSet], progress: Progress) -> TrainedReport:

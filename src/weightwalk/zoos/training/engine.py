@@ -83,7 +83,7 @@ def choose(spec: NetworkSpec, mode: Mode, params: Tensor, pixels: Tensor) -> Lit
     """What `auto` is for this network here. Raises InputError where `native` can't be had, with the steps that it doesn't have."""
     if mode not in ("auto", "native"):
         return "torch"
-    reason = None
+    reason: str | None
     if params.device.type != "cpu" or params.dtype != torch.float32:
         reason = f"the mode 'native' trains float32 networks on the CPU, got {params.dtype} on {params.device}"
     elif not native.available():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -15,7 +14,7 @@ from torch import Tensor
 from weightwalk import steps as kinds
 from weightwalk.spec import NetworkSpec
 from weightwalk.steps import Layer, Step
-from weightwalk.zoos.compiled import address, library
+from weightwalk.zoos.compiled import address, library, loads
 from weightwalk.zoos.training.settings import OPTIMIZERS, Trained, Training, dropped, moving
 
 ACTIVATIONS = ("identity", "relu", "tanh", "sine", "sigmoid", "gelu", "silu", "leaky_relu", "gaussian")  # in the order of activations.h
@@ -99,11 +98,7 @@ def refusal(spec: NetworkSpec, example: tuple[int, ...]) -> str | None:
 @cache
 def available() -> bool:
     """Whether trainer.cpp can be built and loaded here, found out by doing it."""
-    try:
-        _library()
-    except (OSError, subprocess.SubprocessError):
-        return False
-    return True
+    return loads(_library)
 
 
 @cache
