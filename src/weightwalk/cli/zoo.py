@@ -19,7 +19,10 @@ def command(
     ] = "cifar10",
     root: Annotated[Path | None, typer.Option(help="The folder of the data set's files. Nothing is downloaded.")] = None,
     out: Annotated[Path | None, typer.Option(help="The zoo to make or to add to.", show_default="zoos/DATASET-KIND")] = None,
-    runs: Annotated[int, typer.Option(help="How many networks to train, those that are there included.")] = 1000,
+    runs: Annotated[
+        int | None,
+        typer.Option(help="How many networks to train, those that are there included.", show_default="1000, wild-park 500, vit 100"),
+    ] = None,
     recipe: Annotated[
         str | None, typer.Option(help="KIND (for two cores: fewer pictures and epochs) or KIND-published.", show_default="KIND")
     ] = None,
@@ -39,6 +42,7 @@ def command(
     with terminal(as_json, quiet) as screen, screen.listening():
         from weightwalk.cli.trained import described, to_train
         from weightwalk.zoos.fit import load_sets
+        from weightwalk.zoos.trained.recipes import RUNS
         from weightwalk.zoos.trained.recipes import recipe as pick
         from weightwalk.zoos.trained.store import TrainedZoo
         from weightwalk.zoos.trained.train import train_zoo
@@ -50,7 +54,7 @@ def command(
             load_sets(dataset, root),
             path,
             chosen,
-            runs=runs,
+            runs=RUNS[kind] if runs is None else runs,
             seed=seed,
             workers=ENGINES["local"](workers),
             progress=screen.progress,

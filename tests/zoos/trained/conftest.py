@@ -9,7 +9,18 @@ from weightwalk.zoos.trained.recipes import recipe
 QUICK = {
     "cnn": ["epochs=3", "checkpoints=0,1", "batch_size=16", "train_images=64", "learning_rate=0.003,0.003", "dropout=0,0.1"],
     "wild-park": ["epochs=2", "checkpoints=1", "batch_size=16", "layers=2,3", "channels=4,6", "kernels=3", "train_images=48"],
-    "vit": ["epochs=2", "stops=1,2", "dim=8", "heads=2", "dim_head=4", "mlp=8", "depth=1", "batch_size=16", "train_images=48"],
+    "vit": [
+        "epochs=2",
+        "checkpoints=",
+        "stops=1,2",
+        "dim=8",
+        "heads=2",
+        "dim_head=4",
+        "mlp=8",
+        "depth=1",
+        "batch_size=16",
+        "train_images=48",
+    ],
 }
 
 
