@@ -45,8 +45,8 @@ def measure(zoo: TrainedZoo, method: str, arguments: argparse.Namespace) -> None
         out = arguments.work / f"{zoo.path.name}-{method}-{name_of(base)}-s{seed}"
         runs.train(dataclasses.replace(base, seed=seed), zoo, out, device=CPU, progress=Lines(out.name))
         run = runs.Run.open(out)
-        done = (out / "evaluation.json").exists()
-        evaluations.append(run.evaluation() if done else runs.evaluate(run, zoo, device=CPU))
+        done = (run.answers(zoo.settings) / "evaluation.json").exists()
+        evaluations.append(run.evaluation(zoo.settings) if done else runs.evaluate(run, zoo, device=CPU))
         print(out.name, evaluations[-1]["test"], evaluations[-1]["seconds"], flush=True)
     made = run.record["made"]
     for metric, (split, name) in METRICS.items():

@@ -58,8 +58,8 @@ def measure(recipe: str, zoo: Zoo, arguments: argparse.Namespace) -> None:
         out = arguments.work / "runs" / f"{recipe}-{zoo.settings['init']}-{fitted.partition('@')[0]}-{name_of(base)}-s{seed}"
         runs.train(dataclasses.replace(base, seed=seed), zoo, out, device=CPU, progress=Lines(out.name))
         run = runs.Run.open(out)
-        done = (out / "evaluation.json").exists()
-        evaluations.append(run.evaluation() if done else runs.evaluate(run, zoo, device=CPU))
+        done = (run.answers(zoo.settings) / "evaluation.json").exists()
+        evaluations.append(run.evaluation(zoo.settings) if done else runs.evaluate(run, zoo, device=CPU))
         print(out.name, {key: evaluations[-1][key] for key in ("test_accuracy", "val_accuracy", "seconds")}, flush=True)
     minutes = statistics.mean(sum(e["seconds"].values()) for e in evaluations) / 60
     made = runs.Run.open(out).record["made"]

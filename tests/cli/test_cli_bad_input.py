@@ -167,7 +167,7 @@ def test_a_truncated_manifest(refused, zoo, tmp_path, train_arguments):
 @pytest.mark.parametrize("kind", ["images", "inrs"])
 def test_a_truncated_shard(call, refused, zoo, tmp_path, train_arguments, kind):
     truncate(shard(zoo, kind))
-    refused(("inspect", zoo), shard(zoo, kind), "truncated or corrupt", "same fit command")
+    refused(("inspect", zoo), shard(zoo, kind), "truncated or corrupt", "run the command that made the zoo")
     refused(train_arguments(zoo, tmp_path / "run"), shard(zoo, kind))
     assert not (tmp_path / "run").exists()
     shard(zoo, kind).unlink()  # the remedy of the sentence

@@ -158,6 +158,19 @@ def test_files_get_what_they_get_in_the_zoo(call, blind, zoo, files):
     assert quiet.stderr == ""
 
 
+def test_one_bad_network_does_not_stop_the_others(call, blind, files, tmp_path):
+    asked = [files["worst"], files["broken"], files["best"], tmp_path / "nothing.pt"]
+    result = call("predict-accuracy", blind, *asked, "--json")
+    found = json.loads(result.stdout)
+    assert result.exit_code == 2
+    assert {model["model"] for model in found["models"]} == {str(files["best"]), str(files["worst"])}
+    assert list(found["unread"]) == [str(files["broken"]), str(tmp_path / "nothing.pt")]
+    errors = [f"error: {sentence}" for sentence in found["unread"].values()]
+    assert [line for line in result.stderr.splitlines() if line.startswith("error")] == errors
+    assert "layers.1.weight holds NaN or infinity" in errors[0]
+    assert json.loads(call("predict-accuracy", blind, files["best"], "--json").stdout)["unread"] == {}
+
+
 def test_a_state_dict_does_not_say_its_activation(call, trained, files, tmp_path, zoo):
     result = call("predict-accuracy", trained, files["best"])
     assert result.exit_code == 2

@@ -76,7 +76,7 @@ def test_the_remedy_works(call, zoo, kind):
     assert sentences
     for sentence in sentences:
         assert sentence.startswith(str(shard(zoo, kind)))
-        assert sentence.endswith("delete it and run the same fit command again to re-make it")
+        assert sentence.endswith("delete it and run the command that made the zoo again, which puts it back")
     shard(zoo, kind).unlink()
     assert call("fit", "digits", "--out", zoo, "--limit", 60, "--recipe", "tiny", "--init", "shared", "-q").exit_code == 0
     assert shard(zoo, kind).read_bytes() == before

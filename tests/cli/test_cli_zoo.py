@@ -70,7 +70,7 @@ def test_verify(call, zoo, tmp_path):
     path = next((zoo / "runs").iterdir())
     content = path.read_bytes()
     path.write_bytes(content[:-2] + b"!!")
-    refused(call, ("verify", zoo), str(path), "run the same zoo command again")
+    refused(call, ("verify", zoo), str(path), "run the command that made the zoo again")
     refused(call, ("inspect", zoo, "--verify"), "1 file is not as they should be")
 
 

@@ -120,9 +120,12 @@ def test_attention_pairs_queries_with_keys_and_gates_the_values():
 def test_published_attention_counts_places_and_so_is_not_invariant():
     spec = NetworkSpec((Dense(2, 4), Attention(4, heads=2, sources=(1, 1, 1)), Dense(4, 1)))
     weights = random_weights(spec, 2, seed=0)
-    assert_invariant(encoder_for(spec).float(), weights)
+    ours, published = encoder_for(spec).float(), encoder_for(spec, attention="positions").float()
+    assert (ours.invariant, published.invariant) == (True, False)
+    assert DNGEncoder(NetworkSpec.mlp([2, 4, 1]), attention="positions").invariant  # nothing in it has heads
+    assert_invariant(ours, weights)
     with pytest.raises(AssertionError, match="not invariant"):
-        assert_invariant(encoder_for(spec, attention="positions").float(), weights)
+        assert_invariant(published, weights)
     uneven = tiny_specs()["vit"]
     with pytest.raises(InputError, match=r'"positions" needs as many queries as values in a head, unlike step 12 \(attention\)'):
         DNGEncoder(uneven, attention="positions")

@@ -76,7 +76,7 @@ def state(run: Run) -> dict:
 
 def test_a_run_goes_from_a_zoo_to_an_evaluation(trained, zoo):
     found = evaluate(trained, zoo, device=CPU)
-    assert found == json.loads((trained.path / "evaluation.json").read_text()) == trained.evaluation()
+    assert found == json.loads((trained.path / "evaluation.json").read_text()) == trained.evaluation(zoo.settings)
     assert found["networks"] == {"train": 210, "val": 30, "test": 60}
     assert found["runs"] == {"train": 70, "val": 10, "test": 20}
     assert found["access"] == "weights"
@@ -94,13 +94,16 @@ def test_a_run_goes_from_a_zoo_to_an_evaluation(trained, zoo):
     assert found["test"]["mae"] == pytest.approx(mae, abs=1e-6)
 
 
-def test_on_another_zoo_what_it_was_trained_on_stays_what_it_was(trained, zoo, tmp_path):
+def test_on_another_zoo_what_was_found_on_its_own_stays(trained, zoo, tmp_path):
     """And weights that give no number are named."""
-    other = tiny_trained_zoo(tmp_path / "zoo", num_runs=20, mixed=len(zoo.specs) > 2)
+    other = tiny_trained_zoo(tmp_path / "zoo", num_runs=20, mixed=len(zoo.specs) > 2, seed=1)
     if len(zoo.specs) == 2:
+        own = trained.evaluation(zoo.settings)
         found = evaluate(trained, other, device=CPU)
         assert (found["networks"], found["runs"]) == ({"train": 210, "val": 6, "test": 12}, {"train": 70, "val": 2, "test": 4})
-        evaluate(trained, zoo, device=CPU)
+        assert trained.evaluation(other.settings) == found != trained.evaluation(zoo.settings) == own
+        assert len(trained.predictions(other.settings)["rows"]) == 12
+        assert (trained.answers(other.settings) / "evaluation.json").parent.name.startswith(f"on-{other.settings['dataset']}-")
     other._views = [np.full_like(view, np.nan) for view in other._views]
     with pytest.raises(InputError, match="run-8-e1: the weights are not finite or too large"):
         predict_rows(trained.load(CPU), other, other.rows("test"))
@@ -199,8 +202,11 @@ def test_the_page_shows_it_all(trained, zoo, tmp_path):
         assert words in page, words
     assert page.count("data:image/png") == 3 + (len(zoo.specs) > 2)  # by activation, by epoch, by layers if mixed, the curves
     other = tiny_trained_zoo(tmp_path / "other", num_runs=60, seed=3)
+    with pytest.raises(InputError, match="expected the evaluation of a run on this zoo"):
+        report.write(trained, other, tmp_path / "other.html")
+    changed = tiny_trained_zoo(tmp_path / "changed", num_runs=60)
     with pytest.raises(InputError, match="or a changed one; evaluate again"):
-        report.write(trained, other, tmp_path / "report.html")
+        report.write(trained, changed, tmp_path / "report.html")
 
 
 def test_other_settings_and_zoos_are_refused_and_named(trained, zoo, tmp_path):

@@ -80,7 +80,7 @@ def test_a_run_goes_from_a_zoo_to_an_evaluation(trained, zoo):
     assert all(outcome.finished and outcome.steps == 60 for outcome in outcomes.values())
     assert list(outcomes) == [stage.name for stage in run.build(CPU).stages]
     found = evaluate(run, zoo, device=CPU)
-    assert found == json.loads((run.path / "evaluation.json").read_text()) == run.evaluation()
+    assert found == json.loads((run.path / "evaluation.json").read_text()) == run.evaluation(zoo.settings)
     assert found["networks"] == {"train": 84, "val": 6, "test": 12}
     assert (found["access"], found["init"]) == ("weights", "shared")
     assert np.array(found["confusion"]).sum() == 12

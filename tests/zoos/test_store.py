@@ -277,7 +277,7 @@ def test_crash_between_shard_and_manifest(tmp_path: Path, monkeypatch: pytest.Mo
             add(writer, TASKS[moment])
     Zoo.open(tmp_path / "zoo")
     [problem] = verify(tmp_path / "zoo").problems
-    assert "is not in the manifest; finish the fit" in problem.sentence
+    assert "is not in the manifest; finish the command that was interrupted" in problem.sentence
     resume(tmp_path / "zoo")
     assert content(tmp_path / "zoo") == content(make(tmp_path / "reference"))
 
@@ -456,7 +456,9 @@ def test_rows_have_a_part_a_fit_and_an_image(zoo_path: Path) -> None:
 def test_truncated_shard(zoo_path: Path, keep: int) -> None:
     before, file = content(zoo_path), shard_file(zoo_path)
     file.write_bytes(file.read_bytes()[:keep])
-    with pytest.raises(InputError, match=r"whole shard at .*train-f1-000010-000020.*truncated or corrupt.*delete it and run the same fit"):
+    with pytest.raises(
+        InputError, match=r"whole shard at .*train-f1-000010-000020.*truncated or corrupt.*delete it and run the command that made"
+    ):
         Zoo.open(zoo_path)
     assert open_writer(zoo_path).done("train", 1).tolist() == [*range(10), *range(20, 30)]
     resume(zoo_path)
@@ -467,7 +469,7 @@ def test_truncated_shard(zoo_path: Path, keep: int) -> None:
 def test_missing_shard(zoo_path: Path, name: str) -> None:
     before = content(zoo_path)
     shard_file(zoo_path, name).unlink()
-    with pytest.raises(InputError, match=f"{name}.*found no such file; run the same fit command again"):
+    with pytest.raises(InputError, match=f"{name}.*found no such file; run the command that made the zoo again"):
         Zoo.open(zoo_path)
     assert [problem.file for problem in verify(zoo_path).problems] == [f"{name}.safetensors"]
     open_writer(zoo_path)
@@ -492,7 +494,7 @@ def test_a_flipped_byte_is_remade_after_deleting(zoo_path: Path) -> None:
     data[-5] ^= 1
     file.write_bytes(data)
     [problem] = verify(zoo_path).problems
-    assert problem.sentence.endswith("; delete it and run the same fit command again to re-make it")
+    assert problem.sentence.endswith("; delete it and run the command that made the zoo again, which puts it back")
     file.unlink()
     resume(zoo_path)
     assert content(zoo_path) == before

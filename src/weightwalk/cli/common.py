@@ -81,6 +81,13 @@ class Terminal:
         print(f"{line}; the same command goes on from there", file=sys.stderr)
         return typer.Exit(128 + self._stop)
 
+    def refused(self, sentences: Sequence[str]) -> typer.Exit:
+        """To be raised when some of what was given could not be used: each sentence as an error, with exit code 2."""
+        self.close()
+        for sentence in sentences:
+            print(f"error: {sentence}", file=sys.stderr)
+        return typer.Exit(2)
+
     @contextmanager
     def listening(self) -> Iterator[None]:
         """The first SIGINT or SIGTERM asks to stop at the next safe point; a second one ends the process at once."""
@@ -120,11 +127,9 @@ def terminal(as_json: bool, quiet: bool) -> Iterator[Terminal]:
 
 
 def _failed(screen: Terminal, sentence: str) -> typer.Exit:
-    screen.close()
     if screen.as_json:
         print(json.dumps({"error": sentence}))
-    print(f"error: {sentence}", file=sys.stderr)
-    return typer.Exit(2)
+    return screen.refused([sentence])
 
 
 def _console(file: IO[str]) -> Console:

@@ -16,5 +16,6 @@ def command(run: RunArgument, zoo: ZooOfRun = None, device: Device = "auto", as_
         source = task.open_zoo(source_of(zoo, opened.record["made"]["zoo_path"]))
         found = task.evaluate(opened, source, device=devices.pick(device), progress=screen.progress)
         summary = task.summary(opened, source, found)
+        report = f"weightwalk report {run}" + (f" --zoo {zoo}" if zoo else "")
         title = f"{opened.config.recipe} on {source.path}"
-        screen.answer({"run": str(run), **found}, summary.line, facts(title, summary.facts), next_steps(*summary.next_steps))
+        screen.answer({"run": str(run), **found}, summary.line, facts(title, summary.facts), next_steps(report, *summary.next_steps))

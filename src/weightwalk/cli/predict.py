@@ -44,31 +44,33 @@ def command(
 ) -> None:
     """Rank networks by the test accuracy that RUN predicts from their weights alone.
 
-    A FUNCTION returns a module and an example of its input, or a module alone.
+    A FUNCTION returns a module and an example of its input, or a module alone. A MODEL that can't be read is named; the others are ranked,
+    and the exit code is 2.
     """
     with terminal(as_json, quiet) as screen:
         from weightwalk import devices
-        from weightwalk.cli.models import is_function, spec_of, traced
+        from weightwalk.cli.models import spec_of
         from weightwalk.tasks.generalization.metrics import rank
-        from weightwalk.tasks.generalization.run import Run, predict
+        from weightwalk.tasks.generalization.run import Run
 
         opened = Run.open(run)
         model = opened.load(devices.pick(device))
         given = None if spec is None else spec_of(str(spec))
         found: list[dict[str, Any]] = []
+        unread: dict[str, str] = {}
         for text in models:
-            if Path(text).is_dir():
-                found += _of_zoo(opened, model, Path(text))
-                continue
-            network = traced(text)[1] if is_function(text) else _of_file(opened, Path(text), given, activation)
-            with _named(text):
-                found.append({"model": text, "predicted": predict(model, [network])[0]})
+            try:
+                found += _answers(opened, model, text, given, activation)
+            except InputError as error:
+                unread[text] = str(error)
+        if not found:
+            raise InputError("; ".join(unread.values()))
         ranked = [found[position] for position in rank([answer["predicted"] for answer in found])]
         best = ranked[0]
         columns = {"true accuracy": "true", "split": "split"}  # where something is known of some network
         more = {name: _column(ranked, key) for name, key in columns.items() if any(key in answer for answer in ranked)}
         screen.answer(
-            {"run": str(run), "models": [{"rank": place, **answer} for place, answer in enumerate(ranked, 1)]},
+            {"run": str(run), "models": [{"rank": place, **answer} for place, answer in enumerate(ranked, 1)], "unread": unread},
             f"best of {len(ranked):,}: {best['model']}, predicted {percent(best['predicted'])}",
             table(
                 f"{len(ranked):,} networks" + (f", the first {_ROWS}" if len(ranked) > _ROWS else ""),
@@ -79,6 +81,20 @@ def command(
                 ],
             ),
         )
+        if unread:
+            raise screen.refused(list(unread.values()))
+
+
+def _answers(run: Run, model: AccuracyModel, text: str, spec: NetworkSpec | None, activation: str | None) -> list[dict[str, Any]]:
+    """What is predicted of the networks that the user calls `text`, one answer each."""
+    from weightwalk.cli.models import is_function, traced
+    from weightwalk.tasks.generalization.run import predict
+
+    if Path(text).is_dir():
+        return _of_zoo(run, model, Path(text))
+    network = traced(text)[1] if is_function(text) else _of_file(run, Path(text), spec, activation)
+    with _named(text):
+        return [{"model": text, "predicted": predict(model, [network])[0]}]
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -74,12 +73,9 @@ def _refuse(screen: Terminal, report: Report | TrainedReport, zoo: Path) -> None
     """Tell each problem, if there are any, and end the command."""
     if not report.problems:
         return
-    screen.close()
     if screen.as_json:
         print(json.dumps({"zoo": str(zoo), **report.to_dict()}))
-    for problem in report.problems:
-        print(f"error: {problem.sentence}", file=sys.stderr)
-    raise typer.Exit(2)
+    raise screen.refused([problem.sentence for problem in report.problems])
 
 
 def _rendered(report: Report) -> str:

@@ -47,7 +47,7 @@ class Encoder(nn.Module, ABC):
     With `shared`, others are accepted as well, as far as `check` goes.
     """
 
-    invariant: ClassVar[bool] = True
+    invariant: bool = True
     """False for one whose answer depends on the order of hidden neurons, and which says so."""
     later: ClassVar[tuple[str, ...]] = ()
     """Options that came after encoders without them had been recorded; configurations leave them out where they have their defaults."""

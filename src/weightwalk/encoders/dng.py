@@ -125,6 +125,7 @@ class DNGEncoder(Encoder):
                 raise InputError(unknown(name, choice, list(_CHOICES[name])))
         taps = max(dng_plan.most_taps(spec), max_taps)
         self.shared, self.unbiased, self.activation_scope = shared, unbiased, activation_scope
+        self.invariant = attention == "pairs" or "attention" not in dng_plan.kinds_of([spec], kinds)
         self.features = FourierFeatures(num_frequencies, scale)
         self.plan = dng_plan.Plan(
             spec,

@@ -52,7 +52,7 @@ class AnyZoo(Protocol):
 
 @dataclass(frozen=True)
 class Summary:
-    """An evaluation in words: one line, a few facts by name, and what to type next."""
+    """An evaluation in words: one line, a few facts by name, and what to type next, beside `report`."""
 
     line: str
     facts: Mapping[str, object]
@@ -85,7 +85,7 @@ class Task(ABC, Generic[C, Z, R]):
 
     @abstractmethod
     def evaluate(self, run: R, zoo: Z, *, device: torch.device, progress: Progress) -> dict[str, Any]:
-        """Metrics on networks that were never trained on, written into the run's folder."""
+        """Metrics on networks that were never trained on, kept with the run."""
 
     @abstractmethod
     def summary(self, run: R, zoo: Z, found: Mapping[str, Any]) -> Summary:

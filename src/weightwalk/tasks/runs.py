@@ -2,8 +2,9 @@
 
 RUN/run.json                 task, method, configuration, what the task adds; where and with what it was made
 RUN/<stage>/                 what the training loop keeps: last and best checkpoint, logs
-RUN/evaluation.json          what `evaluate` found
+RUN/evaluation.json          what `evaluate` found on the zoo that it was trained on
 RUN/predictions.safetensors  its answers, network by network
+RUN/on-DATASET-ID/           both of another zoo, ID being the fingerprint of that zoo's settings
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 import weightwalk
@@ -25,6 +27,7 @@ from weightwalk.report.tables import commit, hardware
 from weightwalk.training import checkpoint
 from weightwalk.training.loop import read_log
 from weightwalk.training.stage import StageConfig
+from weightwalk.zoos.parameters import read_tensors
 
 C = TypeVar("C")
 
@@ -101,9 +104,22 @@ class RunFolder(Generic[C]):
         stages = [name for name, value in vars(self.config).items() if isinstance(value, StageConfig)]
         return {name: read_log(self.path / name) for name in stages}
 
-    def evaluation(self) -> dict[str, Any]:
-        """What `evaluate` found."""
-        value: dict[str, Any] = files.read_json(
-            self.path / "evaluation.json", "the evaluation of a run (make it with `weightwalk evaluate`)"
-        )
+    def answers(self, zoo: Mapping[str, Any]) -> Path:
+        """The folder of what was found on the zoo of these settings: the run's own for that which it was trained on."""
+        return self.path if zoo == self.record["zoo"] else self.path / f"on-{zoo['dataset']}-{configs.fingerprint(zoo)}"
+
+    def keep(self, zoo: Mapping[str, Any], evaluation: Mapping[str, Any], predictions: bytes) -> None:
+        """Write what `evaluate` found on the zoo of these settings, and its answers as a safetensors file."""
+        files.write_bytes(self.answers(zoo) / "predictions.safetensors", predictions)
+        files.write_json(self.answers(zoo) / "evaluation.json", evaluation)
+
+    def evaluation(self, zoo: Mapping[str, Any]) -> dict[str, Any]:
+        """What `evaluate` found on the zoo of these settings."""
+        path = self.answers(zoo) / "evaluation.json"
+        value: dict[str, Any] = files.read_json(path, "the evaluation of a run on this zoo (make it with `weightwalk evaluate`)")
         return value
+
+    def predictions(self, zoo: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+        """Its answers on the zoo of these settings, network by network."""
+        tensors = read_tensors(self.answers(zoo) / "predictions.safetensors", "the predictions of a run")
+        return {name: tensor.numpy() for name, tensor in tensors.items()}

@@ -73,7 +73,7 @@ def verify_as(path: Path, read: Callable[[Path], L], progress: Progress = silent
         count, done = count + (shard.file in there), done + there.pop(shard.file, 0)
         progress("hashing MiB", *in_units(done, total, 2**20), {})
     for name in sorted(there.keys() - {listing.FILE}):
-        remedy = f"finish the {manifest.work} that was interrupted, or delete it" if name.endswith(".safetensors") else "move or delete it"
+        remedy = "finish the command that was interrupted, or delete it" if name.endswith(".safetensors") else "move or delete it"
         problems.append(Problem("stranger", name, f"{path / name} is not in the manifest; {remedy}"))
     return Hashed(manifest if sound else None, tuple(problems), count, len(content) + done)
 
@@ -108,7 +108,7 @@ def _problem(path: Path, manifest: Listing, shard: Entry, sound: bool) -> Proble
             return None
         where = manifest.where(path, shard) if sound else ""
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        return Problem("missing", shard.file, f"{file} is missing; {listing.remake(manifest.work)}")
+        return Problem("missing", shard.file, f"{file} is missing; {listing.REMAKE}")
     except OSError as error:
-        return Problem("unreadable", shard.file, f"{file} cannot be read ({error.strerror}); delete it and {listing.remake(manifest.work)}")
-    return Problem("changed", shard.file, f"{file} is not as it was written{where}; delete it and {listing.remake(manifest.work)}")
+        return Problem("unreadable", shard.file, f"{file} cannot be read ({error.strerror}); delete it and {listing.REMAKE}")
+    return Problem("changed", shard.file, f"{file} is not as it was written{where}; delete it and {listing.REMAKE}")

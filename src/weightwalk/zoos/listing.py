@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from weightwalk import config, files
 from weightwalk.errors import InputError
@@ -16,6 +16,8 @@ from weightwalk.errors import InputError
 FILE = "manifest.json"
 TRAINED = "trained networks"
 """What `contents` says in the manifest of a zoo of trained networks; that of a zoo of INRs has no such key."""
+REMAKE = "run the command that made the zoo again, which puts it back"
+"""What to do about a shard that is gone."""
 
 _TOLD = 8  # differences between settings that a sentence lists
 
@@ -33,9 +35,7 @@ class Entry(Protocol):
 
 
 class Listing(Protocol):
-    """A manifest: a frozen dataclass with a field `shards`. `work` is the command that makes such zoos."""
-
-    work: ClassVar[str]
+    """A manifest: a frozen dataclass with a field `shards`."""
 
     @property
     def shards(self) -> tuple[Entry, ...]:
@@ -59,11 +59,6 @@ class Listing(Protocol):
 
 
 L = TypeVar("L", bound=Listing)
-
-
-def remake(work: str) -> str:
-    """What to do about a shard that is gone."""
-    return f"run the same {work} command again to re-make it"
 
 
 def sealed(value: Mapping[str, Any]) -> bytes:

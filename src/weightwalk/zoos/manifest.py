@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -30,7 +30,7 @@ from weightwalk.zoos.splits import PARTS, SplitRule
 SCHEMA_VERSION = 1
 KINDS = ("images", "inrs")
 IMAGE_DTYPES = ("uint8", "float32")
-REMEDY = f"delete it and {listing.remake('fit')}"
+REMEDY = f"delete it and {listing.REMAKE}"
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,6 @@ def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
 @dataclass(frozen=True)
 class Manifest:
     """What a zoo holds; `settings` decide its identity, and have at least `spec` (`NetworkSpec.to_dict`) and `image_shape` (C, *grid)."""
-
-    work: ClassVar[str] = "fit"
 
     settings: dict[str, Any]
     label_names: tuple[str, ...]
@@ -159,7 +157,7 @@ class Manifest:
             with safe_open(path, "pt") as handle:
                 tensors = {name: handle.get_tensor(name) for name in columns}
         except FileNotFoundError:
-            raise InputError(f"expected a shard of the zoo at {path}, found no such file; {listing.remake(self.work)}") from None
+            raise InputError(f"expected a shard of the zoo at {path}, found no such file; {listing.REMAKE}") from None
         except SafetensorError as error:
             raise InputError(f"expected a whole shard at {path}, got a truncated or corrupt file ({error}); {REMEDY}") from None
         for name, (dtype, shape) in columns.items():

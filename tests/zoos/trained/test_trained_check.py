@@ -49,7 +49,7 @@ def test_every_changed_byte_is_found(zoo):
 
 def test_missing_files_and_strangers_are_found(zoo):
     (zoo / "runs" / "000099-000100.safetensors").write_bytes(b"")
-    assert "finish the zoo that was interrupted" in check(zoo).problems[0].sentence
+    assert "finish the command that was interrupted" in check(zoo).problems[0].sentence
     shard_of = zoo / "runs" / "000000-000004.safetensors"
     shard_of.unlink()
     assert {problem.what for problem in check(zoo).problems} == {"missing", "stranger"}

@@ -16,7 +16,6 @@ from weightwalk.tasks import pages
 from weightwalk.tasks.generalization.metrics import activations, between, groups, rank
 from weightwalk.tasks.generalization.model import TARGET
 from weightwalk.tasks.generalization.run import STAGE, Run
-from weightwalk.zoos.parameters import read_tensors
 from weightwalk.zoos.trained.store import TrainedZoo
 
 _WORST = 20
@@ -29,10 +28,7 @@ def write(run: Run, zoo: TrainedZoo, path: Path, extra_times: Mapping[str, float
 
     InputError for a run that was not evaluated, or not on this zoo.
     """
-    path, found = Path(path), run.evaluation()
-    answers = {
-        name: tensor.numpy() for name, tensor in read_tensors(run.path / "predictions.safetensors", "the predictions of a run").items()
-    }
+    path, found, answers = Path(path), run.evaluation(zoo.settings), run.predictions(zoo.settings)
     rows = answers["rows"]
     if rows.max() >= len(zoo) or not np.array_equal(zoo.column(TARGET)[rows], answers["true"]):
         raise InputError(

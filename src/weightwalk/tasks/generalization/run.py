@@ -16,7 +16,6 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from weightwalk import files
 from weightwalk.errors import InputError
 from weightwalk.progress import Progress, silent
 from weightwalk.spec import NetworkSpec
@@ -128,7 +127,7 @@ def predict(model: AccuracyModel, batch: Sequence[Weights]) -> list[float]:
 
 
 def evaluate(run: Run, zoo: TrainedZoo, *, device: torch.device, progress: Progress = silent) -> dict[str, Any]:
-    """Metrics of the trained run on the zoo's validation and test networks; written into the run's folder and returned.
+    """Metrics of the trained run on the zoo's validation and test networks; kept with the run and returned.
 
     InputError for a zoo of networks that the run cannot read, or without test networks.
     """
@@ -162,8 +161,7 @@ def evaluate(run: Run, zoo: TrainedZoo, *, device: torch.device, progress: Progr
     }
     arrays = {"predicted": predicted["test"], "true": true[test].astype(np.float32), "rows": test, "runs": runs[test]}
     content = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
-    files.write_bytes(run.path / "predictions.safetensors", content)
-    files.write_json(run.path / "evaluation.json", evaluation)
+    run.keep(zoo.settings, evaluation, content)
     return evaluation
 
 

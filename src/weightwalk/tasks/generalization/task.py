@@ -65,7 +65,7 @@ class Generalization(Task[GeneralizationConfig, TrainedZoo, runs.Run]):
                 "access to the networks": f"{found['access']} (they are never evaluated)",
                 "parameters": f"{found['num_parameters']:,}",
             },
-            (f"weightwalk report {run.path}", f"weightwalk predict-accuracy {run.path} {zoo.path}"),
+            (f"weightwalk predict-accuracy {run.path} {zoo.path}",),
         )
 
     def report(self, run: runs.Run, zoo: TrainedZoo, path: Path, extra_times: Mapping[str, float]) -> Path:

@@ -23,7 +23,6 @@ from weightwalk.tasks import pages
 from weightwalk.tasks.inr_classification.methods import LatentMethod
 from weightwalk.tasks.inr_classification.run import Run, check_zoo
 from weightwalk.zoos.overview import evenly, render
-from weightwalk.zoos.parameters import read_tensors
 from weightwalk.zoos.store import Zoo
 
 _SHOWN, _WRONG, _MAPPED = 12, 48, 1500
@@ -54,10 +53,7 @@ class _Evaluated:
     def of(cls, run: Run, zoo: Zoo) -> _Evaluated:
         """InputError for a run that was not evaluated, or not on this zoo."""
         check_zoo(run, zoo)
-        found = run.evaluation()
-        answers = {
-            name: tensor.numpy() for name, tensor in read_tensors(run.path / "predictions.safetensors", "the predictions of a run").items()
-        }
+        found, answers = run.evaluation(zoo.settings), run.predictions(zoo.settings)
         rows, labels = answers["rows"], answers["labels"]
         if rows.max() >= len(zoo) or not np.array_equal(zoo.labels[rows], labels):
             raise InputError(

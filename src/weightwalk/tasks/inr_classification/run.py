@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from safetensors.torch import save
 from torch import Tensor
 
-from weightwalk import files
 from weightwalk.errors import InputError
 from weightwalk.progress import Progress, silent
 from weightwalk.spec import NetworkSpec
@@ -122,7 +121,7 @@ def predict(
 
 
 def evaluate(run: Run, zoo: Zoo, *, device: torch.device, progress: Progress = silent) -> dict[str, Any]:
-    """Metrics of the trained run on the zoo's validation and test networks; written into the run's folder and returned.
+    """Metrics of the trained run on the zoo's validation and test networks; kept with the run and returned.
 
     One network per image (fit 0). InputError for a zoo of other networks than the run reads, or without test networks.
     """
@@ -150,8 +149,7 @@ def evaluate(run: Run, zoo: Zoo, *, device: torch.device, progress: Progress = s
         "zoo_path": str(zoo.path.resolve()),
     }
     tensors = {**answer, "labels": torch.from_numpy(labels.copy()), "rows": torch.from_numpy(test)}
-    files.write_bytes(run.path / "predictions.safetensors", save({name: tensor.contiguous() for name, tensor in tensors.items()}))
-    files.write_json(run.path / "evaluation.json", evaluation)
+    run.keep(zoo.settings, evaluation, save({name: tensor.contiguous() for name, tensor in tensors.items()}))
     return evaluation
 
 

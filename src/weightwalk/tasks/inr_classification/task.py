@@ -49,7 +49,7 @@ class INRClassification(Task[RunConfig, Zoo, runs.Run]):
                 "access to the INRs": f"{found['access']} (they are never evaluated)",
                 "parameters": ", ".join(f"{count:,} {name}" for name, count in found["num_parameters"].items()),
             },
-            (f"weightwalk report {run.path}", f"weightwalk classify {run.path} {zoo.path}"),
+            (f"weightwalk classify {run.path} {zoo.path}",),
         )
 
     def report(self, run: runs.Run, zoo: Zoo, path: Path, extra_times: Mapping[str, float]) -> Path:

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,7 @@ FIGURES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 """What is known of every checkpoint: mean cross-entropy and the share of pictures that were told right."""
 
 NUMBERS = ("spec", "run", "epoch")
-REMEDY = f"delete it and {listing.remake('zoo')}"
+REMEDY = f"delete it and {listing.REMAKE}"
 _HEADER = "runs"  # the one key of a shard's metadata: several would be in no fixed order
 
 
@@ -92,8 +92,6 @@ def packed(runs: Sequence[Run], specs: Sequence[Mapping[str, Any]], tensors: Map
 @dataclass(frozen=True)
 class TrainedManifest:
     """What a zoo of trained networks holds; `settings` decide its identity, and have at least `kind` and `dataset`."""
-
-    work: ClassVar[str] = "zoo"
 
     settings: dict[str, Any]
     splits: SplitRule
@@ -210,6 +208,6 @@ def _opened(path: Path) -> Iterator[Any]:
         with safe_open(path, "pt") as handle:
             yield handle
     except FileNotFoundError:
-        raise InputError(f"expected a shard of the zoo at {path}, found no such file; {listing.remake('zoo')}") from None
+        raise InputError(f"expected a shard of the zoo at {path}, found no such file; {listing.REMAKE}") from None
     except SafetensorError as error:
         raise InputError(f"expected a whole shard at {path}, got a truncated or corrupt file ({error}); {REMEDY}") from None
