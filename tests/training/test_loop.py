@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from weightwalk.training import checkpoint, loop
 from weightwalk.training.loop import Outcome, StageConfig, read_log, train
 
 STAGE = StageConfig(steps=22, batch_size=7, learning_rate=0.05, eval_every=4)
-FULL = StageConfig(22, 30, 0.05, 0.1, "adamw", warmup_start=0.1, warmup_steps=5, schedule="cosine", clip=0.5, eval_every=5)
+FULL = StageConfig(22, 30, 0.05, 0.1, "amsgrad", warmup_start=0.1, warmup_steps=5, schedule="cosine", clip=0.5, eval_every=5)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -267,11 +268,12 @@ def test_rows_hold_the_mean_loss_the_figures_and_the_rate(tmp_path):
     assert (tmp_path / "log.csv").read_text().startswith("step,train_loss,loss,accuracy,learning_rate,seconds\n5,")
 
 
-def test_updates_are_those_of_plain_torch(tmp_path):
+@pytest.mark.parametrize("name", ["adamw", "amsgrad"])
+def test_updates_are_those_of_plain_torch(tmp_path, name):
     """The loop, written out without the loop."""
     objective, plain = Toy(), Toy()
-    train(objective, FULL, tmp_path, seed=5)
-    optimizer = torch.optim.AdamW(plain.model.parameters(), lr=1.0, weight_decay=0.1)
+    train(objective, replace(FULL, optimizer=name), tmp_path, seed=5)
+    optimizer = torch.optim.AdamW(plain.model.parameters(), lr=1.0, weight_decay=0.1, amsgrad=name == "amsgrad")
     with torch.random.fork_rng():
         for step in range(FULL.steps):
             torch.manual_seed(loop.step_seed(5, step))
@@ -433,7 +435,7 @@ def test_settings_are_checked(setting, message):
 
 
 def test_an_unknown_optimizer_is_refused():
-    with pytest.raises(InputError, match="optimizer must be one of adam, adamw, got 'sgd'"):
+    with pytest.raises(InputError, match="optimizer must be one of adam, adamw, amsgrad, got 'sgd'"):
         StageConfig(1, 1, 1.0, optimizer="sgd")
 
 

@@ -6,7 +6,7 @@ StatNN as published, `--set encoder=flat` the plain MLP.
 
 Deviations: the paper does not say for how long it trains on the ViT zoo, nor how fast: both are ours, and attention is read by our
 equivariant maps (`--set encoder.attention=positions` is the paper's). A batch holds networks of any architectures, where the paper's
-Wild Park batches are each of one; AdamW is without amsgrad there.
+Wild Park batches are each of one.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def _wild_park(recipe: str) -> GeneralizationConfig:
         head_dim=256,
         head_dropout=0.2,
         regress=StageConfig(  # 50 epochs of 39,660 checkpoints
-            steps=15_500, batch_size=128, learning_rate=1e-3, weight_decay=5e-4, optimizer="adamw", clip=10.0, eval_every=500
+            steps=15_500, batch_size=128, learning_rate=1e-3, weight_decay=5e-4, optimizer="amsgrad", clip=10.0, eval_every=500
         ),
     )
 

@@ -18,6 +18,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -35,7 +36,11 @@ from weightwalk.training.stage import StageConfig
 
 __all__ = ["Objective", "Outcome", "StageConfig", "read_log", "train"]
 
-_OPTIMIZERS: dict[str, type[torch.optim.Adam]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+_OPTIMIZERS: dict[str, Callable[..., torch.optim.Adam]] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "amsgrad": partial(torch.optim.AdamW, amsgrad=True),
+}
 _SECONDS_PER_REPORT = 0.15
 _COLUMNS = ("step", "train_loss", "learning_rate", "seconds")
 

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from weightwalk.errors import InputError
 
-Optimizer = Literal["adam", "adamw"]
+Optimizer = Literal["adam", "adamw", "amsgrad"]
 Schedule = Literal["constant", "cosine"]
 
 
@@ -18,7 +18,8 @@ class StageConfig:
 
     The learning rate grows from `warmup_start` * `learning_rate` at step 0 to `learning_rate` at `warmup_steps`; from there
     it stays (constant) or falls to 0 at `steps` (cosine). A warm-up longer than the stage is cut by its end.
-    `weight_decay` is torch's: an L2 term in the gradient for adam, decoupled for adamw. `clip` bounds the norm of all
+    `weight_decay` is torch's: an L2 term in the gradient for adam, decoupled for adamw and for
+    amsgrad, which is AdamW that divides by the largest second moment so far. `clip` bounds the norm of all
     gradients together; None leaves them alone.
     """
 
