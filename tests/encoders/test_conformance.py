@@ -23,8 +23,15 @@ def test_registered_encoders_conform(name):
     "options",
     [
         {"num_passes": 2, "dropout": 0.5, "activation_embedding": True, "scale": 1.0},
-        {"messages": "taps", "padding": "features", "residual": "sum", "norm_after": True, "activation_scope": "network"},
-        {"shared": True, "activation_embedding": True},
+        {
+            "messages": "taps",
+            "padding": "features",
+            "residual": "sum",
+            "norm_after": True,
+            "activation_scope": "network",
+            "readout": "layers",
+        },
+        {"shared": True, "activation_embedding": True, "readout": "layers"},
         {"shared": True, "num_passes": 2, "messages": "taps", "max_taps": 12},
     ],
     ids=str,

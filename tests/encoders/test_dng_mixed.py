@@ -28,7 +28,7 @@ def mixed(*specs: NetworkSpec, **options) -> DNGEncoder:
     return encoder
 
 
-@pytest.mark.parametrize("options", [{}, {"num_passes": 2, "padding": "features"}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"num_passes": 2, "padding": "features"}, {"readout": "layers"}], ids=str)
 def test_a_mixture_is_each_network_alone(options):
     encoder = mixed(*PARKS, **options).double()
     batches = [random_weights(spec, 1 + number, seed=number, dtype=torch.float64) for number, spec in enumerate([*PARKS, PARKS[0]])]
@@ -44,6 +44,20 @@ def test_laws_hold_for_every_architecture_of_a_mixture(spec):
     assert_invariant(encoder, weights)
     assert_equivariant(encoder, weights)
     assert_batch_alone(encoder, weights)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_reading_out_the_layers_appends_their_means(shared):
+    spec = PARKS[2]
+    torch.manual_seed(0)
+    encoder = DNGEncoder(spec, **SMALL, shared=shared, readout="layers")
+    weights = random_weights(spec, 2, seed=0)
+    nodes, pooled = (encoding := encoder(weights)).nodes, encoding.pooled
+    means = torch.stack([memory.mean(1) for memory in nodes[1:]], dim=1)
+    expected = torch.cat([nodes[-1].flatten(1), means.mean(1) if shared else means.flatten(1)], dim=1)
+    assert pooled.shape == (2, encoder.pooled_dim)
+    assert_close(pooled, expected, what="pooled")
+    assert_invariant(encoder, weights)
 
 
 @torch.no_grad()

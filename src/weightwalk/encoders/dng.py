@@ -29,6 +29,7 @@ _CHOICES = {
     "attention": ("pairs", "positions"),
     "unbiased": ("zero", "message"),
     "activation_scope": ("layer", "network"),
+    "readout": ("output", "layers"),
 }
 
 
@@ -84,12 +85,13 @@ class DNGEncoder(Encoder):
     spec has or that are named, and of at most `max_taps` taps.
 
     Shapes: Weights of B networks -> nodes (B, n_l, dim) per layer, after the additions to them, pooled (B, n_L * dim): the output nodes'
-    memories in order. Nothing is kept per edge: memory grows with nodes, time with parameters.
+    memories in order. `readout` "layers", ours, appends the mean memory of every layer's nodes, (B, L * dim), or with `shared` the mean of
+    these means, (B, dim). Nothing is kept per edge: memory grows with nodes, time with parameters.
     """
 
     later = (
         *("messages", "head_dim", "max_taps", "padding", "residual", "attention", "norm_after", "unbiased"),
-        *("activation_scope", "shared", "kinds"),
+        *("activation_scope", "shared", "kinds", "readout"),
     )
 
     def __init__(
@@ -112,6 +114,7 @@ class DNGEncoder(Encoder):
         activation_scope: Literal["layer", "network"] = "layer",
         shared: bool = False,
         kinds: tuple[str, ...] = (),
+        readout: Literal["output", "layers"] = "output",
     ):
         super().__init__(spec)
         if min(dim, num_frequencies, num_passes, head_dim) < 1 or not 0 <= dropout < 1:
@@ -120,12 +123,13 @@ class DNGEncoder(Encoder):
                 f"got {dim}, {num_frequencies}, {num_passes}, {head_dim} and {dropout}"
             )
         choices = {"messages": messages, "padding": padding, "residual": residual, "attention": attention}
-        for name, choice in (choices | {"unbiased": unbiased, "activation_scope": activation_scope}).items():
+        for name, choice in (choices | {"unbiased": unbiased, "activation_scope": activation_scope, "readout": readout}).items():
             if choice not in _CHOICES[name]:
                 raise InputError(unknown(name, choice, list(_CHOICES[name])))
         taps = max(dng_plan.most_taps(spec), max_taps)
-        self.shared, self.unbiased, self.activation_scope = shared, unbiased, activation_scope
-        self.invariant = attention == "pairs" or "attention" not in dng_plan.kinds_of([spec], kinds)
+        self.shared, self.unbiased, self.activation_scope, self.readout = shared, unbiased, activation_scope, readout
+        if attention == "positions" and "attention" in dng_plan.kinds_of([spec], kinds):
+            self.invariant = False
         self.features = FourierFeatures(num_frequencies, scale)
         self.plan = dng_plan.Plan(
             spec,
@@ -141,7 +145,8 @@ class DNGEncoder(Encoder):
             dng_plan.shared_places(spec),
         )
         self.plan.check(spec)
-        self.pooled_dim = spec.num_outputs * dim
+        means = 0 if readout == "output" else 1 if shared else len(spec.layers)
+        self.pooled_dim = (spec.num_outputs + means) * dim
         self.input_memory = nn.Parameter(torch.randn(spec.widths[0], dim))
         self.passes = nn.ModuleList(Pass(self.plan, number) for number in range(num_passes))
         self.dropout = nn.Dropout(dropout)
@@ -172,7 +177,11 @@ class DNGEncoder(Encoder):
         output = inputs
         for walk in self.passes:
             nodes, output = self._walk(cast(Pass, walk), weights, inputs, nodes)
-        return Encoding(tuple(nodes), output.flatten(1))
+        pooled = output.flatten(1)
+        if self.readout == "layers":
+            means_BLD = torch.stack([memory.mean(1) for memory in nodes[1:]], dim=1)
+            pooled = torch.cat([pooled, means_BLD.mean(1) if self.shared else means_BLD.flatten(1)], dim=1)
+        return Encoding(tuple(nodes), pooled)
 
     def _walk(self, walk: Pass, weights: Weights, inputs_BID: Tensor, earlier: list[Tensor]) -> tuple[list[Tensor], Tensor]:
         """The memories of the input's and all layers' nodes after one pass, and the output's; `earlier` are those of the pass before."""
