@@ -1,6 +1,6 @@
 """Predicting test accuracy from weights: train each method on a zoo of trained networks with every seed, evaluate, write rows in results/.
 
-    python benchmarks/generalization.py --zoo ZOO [ZOO ...] --work DIR [--methods dng statnn flat] [--seeds 0 1 2]
+    python benchmarks/generalization.py --zoo ZOO [ZOO ...] --work DIR [--methods dng dng-layers statnn flat] [--seeds 0 1 2]
         [--recipe cnn_accuracy_small] [--set key=value ...] [--results FILE]
 
 Runs are kept under the work folder and resumed when the script is started again; several may run at once on different zoos or methods.
@@ -29,6 +29,7 @@ RESULTS = Path(__file__).parents[1] / "results" / "generalization.csv"
 CPU = torch.device("cpu")
 METHODS: dict[str, list[str]] = {
     "dng": [],
+    "dng-layers": ["encoder.readout=layers"],  # ours: what every layer's nodes remember on average is read as well
     "statnn": ["encoder=statnn", "head_dim=1000"],  # the published head
     "flat": ["encoder=flat", "head_dim=256"],  # whose first layer has a weight per parameter and unit
 }
