@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +13,8 @@ from weightwalk.cli.common import AsJson, Quiet, facts, table, terminal
 from weightwalk.report.words import duration, percent
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from weightwalk.bench.fit import Figures
     from weightwalk.bench.scale import Figures as ReadFigures
     from weightwalk.bench.training import Figures as TrainedFigures
@@ -19,13 +22,14 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Measure this machine: fitting, loading, training, reading large networks.", no_args_is_help=True)
 
 Quick = Annotated[bool, typer.Option("--quick", help="Only see that it runs: in seconds, with figures that mean little.")]
+Workers = Annotated[int | None, typer.Option(help="Processes of one thread each, for every side.", show_default="all cores")]
 
 
 @app.command()
 def fit(
     dataset: Annotated[str | None, typer.Option(help="Pictures to fit.", show_default="those that scikit-learn ships")] = None,
     root: Annotated[Path | None, typer.Option(help="The folder of the data set's files. Nothing is downloaded.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes of one thread each, for every side.", show_default="all cores")] = None,
+    workers: Workers = None,
     quick: Quick = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -41,7 +45,7 @@ def fit(
         plan, team = QUICK if quick else Plan(), Processes(workers).count
         found = run(plan, team, dataset, root, screen.progress)
         values = {name: asdict(figures) | {"bfloat16_says": str(figures.bfloat16)} for name, figures in found.items()}
-        columns = [_column(figures) for figures in found.values()]
+        columns = {name: _column(figures) for name, figures in found.items()}
         screen.answer(
             {**next(iter(values.values())), "sizes": values, "plan": asdict(plan), "quick": quick, "workers": team}
             | {"hardware": hardware()},
@@ -49,10 +53,9 @@ def fit(
                 f"{name}: {_times(f.ratio_vs_loop)} the published way's speed, {_times(f.ratio_to_equal_psnr)} to equal PSNR"
                 for name, f in found.items()
             ),
-            table(
+            _side_by_side(
                 f"Fitting on {hardware()}: {team} processes of one thread, {plan.images * team} INRs, medians of {plan.repetitions}",
-                ["", *found],
-                [[label, *(column[label] for column in columns)] for label in columns[0]],
+                columns,
             ),
             Text("\n".join(f"{name}: {figures.bfloat16}." for name, figures in found.items()) + "\n"),
         )
@@ -129,9 +132,15 @@ def scale(
         )
 
 
+def _side_by_side(title: str, columns: Mapping[str, Mapping[str, object]]) -> RenderableType:
+    """A column of figures for each of several sizes or networks, which all have the same labels."""
+    labels = next(iter(columns.values()))
+    return table(title, ["", *columns], [[label, *(column[label] for column in columns.values())] for label in labels])
+
+
 @app.command("train-zoo")
 def train_zoo(
-    workers: Annotated[int | None, typer.Option(help="Processes of one thread each, for every side.", show_default="all cores")] = None,
+    workers: Workers = None,
     quick: Quick = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -145,14 +154,13 @@ def train_zoo(
         plan, team = QUICK if quick else Plan(), Processes(workers).count
         found = run(plan, team, screen.progress)
         values = {name: asdict(figures) for name, figures in found.items()}
-        columns = [_trained(figures) for figures in found.values()]
+        columns = {name: _trained(figures) for name, figures in found.items()}
         screen.answer(
             {**next(iter(values.values())), "zoos": values, "plan": asdict(plan), "quick": quick, "workers": team, "hardware": hardware()},
             "; ".join(f"{name}: {_times(figures.ratio_vs_one_at_a_time)} as fast as one at a time" for name, figures in found.items()),
-            table(
+            _side_by_side(
                 f"Training on {hardware()}: {team} processes of one thread, epochs of {EPOCH:,} images, medians of {plan.repetitions}",
-                ["", *found],
-                [[label, *(column[label] for column in columns)] for label in columns[0]],
+                columns,
             ),
         )
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
@@ -28,6 +29,8 @@ from weightwalk.training import checkpoint
 from weightwalk.training.loop import read_log
 from weightwalk.training.stage import StageConfig
 from weightwalk.zoos.parameters import read_tensors
+from weightwalk.zoos.store import Zoo
+from weightwalk.zoos.trained.store import TrainedZoo
 
 C = TypeVar("C")
 
@@ -123,3 +126,18 @@ class RunFolder(Generic[C]):
         """Its answers on the zoo of these settings, network by network."""
         tensors = read_tensors(self.answers(zoo) / "predictions.safetensors", "the predictions of a run")
         return {name: tensor.numpy() for name, tensor in tensors.items()}
+
+    def found(self, zoo: Zoo | TrainedZoo, name: str, true: NDArray[Any]) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """Evaluation and predictions on a zoo.
+
+        InputError for a run that was not evaluated on it, or if its rows are others by now: `true` (N,) is what they say of all networks
+        that the predictions have under `name`.
+        """
+        evaluation, answers = self.evaluation(zoo.settings), self.predictions(zoo.settings)
+        rows = answers["rows"]
+        if rows.max() >= len(zoo) or not np.array_equal(true[rows], answers[name]):
+            raise InputError(
+                f"expected the zoo that {self.path} was evaluated on ({evaluation['zoo_path']}), got {zoo.path}, "
+                "or a changed one; evaluate again"
+            )
+        return evaluation, answers

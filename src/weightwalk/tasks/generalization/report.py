@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from weightwalk.errors import InputError
 from weightwalk.report import agreement, html
 from weightwalk.report.words import percent
 from weightwalk.tasks import pages
@@ -28,12 +27,8 @@ def write(run: Run, zoo: TrainedZoo, path: Path, extra_times: Mapping[str, float
 
     InputError for a run that was not evaluated, or not on this zoo.
     """
-    path, found, answers = Path(path), run.evaluation(zoo.settings), run.predictions(zoo.settings)
-    rows = answers["rows"]
-    if rows.max() >= len(zoo) or not np.array_equal(zoo.column(TARGET)[rows], answers["true"]):
-        raise InputError(
-            f"expected the zoo that {run.path} was evaluated on ({found['zoo_path']}), got {zoo.path}, or a changed one; evaluate again"
-        )
+    path = Path(path)
+    found, answers = run.found(zoo, "true", zoo.column(TARGET))
     times = {**(extra_times or {}), **{f"train: {stage}": seconds for stage, seconds in found["seconds"].items()}}
     counts, test = found["networks"], found["test"]
     html.write(

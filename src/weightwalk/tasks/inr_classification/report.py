@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from weightwalk.errors import InputError
 from weightwalk.report import html, pictures, plots
 from weightwalk.report.projection import plane
 from weightwalk.report.words import percent
@@ -53,13 +52,8 @@ class _Evaluated:
     def of(cls, run: Run, zoo: Zoo) -> _Evaluated:
         """InputError for a run that was not evaluated, or not on this zoo."""
         check_zoo(run, zoo)
-        found, answers = run.evaluation(zoo.settings), run.predictions(zoo.settings)
-        rows, labels = answers["rows"], answers["labels"]
-        if rows.max() >= len(zoo) or not np.array_equal(zoo.labels[rows], labels):
-            raise InputError(
-                f"expected the zoo that {run.path} was evaluated on ({found['zoo_path']}), got {zoo.path}, or a changed one; evaluate again"
-            )
-        return cls(run, zoo, found, rows, labels, answers["probabilities"], answers["features"])
+        found, answers = run.found(zoo, "labels", zoo.labels)
+        return cls(run, zoo, found, answers["rows"], answers["labels"], answers["probabilities"], answers["features"])
 
     @property
     def predicted(self) -> NDArray[np.int64]:
