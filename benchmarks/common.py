@@ -19,7 +19,13 @@ class Lines:
     def __call__(self, label: str, done: int, total: int, figures: Mapping[str, float]) -> None:
         if time.monotonic() - self.last > self.seconds or done == total:
             self.last = time.monotonic()
-            print(self.name, label, f"{done}/{total}", {name: round(value, 4) for name, value in figures.items()}, flush=True)
+            print(
+                self.name,
+                label,
+                f"{done}/{total}",
+                {name: round(value, 4) for name, value in figures.items()},
+                flush=True,
+            )
 
 
 def name_of(config: Any) -> str:

@@ -1,11 +1,13 @@
-"""Predicting test accuracy from weights: train each method on a zoo of trained networks with every seed, evaluate, write rows in results/.
+"""Predicting test accuracy from weights: train each method on a zoo of trained networks with every seed, evaluate,
+write rows in results/.
 
-    python benchmarks/generalization.py --zoo ZOO [ZOO ...] --work DIR [--methods dng dng-layers statnn flat] [--seeds 0 1 2]
+    python benchmarks/generalization.py --zoo ZOO [ZOO ...] --work DIR [--methods dng dng-layers statnn flat] [--seeds 0
+    1 2]
         [--recipe cnn_accuracy_small] [--set key=value ...] [--results FILE]
 
-Runs are kept under the work folder and resumed when the script is started again; several may run at once on different zoos or methods.
-The recipe follows from the zoo's kind. Rows go to results/generalization.csv: Kendall's tau and R2 on the test networks, which are read
-once, when validation has chosen the checkpoint.
+Runs are kept under the work folder and resumed when the script is started again; several may run at once on different
+zoos or methods. The recipe follows from the zoo's kind. Rows go to results/generalization.csv: Kendall's tau and R2 on
+the test networks, which are read once, when validation has chosen the checkpoint.
 """
 
 from __future__ import annotations
@@ -33,7 +35,12 @@ METHODS: dict[str, list[str]] = {
     "statnn": ["encoder=statnn", "head_dim=1000"],  # the published head
     "flat": ["encoder=flat", "head_dim=256"],  # whose first layer has a weight per parameter and unit
 }
-METRICS = {"kendall_tau test": ("test", "tau"), "R2 test": ("test", "r2"), "MAE test": ("test", "mae"), "kendall_tau val": ("val", "tau")}
+METRICS = {
+    "kendall_tau test": ("test", "tau"),
+    "R2 test": ("test", "r2"),
+    "MAE test": ("test", "mae"),
+    "kendall_tau val": ("val", "tau"),
+}
 
 
 def measure(zoo: TrainedZoo, method: str, arguments: argparse.Namespace) -> None:
@@ -78,7 +85,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/generalization"))
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--recipe", choices=[name for name, make in RECIPES.items() if isinstance(make(), GeneralizationConfig)])
+    parser.add_argument(
+        "--recipe", choices=[name for name, make in RECIPES.items() if isinstance(make(), GeneralizationConfig)]
+    )
     parser.add_argument("--set", nargs="*", default=[])
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--threads", type=int, default=1)

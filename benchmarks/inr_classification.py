@@ -1,11 +1,14 @@
-"""INR classification on real images, from files to rows in results/: fit the zoos, train every recipe with every seed, evaluate, write.
+"""INR classification on real images, from files to rows in results/: fit the zoos, train every recipe with every seed,
+evaluate, write.
 
-    python benchmarks/inr_classification.py --data DIR --work DIR [--datasets mnist fashion-mnist] [--inits shared independent]
+    python benchmarks/inr_classification.py --data DIR --work DIR [--datasets mnist fashion-mnist] [--inits shared
+    independent]
         [--methods encoder inr2jls] [--seeds 0 1 2] [--train-images 12000] [--test-images 5000] [--fit-recipe fast]
         [--fits 2] [--set key=value ...]
 
 DIR/mnist and DIR/fashion-mnist hold the published idx files. Everything is kept under the work folder and resumed
-when the script is started again; several may run at once on different data sets. Rows go to results/inr_classification.csv.
+when the script is started again; several may run at once on different data sets. Rows go to
+results/inr_classification.csv.
 """
 
 from __future__ import annotations
@@ -41,7 +44,14 @@ def fit(dataset: str, init: str, arguments: argparse.Namespace) -> Zoo:
     for split, limit in (("train", arguments.train_images), ("test", arguments.test_images)):
         sets = load_sets(dataset, arguments.data / dataset, split, limit)
         outcome = fit_zoo(
-            sets, path, recipe, init=init, fits=arguments.fits, split=split, workers=ENGINES["local"](None), progress=Lines(path.name)
+            sets,
+            path,
+            recipe,
+            init=init,
+            fits=arguments.fits,
+            split=split,
+            workers=ENGINES["local"](None),
+            progress=Lines(path.name),
         )
         keep_time(path, FITTING, outcome.seconds if outcome.fitted else 0.0)
     zoo = Zoo.open(path)
@@ -55,7 +65,11 @@ def measure(recipe: str, zoo: Zoo, arguments: argparse.Namespace) -> None:
     assert isinstance(base, INR2JLSConfig | EncoderOnlyConfig)
     fitted = inr_zoos.name_of(zoo)
     for seed in arguments.seeds:
-        out = arguments.work / "runs" / f"{recipe}-{zoo.settings['init']}-{fitted.partition('@')[0]}-{name_of(base)}-s{seed}"
+        out = (
+            arguments.work
+            / "runs"
+            / f"{recipe}-{zoo.settings['init']}-{fitted.partition('@')[0]}-{name_of(base)}-s{seed}"
+        )
         runs.train(dataclasses.replace(base, seed=seed), zoo, out, device=CPU, progress=Lines(out.name))
         run = runs.Run.open(out)
         done = (run.answers(zoo.settings) / "evaluation.json").exists()

@@ -1,4 +1,5 @@
-"""What zoos are like, as rows of results/inr_zoos.csv: PSNR and its distribution, spread of the weights per layer, fitting time.
+"""What zoos are like, as rows of results/inr_zoos.csv: PSNR and its distribution, spread of the weights per layer,
+fitting time.
 
 python benchmarks/inr_zoos.py ZOO [ZOO ...]
 """

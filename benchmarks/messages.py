@@ -1,4 +1,5 @@
-"""The DNG-Encoder's message sum in pieces against the same in one piece: forward and backward, side by side, one thread.
+"""The DNG-Encoder's message sum in pieces against the same in one piece: forward and backward, side by side, one
+thread.
 
 python benchmarks/messages.py [--json]
 """
@@ -30,7 +31,11 @@ def main() -> None:
         weights, sources = 0.02 * torch.randn(64, 32, 32), torch.randn(64, 32, dim, requires_grad=True)
 
         def seconds(
-            function: Callable[..., Tensor], w: Tensor = weights, f: FourierFeatures = features, e: nn.Linear = edge, s: Tensor = sources
+            function: Callable[..., Tensor],
+            w: Tensor = weights,
+            f: FourierFeatures = features,
+            e: nn.Linear = edge,
+            s: Tensor = sources,
         ) -> float:
             start = time.process_time()
             function(w, f, e, s).sum().backward()

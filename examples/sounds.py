@@ -19,7 +19,9 @@ from weightwalk.zoos.recipe import FIT_RECIPES
 from weightwalk.zoos.store import Zoo
 
 RATE = 8_000  # Hz
-QUICK = replace(FIT_RECIPES["audio"], omega=(600.0, 30.0, 30.0), descent=Descent(steps=150, learning_rate=1e-3, decay=1.0))
+QUICK = replace(
+    FIT_RECIPES["audio"], omega=(600.0, 30.0, 30.0), descent=Descent(steps=150, learning_rate=1e-3, decay=1.0)
+)
 
 
 def plucked(pitch: float, samples: int = 1_000) -> NDArray[np.float64]:

@@ -11,7 +11,12 @@ from hypothesis import HealthCheck, settings
 
 torch.set_num_threads(1)
 settings.register_profile(
-    "weightwalk", deadline=None, derandomize=True, max_examples=15, database=None, suppress_health_check=[HealthCheck.too_slow]
+    "weightwalk",
+    deadline=None,
+    derandomize=True,
+    max_examples=15,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("weightwalk")
 

@@ -8,7 +8,20 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "weightwalk"
 ROOMS = [
-    *("errors", "files", "registry", "config", "devices", "progress", "steps", "axes", "spec", "evaluate", "exchange", "weights"),
+    *(
+        "errors",
+        "files",
+        "registry",
+        "config",
+        "devices",
+        "progress",
+        "steps",
+        "axes",
+        "spec",
+        "evaluate",
+        "exchange",
+        "weights",
+    ),
     *("networks", "symmetry", "zoos", "graphs", "encoders", "heads", "frameworks", "training"),
     *("report", "tasks", "recipes", "interop", "testing", "bench", "cli"),
 ]
@@ -30,15 +43,25 @@ def room_of(path: str) -> str:
 
 
 def imported_rooms(source: str) -> list[tuple[int, str]]:
-    """(line, room) of every import from the package, wherever it stands; what comes from the package itself is read by name."""
+    """(line, room) of every import from the package, wherever it stands; what comes from the package itself is read by
+    name.
+    """
     found: list[tuple[int, str]] = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            found += [(node.lineno, alias.name.split(".")[1]) for alias in node.names if alias.name.startswith("weightwalk.")]
+            found += [
+                (node.lineno, alias.name.split(".")[1]) for alias in node.names if alias.name.startswith("weightwalk.")
+            ]
         elif isinstance(node, ast.ImportFrom) and node.level:
             found.append((node.lineno, "a relative import"))
         elif isinstance(node, ast.ImportFrom) and node.module == "weightwalk":
-            own = {"InputError": "errors", "NetworkSpec": "spec", "Weights": "weights", "trace": "networks", "__version__": "errors"}
+            own = {
+                "InputError": "errors",
+                "NetworkSpec": "spec",
+                "Weights": "weights",
+                "trace": "networks",
+                "__version__": "errors",
+            }
             found += [(node.lineno, own.get(alias.name, alias.name)) for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module is not None and node.module.startswith("weightwalk."):
             found.append((node.lineno, node.module.split(".")[1]))
@@ -67,7 +90,9 @@ def too_long(path: str, source: str) -> list[str]:
 
 
 def unpicklers(path: str, source: str) -> list[str]:
-    """Imports of pickle and its kin, and torch.load or numpy's with anything but `weights_only=True` and `allow_pickle=False`."""
+    """Imports of pickle and its kin, and torch.load or numpy's with anything but `weights_only=True` and
+    `allow_pickle=False`.
+    """
     found = []
     for node in ast.walk(ast.parse(source)):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []

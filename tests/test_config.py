@@ -49,7 +49,9 @@ def test_a_setting_changes_its_key_alone(setting, key, value):
     before, after = config.keys(Outer()), config.keys(config.override(Outer(), [setting]))
     assert after[key] == value
     assert type(after[key]) is type(value)
-    assert {name: entry for name, entry in after.items() if name != key} == {name: entry for name, entry in before.items() if name != key}
+    assert {name: entry for name, entry in after.items() if name != key} == {
+        name: entry for name, entry in before.items() if name != key
+    }
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,9 @@ def test_a_group_that_was_left_out_begins_with_its_defaults_and_can_be_left_out_
     with_inner = config.override(Optional(), ["inner.rate=0.5"])
     assert with_inner == Optional(Inner(rate=0.5))
     assert config.override(with_inner, ["inner=none"]) == Optional()
-    with pytest.raises(InputError, match=r"inner is a group of settings, got '16'; set inner\.rate, inner\.kind, inner\.clip"):
+    with pytest.raises(
+        InputError, match=r"inner is a group of settings, got '16'; set inner\.rate, inner\.kind, inner\.clip"
+    ):
         config.override(Optional(), ["inner=16"])
     with pytest.raises(InputError, match="unknown setting 'inner'"):
         config.override(Outer(), ["inner=none"])
@@ -147,7 +151,11 @@ def test_settings_that_came_later_are_left_out_where_they_have_their_defaults():
 
 @pytest.mark.parametrize(
     ("recipe", "fingerprint"),
-    [("mnist_encoder_small", "30c7219c15"), ("mnist_inr2jls_small", "17562ae82c"), ("fashion_inr2jls_small", "e69545e797")],
+    [
+        ("mnist_encoder_small", "30c7219c15"),
+        ("mnist_inr2jls_small", "17562ae82c"),
+        ("fashion_inr2jls_small", "e69545e797"),
+    ],
 )
 def test_recipes_are_those_of_recorded_rows(recipe, fingerprint):
     """The rows of results/inr_classification.csv: an option that an encoder got since then does not change them."""

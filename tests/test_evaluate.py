@@ -97,7 +97,9 @@ def test_every_network_may_have_its_own_points():
 
 def test_a_network_in_a_batch_is_the_network_alone():
     weights = random_weights(NetworkSpec.mlp([2, 8, 8, 1]), 5, seed=0)
-    assert_batch_alone(lambda weights: weights.run(torch.linspace(-1, 1, 14, dtype=weights.dtype).reshape(7, 2)), weights)
+    assert_batch_alone(
+        lambda weights: weights.run(torch.linspace(-1, 1, 14, dtype=weights.dtype).reshape(7, 2)), weights
+    )
 
 
 def test_gradients_reach_weights_and_points():
@@ -137,7 +139,11 @@ def test_images_of_other_channels_are_refused():
             (2, 1, 9, 9),
             r"step 2 \(add\) can't read values of the shape \(2, 7, 7\) and \(2, 6, 6\) .*; give inputs of the size",
         ),
-        ((Conv(1, 2), Dense(2, 3, positions=36)), (2, 1, 9, 9), "expects 36 positions, got a grid of .*; give inputs of the size"),
+        (
+            (Conv(1, 2), Dense(2, 3, positions=36)),
+            (2, 1, 9, 9),
+            "expects 36 positions, got a grid of .*; give inputs of the size",
+        ),
     ],
 )
 def test_grids_that_the_network_was_not_made_for_are_named(steps, shape, sentence):

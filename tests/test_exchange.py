@@ -1,4 +1,6 @@
-"""Laws of exchangeable neurons: an order that is computed from the spec alone leaves every network's function unchanged."""
+"""Laws of exchangeable neurons: an order that is computed from the spec alone leaves every network's function
+unchanged.
+"""
 
 import pytest
 import torch
@@ -187,7 +189,9 @@ def test_exchanged_neurons_compute_the_same(name):
     assert_close(permuted.run(x), weights.run(x), what="outputs")
     assert not torch.equal(permuted.flat(), weights.flat())
     assert torch.equal(permuted.permute(inverse(permutations)).flat(), weights.flat())
-    assert_close(Weights.from_flat(spec, permuted.flat()).run(x), weights.run(x), what="outputs of networks that were stored")
+    assert_close(
+        Weights.from_flat(spec, permuted.flat()).run(x), weights.run(x), what="outputs of networks that were stored"
+    )
     again = random_permutations(spec, 4, generator=torch.Generator().manual_seed(3))
     assert torch.equal(permuted.permute(again).flat(), weights.permute(compose(permutations, again)).flat())
 
@@ -228,7 +232,9 @@ def test_every_neuron_of_a_group_comes_to_every_place(name):
     for order, group in zip(drawn, spec.axes.groups, strict=True):
         places = set(zip(order.flatten().tolist(), torch.arange(order.shape[1]).repeat(400).tolist(), strict=True))
         assert len(places) == (
-            len(group.classes) ** 2 if group.frame is not None or not any(group.blocks) else sum(len(m) ** 2 for m in group.members)
+            len(group.classes) ** 2
+            if group.frame is not None or not any(group.blocks)
+            else sum(len(m) ** 2 for m in group.members)
         )
 
 

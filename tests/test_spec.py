@@ -53,7 +53,11 @@ def test_a_spec_survives_json(spec):
 
 def test_shape_is_what_does_not_depend_on_activations():
     assert NetworkSpec.mlp([2, 5, 1], "relu").shape == NetworkSpec.mlp([2, 5, 1]).shape
-    shapes = [NetworkSpec.mlp([2, 5, 1]).shape, NetworkSpec.mlp([2, 5, 1], bias=False).shape, NetworkSpec.mlp([2, 6, 1]).shape]
+    shapes = [
+        NetworkSpec.mlp([2, 5, 1]).shape,
+        NetworkSpec.mlp([2, 5, 1], bias=False).shape,
+        NetworkSpec.mlp([2, 6, 1]).shape,
+    ]
     assert len({*shapes, CNN.shape}) == 4
 
 
@@ -62,7 +66,10 @@ def test_shape_is_what_does_not_depend_on_activations():
     [
         (lambda: NetworkSpec(()), "at least one step with parameters"),
         (lambda: NetworkSpec((MeanPool(3),)), "at least one step with parameters"),
-        (lambda: NetworkSpec((Dense(2, 3), Dense(4, 1))), r"step 0 \(dense\) writes 3 nodes but step 1 \(dense\) reads 4"),
+        (
+            lambda: NetworkSpec((Dense(2, 3), Dense(4, 1))),
+            r"step 0 \(dense\) writes 3 nodes but step 1 \(dense\) reads 4",
+        ),
         (lambda: NetworkSpec.mlp([3]), "an input and an output width"),
         (lambda: NetworkSpec.mlp([3, 0, 1]), "at least one node on each side, got 3 -> 0"),
         (lambda: NetworkSpec.mlp([3, 4, 1], "sin"), "unknown activation 'sin'; known: .*did you mean 'sine'"),
@@ -71,7 +78,10 @@ def test_shape_is_what_does_not_depend_on_activations():
         (lambda: Conv(1, 1, kernel=(3, 0)), "a conv step needs"),
         (lambda: Conv(1, 1, stride=0), "a conv step needs"),
         (lambda: NetworkSpec.from_dict({}), "expected a network spec"),
-        (lambda: NetworkSpec.from_dict({"steps": [{"kind": "rnn"}]}), "expected a network spec with steps of the kinds dense, conv"),
+        (
+            lambda: NetworkSpec.from_dict({"steps": [{"kind": "rnn"}]}),
+            "expected a network spec with steps of the kinds dense, conv",
+        ),
         (lambda: NetworkSpec.from_dict({"steps": [{"kind": "dense", "fan_in": 1}]}), "expected a network spec"),
     ],
 )

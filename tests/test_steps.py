@@ -7,7 +7,22 @@ import torch
 from torch.nn import functional as F
 
 from weightwalk import InputError, NetworkSpec
-from weightwalk.steps import Activate, Add, Attention, Conv, Crop, Dense, Learned, MeanPool, Move, Multiply, Norm, Pad, Rearrange, Softmax
+from weightwalk.steps import (
+    Activate,
+    Add,
+    Attention,
+    Conv,
+    Crop,
+    Dense,
+    Learned,
+    MeanPool,
+    Move,
+    Multiply,
+    Norm,
+    Pad,
+    Rearrange,
+    Softmax,
+)
 from weightwalk.symmetry import random_permutations
 from weightwalk.testing import assert_close, random_weights
 
@@ -59,7 +74,8 @@ def test_queries_of_a_group_share_keys_and_values():
     weights = random_weights(GROUPED, 1, seed=0, dtype=torch.float64)
     x = torch.randn(2, 5, 12, dtype=torch.float64)
     q, k, v = (
-        F.linear(x, weights.weights[i][0], weights.biases[i][0]).unflatten(-1, (h, -1)).transpose(1, 2) for i, h in ((0, 4), (1, 2), (2, 2))
+        F.linear(x, weights.weights[i][0], weights.biases[i][0]).unflatten(-1, (h, -1)).transpose(1, 2)
+        for i, h in ((0, 4), (1, 2), (2, 2))
     )
     y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True).transpose(1, 2).flatten(2)
     wanted = F.log_softmax(F.linear(y, weights.weights[3][0], weights.biases[3][0]), -1).transpose(1, 2)
@@ -67,7 +83,9 @@ def test_queries_of_a_group_share_keys_and_values():
 
 
 def test_a_transposed_convolution_of_groups_is_torch_s():
-    spec = NetworkSpec((Conv(4, 6, kernel=(3, 2), stride=2, padding=1, output_padding=(1, 0), groups=2, transposed=True),))
+    spec = NetworkSpec(
+        (Conv(4, 6, kernel=(3, 2), stride=2, padding=1, output_padding=(1, 0), groups=2, transposed=True),)
+    )
     weights = random_weights(spec, 2, seed=0, dtype=torch.float64)
     x = torch.randn(3, 4, 5, 6, dtype=torch.float64)
     for index in range(2):
@@ -77,7 +95,15 @@ def test_a_transposed_convolution_of_groups_is_torch_s():
 
 
 def test_new_fields_are_left_out_of_old_specs():
-    for step in (Dense(2, 3), Conv(2, 3), Norm(2, 2), Pad(2, 3), Activate(2), Attention(4, 2, sources=(0, 0, 0)), Multiply(2)):
+    for step in (
+        Dense(2, 3),
+        Conv(2, 3),
+        Norm(2, 2),
+        Pad(2, 3),
+        Activate(2),
+        Attention(4, 2, sources=(0, 0, 0)),
+        Multiply(2),
+    ):
         assert not {"slope", "before", "grid", "kv_heads"} & step.to_dict().keys()
 
 
@@ -100,6 +126,8 @@ def test_steps_that_make_no_sense_are_refused(make, sentence):
 
 
 def test_learned_values_may_be_the_first_to_read_the_input():
-    spec = NetworkSpec((Learned(1, 3, bias=False, grid=(4,), sources=(0,)), Add(3, sources=(0, 1)), Dense(3, 2)), input_axes=2)
+    spec = NetworkSpec(
+        (Learned(1, 3, bias=False, grid=(4,), sources=(0,)), Add(3, sources=(0, 1)), Dense(3, 2)), input_axes=2
+    )
     assert spec.widths == (3, 3, 2)
     assert random_weights(spec, 2, seed=0).run(torch.randn(5, 3, 4)).shape == (2, 5, 2, 4)

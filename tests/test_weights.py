@@ -28,7 +28,9 @@ def points(spec, dtype):
 @given(widths, activations, st.booleans(), st.integers(0, 99))
 def test_the_order_of_hidden_neurons_leaves_the_function_unchanged(sizes, activation, bias, seed):
     spec = NetworkSpec.mlp(sizes, activation, bias=bias)
-    assert_invariant(lambda weights: weights.run(points(spec, weights.dtype)), random_weights(spec, 3, seed=seed), seed=seed)
+    assert_invariant(
+        lambda weights: weights.run(points(spec, weights.dtype)), random_weights(spec, 3, seed=seed), seed=seed
+    )
 
 
 def test_the_order_of_channels_leaves_a_convolutional_network_unchanged():
@@ -98,9 +100,13 @@ def test_state_dicts_of_other_people():
     """Any prefixes, in natural order (2 before 10), kernels as torch keeps them, buffers of integers aside."""
     modules = [nn.Linear(2, 3), nn.Linear(3, 4), nn.Linear(4, 1)]
     state = {
-        f"seq.{2 * position}.linear.{name}": p.detach() for position, module in enumerate(modules) for name, p in module.named_parameters()
+        f"seq.{2 * position}.linear.{name}": p.detach()
+        for position, module in enumerate(modules)
+        for name, p in module.named_parameters()
     }
-    renamed = {name.replace("seq.4", "seq.10"): tensor for name, tensor in reversed(state.items())} | {"steps": torch.tensor(3)}
+    renamed = {name.replace("seq.4", "seq.10"): tensor for name, tensor in reversed(state.items())} | {
+        "steps": torch.tensor(3)
+    }
     weights = Weights.from_state_dicts(NetworkSpec.mlp([2, 3, 4, 1]), [renamed])
     for layer, module in enumerate(modules):
         assert torch.equal(weights.weights[layer][0], module.weight)
@@ -140,25 +146,42 @@ STATE = GOOD.to_state_dict()
     ("make", "sentence"),
     [
         (lambda: Weights(SPEC, GOOD.weights[:1], GOOD.biases), "has 2 layers, got 1 weights and 2 biases"),
-        (lambda: Weights(SPEC, (GOOD.weights[0].mT, GOOD.weights[1]), GOOD.biases), r"weights\[0\] must be \(2, 3, 2\).* got \(2, 2, 3\)"),
-        (lambda: Weights(SPEC, (GOOD.weights[0], GOOD.weights[1][:1]), GOOD.biases), r"weights\[1\] must be \(2, 1, 3\)"),
+        (
+            lambda: Weights(SPEC, (GOOD.weights[0].mT, GOOD.weights[1]), GOOD.biases),
+            r"weights\[0\] must be \(2, 3, 2\).* got \(2, 2, 3\)",
+        ),
+        (
+            lambda: Weights(SPEC, (GOOD.weights[0], GOOD.weights[1][:1]), GOOD.biases),
+            r"weights\[1\] must be \(2, 1, 3\)",
+        ),
         (lambda: Weights(SPEC, GOOD.weights, (None, GOOD.biases[1])), r"biases\[0\] must be given"),
         (
             lambda: Weights(
-                tiny_specs()["no bias"], random_weights(tiny_specs()["no bias"], 2, seed=0).weights, [torch.zeros(2, 6), None, None]
+                tiny_specs()["no bias"],
+                random_weights(tiny_specs()["no bias"], 2, seed=0).weights,
+                [torch.zeros(2, 6), None, None],
             ),
             "be None",
         ),
         (lambda: Weights(SPEC, GOOD.weights, (GOOD.biases[0], torch.zeros(2, 3))), r"biases\[1\] must be \(2, 1\)"),
-        (lambda: Weights(SPEC, GOOD.weights, (GOOD.biases[0], GOOD.biases[1].double())), "layer 1 is torch.float64 on cpu, weights"),
+        (
+            lambda: Weights(SPEC, GOOD.weights, (GOOD.biases[0], GOOD.biases[1].double())),
+            "layer 1 is torch.float64 on cpu, weights",
+        ),
         (lambda: GOOD.permute([]), "has 1 groups of hidden neurons, got 0 permutations"),
         (lambda: GOOD.permute([torch.tensor([0, 0, 1])]), r"permutations\[0\] must hold each of 0..2 once"),
         (lambda: GOOD.permute([torch.arange(4)]), r"permutations\[0\] must hold each of 0..2 once"),
         (lambda: GOOD.permute([torch.arange(3).expand(5, 3)]), r"permutations\[0\]"),
         (lambda: GOOD.permute([torch.arange(3.0)]), r"permutations\[0\]"),
-        (lambda: Weights.cat([GOOD, random_weights(NetworkSpec.mlp([2, 4, 1]), 1, seed=0)]), "only networks of one spec make a batch"),
+        (
+            lambda: Weights.cat([GOOD, random_weights(NetworkSpec.mlp([2, 4, 1]), 1, seed=0)]),
+            "only networks of one spec make a batch",
+        ),
         (lambda: Weights.cat([]), "at least one batch"),
-        (lambda: Weights.from_flat(SPEC, torch.zeros(2, 12)), r"13 parameters per network, got a tensor of shape \(2, 12\)"),
+        (
+            lambda: Weights.from_flat(SPEC, torch.zeros(2, 12)),
+            r"13 parameters per network, got a tensor of shape \(2, 12\)",
+        ),
         (lambda: Weights.from_flat(SPEC, torch.zeros(13)), "13 parameters per network"),
         (lambda: Weights.from_state_dicts(SPEC, []), "at least one state dict"),
         (lambda: Weights.from_state_dicts(SPEC, [STATE, {}]), "network 1: expected 2 weights .* got 0"),

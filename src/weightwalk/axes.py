@@ -1,10 +1,10 @@
 """Which neurons of a network may change places, found from its spec alone.
 
-Every channel of every value belongs to a *class*: channels that have to move together, because a residual connection adds them, an
-attention multiplies them, a weight is used twice (ties), or a step without parameters passes them on. Classes that occur in the same
-values, tied alike, are exchangeable and make a *group*. Where a step has blocks (attention heads, convolution groups, norm groups), a
-class stays within its block unless the blocks change places as wholes, in all groups of the same *frame* at once. Input and output
-channels stay where they are.
+Every channel of every value belongs to a *class*: channels that have to move together, because a residual connection
+adds them, an attention multiplies them, a weight is used twice (ties), or a step without parameters passes them on.
+Classes that occur in the same values, tied alike, are exchangeable and make a *group*. Where a step has blocks
+(attention heads, convolution groups, norm groups), a class stays within its block unless the blocks change places as
+wholes, in all groups of the same *frame* at once. Input and output channels stay where they are.
 
 The order that is found never changes the network's function. It is not always all that is possible: blocks that don't
 fit each other stay in place.
@@ -19,7 +19,21 @@ from functools import lru_cache
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
-from weightwalk.steps import Attention, Concat, Conv, Dense, Embed, Layer, Learned, Norm, Pad, Patches, Rearrange, Slice, Step
+from weightwalk.steps import (
+    Attention,
+    Concat,
+    Conv,
+    Dense,
+    Embed,
+    Layer,
+    Learned,
+    Norm,
+    Pad,
+    Patches,
+    Rearrange,
+    Slice,
+    Step,
+)
 
 
 @dataclass(frozen=True)
@@ -86,7 +100,9 @@ def axes(steps: tuple[Step, ...], num_inputs: int) -> Axes:
             size = widths[value] // count
             for place, c in enumerate(values[value]):
                 blocks[c].append(_Block(number, role, place // size))
-    return Axes(tuple(values), _groups(values, {c for value in fixed for c in values[value]}, blocks, _twists(values, links)))
+    return Axes(
+        tuple(values), _groups(values, {c for value in fixed for c in values[value]}, blocks, _twists(values, links))
+    )
 
 
 def _links(step: Step, number: int, sources: tuple[int, ...]) -> Iterator[_Link]:
@@ -125,7 +141,9 @@ def _repeated(width: int, blocks: int, times: int) -> list[int]:
 
 
 def _tied_values(steps: Sequence[Step], sources: Sequence[tuple[int, ...]]) -> Iterator[tuple[int, int]]:
-    """Pairs of values whose neurons are the same axis of one weight: what a tied layer reads is what the weight's owner writes."""
+    """Pairs of values whose neurons are the same axis of one weight: what a tied layer reads is what the weight's owner
+    writes.
+    """
     layers = [(sources[place][0], place + 1, step) for place, step in enumerate(steps) if isinstance(step, Layer)]
     for read, written, layer in layers:
         if layer.tied is not None:
@@ -160,7 +178,10 @@ def _classes(widths: Sequence[int], links: Sequence[_Link]) -> list[tuple[int, .
             a, b = root(starts[one] + x), root(starts[other] + y)
             parents[max(a, b)] = min(a, b)
     numbers: dict[int, int] = {}
-    return [tuple(numbers.setdefault(root(node), len(numbers)) for node in range(start, stop)) for start, stop in pairwise(starts)]
+    return [
+        tuple(numbers.setdefault(root(node), len(numbers)) for node in range(start, stop))
+        for start, stop in pairwise(starts)
+    ]
 
 
 def _twists(values: Sequence[tuple[int, ...]], links: Sequence[_Link]) -> dict[int, tuple[tuple[int, int, int], ...]]:
@@ -168,7 +189,9 @@ def _twists(values: Sequence[tuple[int, ...]], links: Sequence[_Link]) -> dict[i
 
     Classes change places occurrence by occurrence, so they have to be tied alike.
     """
-    several = {c for value in values if len(set(value)) < len(value) for c, count in Counter(value).items() if count > 1}
+    several = {
+        c for value in values if len(set(value)) < len(value) for c, count in Counter(value).items() if count > 1
+    }
     nth: dict[tuple[int, int], int] = {}
     for number, value in enumerate(values):
         seen: Counter[int] = Counter()
@@ -185,7 +208,9 @@ def _twists(values: Sequence[tuple[int, ...]], links: Sequence[_Link]) -> dict[i
 
 
 class _Draft(NamedTuple):
-    """Classes that are alike, the block of each, and the steps that have blocks of them; `whole` if all blocks have equally many."""
+    """Classes that are alike, the block of each, and the steps that have blocks of them; `whole` if all blocks have
+    equally many.
+    """
 
     classes: tuple[int, ...]
     blocks: tuple[int, ...]
@@ -215,7 +240,9 @@ def _groups(
         stiff |= frozenset() if draft.whole else draft.steps
         for step in draft.steps:
             sizes[frames[step]].add(max(draft.blocks) + 1)
-    rigid = {frames[step] for step in stiff if step in frames} | {frame for frame, counts in sizes.items() if len(counts) > 1}
+    rigid = {frames[step] for step in stiff if step in frames} | {
+        frame for frame, counts in sizes.items() if len(counts) > 1
+    }
     groups = []
     for draft in drafts:
         frame = frames[min(draft.steps)] if draft.steps else None

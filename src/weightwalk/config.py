@@ -3,7 +3,8 @@
 A configuration is a frozen dataclass of numbers, strings, booleans, None, tuples of those, and further
 configurations. Types are checked when a value is set: a wrong one is named with the type that was expected.
 
-A nested configuration may be one of several, chosen by name (an encoder): then it has a field `name` and a static method
+A nested configuration may be one of several, chosen by name (an encoder): then it has a field `name` and a static
+method
 `named(name, **settings)`, and `encoder=NAME` replaces it by that one's defaults.
 """
 
@@ -34,7 +35,9 @@ def override(config: C, settings: Sequence[str]) -> C:
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals:
-            raise InputError(f"expected a setting KEY=VALUE, got {setting!r}; write for example {next(iter(keys(config)))}=VALUE")
+            raise InputError(
+                f"expected a setting KEY=VALUE, got {setting!r}; write for example {next(iter(keys(config)))}=VALUE"
+            )
         config = _set(config, key.strip(), key.strip().split("."), text.strip())
     return config
 
@@ -44,7 +47,11 @@ def _set(config: C, key: str, path: list[str], text: str) -> C:
     name, rest = path[0], path[1:]
     value = getattr(config, name) if name in hints else None
     if value is None and rest:
-        kinds = [kind for kind in typing.get_args(hints.get(name)) if isinstance(kind, type) and dataclasses.is_dataclass(kind)]
+        kinds = [
+            kind
+            for kind in typing.get_args(hints.get(name))
+            if isinstance(kind, type) and dataclasses.is_dataclass(kind)
+        ]
         value = kinds[0]() if kinds else None  # a group of settings that was left out begins with its defaults
     if value is not None and hasattr(value, "named") and rest in ([], ["name"]):
         return dataclasses.replace(config, **{name: value.named(text)})  # type: ignore[type-var]
@@ -107,7 +114,9 @@ def to_dict(config: Any) -> dict[str, Any]:
 def saved_fields(config: Any) -> dict[str, Any]:
     """The fields of a dataclass that are saved, with their values as they are."""
     entries = [
-        entry for entry in dataclasses.fields(config) if "late" not in entry.metadata or getattr(config, entry.name) != entry.default
+        entry
+        for entry in dataclasses.fields(config)
+        if "late" not in entry.metadata or getattr(config, entry.name) != entry.default
     ]
     return {entry.name: getattr(config, entry.name) for entry in entries}
 
@@ -124,7 +133,10 @@ def from_dict(kind: type[C], value: Mapping[str, Any]) -> C:
         if "late" in field.metadata and field.name not in value:
             continue
         if field.name not in value:
-            raise InputError(f"expected a {kind.__name__} with a value for {field.name!r}, found none; it was written by another version")
+            raise InputError(
+                f"expected a {kind.__name__} with a value for {field.name!r}, found none; it was written by another "
+                "version"
+            )
         arguments[field.name] = _restore(hints[field.name], value[field.name])
     return kind(**arguments)
 
@@ -154,7 +166,9 @@ def _short(value: Any) -> str:
 
 
 def _numbered(value: Any) -> Any:
-    """A list of dictionaries (a network's steps) as a dictionary by position, so that only the entry that differs is named."""
+    """A list of dictionaries (a network's steps) as a dictionary by position, so that only the entry that differs is
+    named.
+    """
     if isinstance(value, list) and value and all(isinstance(entry, Mapping) for entry in value):
         return {str(position): entry for position, entry in enumerate(value)}
     return value

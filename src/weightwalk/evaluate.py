@@ -40,8 +40,16 @@ _CONVOLUTIONS = (F.conv1d, F.conv2d, F.conv3d)
 _TRANSPOSED = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)
 _MAX_POOLS: tuple[Callable[..., Tensor], ...] = (F.max_pool1d, F.max_pool2d, F.max_pool3d)
 _MEAN_POOLS: tuple[Callable[..., Tensor], ...] = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)
-_ADAPTIVE_MEANS: tuple[Callable[..., Tensor], ...] = (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)
-_ADAPTIVE_MAXIMA: tuple[Callable[..., Tensor], ...] = (F.adaptive_max_pool1d, F.adaptive_max_pool2d, F.adaptive_max_pool3d)
+_ADAPTIVE_MEANS: tuple[Callable[..., Tensor], ...] = (
+    F.adaptive_avg_pool1d,
+    F.adaptive_avg_pool2d,
+    F.adaptive_avg_pool3d,
+)
+_ADAPTIVE_MAXIMA: tuple[Callable[..., Tensor], ...] = (
+    F.adaptive_max_pool1d,
+    F.adaptive_max_pool2d,
+    F.adaptive_max_pool3d,
+)
 _LINEAR_MODES = ("linear", "bilinear", "trilinear")
 
 
@@ -61,7 +69,8 @@ def run(
     """The output of every network on `x`.
 
     `x` (N, *example) is shared by all networks, (B, N, *example) is one set each; gives (B, N, *output). An example has
-    `spec.input_axes` axes, channels first: (n_0,) for dense networks, (C, H, W) for convolutional ones, (T,) for tokens.
+    `spec.input_axes` axes, channels first: (n_0,) for dense networks, (C, H, W) for convolutional ones, (T,) for
+    tokens.
     `change(s, value)` may put another value in the place of the one that step s wrote, such as one with dropout.
     """
     axes, num_networks = spec.input_axes, weights[0].shape[0]
@@ -71,15 +80,24 @@ def run(
     if x.dim() not in (axes + 1, axes + 2) or (not tokens and channels != spec.widths[0]):
         shapes = {1: f"(P, {spec.widths[0]})", 2: f"(N, {spec.widths[0]}, T)", 3: f"(N, {spec.widths[0]}, H, W)"}
         wanted = (
-            "(N, T) of tokens" if tokens else f"(N, *grid, {spec.widths[0]})" if last else shapes.get(axes, f"with {axes} axes after N")
+            "(N, T) of tokens"
+            if tokens
+            else f"(N, *grid, {spec.widths[0]})"
+            if last
+            else shapes.get(axes, f"with {axes} axes after N")
         )
         raise InputError(f"expected inputs {wanted}, or the same with a leading axis of networks, got {tuple(x.shape)}")
     if not tokens and x.dtype != weights[0].dtype:
-        raise InputError(f"expected inputs in {weights[0].dtype} like the networks, got {x.dtype}; convert one with `.to`")
+        raise InputError(
+            f"expected inputs in {weights[0].dtype} like the networks, got {x.dtype}; convert one with `.to`"
+        )
     if x.dim() == axes + 1:
         x = x.expand(num_networks, *x.shape)
     elif x.shape[0] != num_networks:
-        raise InputError(f"expected inputs for {num_networks} networks, got {x.shape[0]}; leave the first axis out to share one input")
+        raise InputError(
+            f"expected inputs for {num_networks} networks, got {x.shape[0]}; leave the first axis out to share one "
+            "input"
+        )
 
     readers = [0] * (len(spec.steps) + 1)
     for number in range(1, len(spec.steps) + 1):
@@ -122,7 +140,9 @@ def _layer(step: Layer, w: Tensor, b_BO: Tensor | None, x: Tensor) -> Tensor:
             return _norm(step, w, b_BO, x)
         case kinds.Embed():
             if x.is_floating_point() or (x.numel() and not (int(x.min()) >= 0 and int(x.max()) < step.fan_in)):
-                raise InputError(f"expected tokens, whole numbers from 0 to {step.fan_in - 1}, got {x.dtype} {tuple(x.shape)}")
+                raise InputError(
+                    f"expected tokens, whole numbers from 0 to {step.fan_in - 1}, got {x.dtype} {tuple(x.shape)}"
+                )
             networks = torch.arange(len(w), device=w.device).view(-1, 1, 1)
             y = w.transpose(1, 2)[networks, x].movedim(-1, 2)
             return y if b_BO is None else y + _beside(b_BO, y)
@@ -144,7 +164,8 @@ def _dense(step: kinds.Dense, w: Tensor, b_BO: Tensor | None, x: Tensor) -> Tens
         x_BNI = x.movedim(2, -1).flatten(1, -2) if grid else x
     if w_BIO.shape[1] != x_BNI.shape[-1]:
         raise InputError(
-            f"the dense step {step.fan_in} -> {step.fan_out} expects {step.positions} positions, got a grid of {tuple(x.shape[3:])}; "
+            f"the dense step {step.fan_in} -> {step.fan_out} expects {step.positions} positions, got a grid of "
+            f"{tuple(x.shape[3:])}; "
             "give inputs of the size that the network was made for"
         )
     y = torch.bmm(x_BNI, w_BIO) if b_BO is None else torch.baddbmm(b_BO[:, None, :], x_BNI, w_BIO)
@@ -156,14 +177,20 @@ def _conv(step: kinds.Conv, w: Tensor, b_BO: Tensor | None, x: Tensor) -> Tensor
     num_networks, num_examples = x.shape[:2]
     axes = len(step.kernel)
     if x.dim() != 3 + axes:
-        raise InputError(f"a convolution over {axes} axes got a value on a grid of {x.dim() - 3}; check the shape of the input")
+        raise InputError(
+            f"a convolution over {axes} axes got a value on a grid of {x.dim() - 3}; check the shape of the input"
+        )
     folded = x.transpose(0, 1).flatten(1, 2)
     bias = None if b_BO is None else b_BO.flatten()
     stride, padding, dilation = (step.per_axis(name) for name in ("stride", "padding", "dilation"))
     if step.transposed:
         blocks = num_networks * step.groups
-        weight = w.reshape(blocks, -1, *w.shape[2:]).transpose(1, 2).reshape(num_networks * step.fan_in, -1, *step.kernel)
-        y = _TRANSPOSED[axes - 1](folded, weight, bias, stride, padding, step.per_axis("output_padding"), blocks, dilation)
+        weight = (
+            w.reshape(blocks, -1, *w.shape[2:]).transpose(1, 2).reshape(num_networks * step.fan_in, -1, *step.kernel)
+        )
+        y = _TRANSPOSED[axes - 1](
+            folded, weight, bias, stride, padding, step.per_axis("output_padding"), blocks, dilation
+        )
     else:
         weight = w.reshape(num_networks * step.fan_out, step.fan_in // step.groups, *step.kernel)
         y = _CONVOLUTIONS[axes - 1](folded, weight, bias, stride, padding, dilation, num_networks * step.groups)
@@ -207,7 +234,9 @@ def _pass(step: Step, read: list[Tensor]) -> Tensor:
             return x[:, :, step.start : step.start + step.fan_out]
         case kinds.Pad():
             behind = step.fan_out - step.fan_in - step.before
-            per_axis = [n for axis in reversed(range(0, len(step.grid), 2)) for n in step.grid[axis : axis + 2]]  # the last axis first
+            per_axis = [
+                n for axis in reversed(range(0, len(step.grid), 2)) for n in step.grid[axis : axis + 2]
+            ]  # the last axis first
             channels_to = 2 * (x.dim() - 3)
             return F.pad(x, (*per_axis, *([0] * (channels_to - len(per_axis))), step.before, behind))
         case kinds.Crop():
@@ -240,7 +269,9 @@ def _resample(step: kinds.Pool | kinds.Upsample | kinds.Resize, x: Tensor) -> Te
         scale = [float(factor) for factor in step.factor]
         if step.mode == "nearest":
             return F.interpolate(x, scale_factor=scale, mode="nearest")
-        return F.interpolate(x, scale_factor=scale, mode=_LINEAR_MODES[len(scale) - 1], align_corners=step.align_corners)
+        return F.interpolate(
+            x, scale_factor=scale, mode=_LINEAR_MODES[len(scale) - 1], align_corners=step.align_corners
+        )
     if isinstance(step, kinds.Resize):
         axes = len(step.size) - 1
         if step.mode in ("mean", "max"):

@@ -48,7 +48,9 @@ def _within(group: Group, num_networks: int, generator: torch.Generator) -> Tens
     return order
 
 
-def orders(spec: NetworkSpec, permutations: Sequence[Tensor | None], num_networks: int, device: torch.device) -> list[Tensor | None]:
+def orders(
+    spec: NetworkSpec, permutations: Sequence[Tensor | None], num_networks: int, device: torch.device
+) -> list[Tensor | None]:
     """Per value, the order of its channels (B, C) that permuted groups come to; None where nothing moves."""
     groups, values = spec.axes.groups, spec.axes.values
     if len(permutations) != len(groups):
@@ -64,7 +66,8 @@ def orders(spec: NetworkSpec, permutations: Sequence[Tensor | None], num_network
         shapes, once = ((width,), (num_networks, width)), torch.arange(width, device=device)
         if order.shape not in shapes or order.dtype != torch.int64 or not (order.sort(dim=-1).values == once).all():
             raise InputError(
-                f"permutations[{number}] must hold each of 0..{width - 1} once, int64 of shape {shapes[0]} or {shapes[1]}, "
+                f"permutations[{number}] must hold each of 0..{width - 1} once, int64 of shape {shapes[0]} or "
+                f"{shapes[1]}, "
                 f"got {order.dtype} {tuple(order.shape)}; draw them with weightwalk.symmetry.random_permutations"
             )
         order = order.expand(num_networks, -1)
@@ -83,16 +86,23 @@ def _check_blocks(number: int, group: Group, order: Tensor, frames: dict[int, Te
     firsts = torch.tensor([places[0] for places in group.members], device=order.device)
     of_block = came[:, firsts]  # (B, blocks)
     whole = bool((came == of_block[:, blocks]).all())
-    wanted = torch.arange(len(firsts), device=order.device) if group.frame is None else frames.setdefault(group.frame, of_block)
+    wanted = (
+        torch.arange(len(firsts), device=order.device)
+        if group.frame is None
+        else frames.setdefault(group.frame, of_block)
+    )
     if not whole or not bool((of_block == wanted).all()):
         raise InputError(
-            f"permutations[{number}] tears blocks apart (attention heads, convolution or norm groups), or moves them otherwise than those "
+            f"permutations[{number}] tears blocks apart (attention heads, convolution or norm groups), or moves them "
+            "otherwise than those "
             "that they belong to; draw permutations with weightwalk.symmetry.random_permutations"
         )
 
 
 def _order(value_C: Tensor, moved: Tensor) -> Tensor | None:
-    """Where in the old value each channel of the new one lies; the j-th channel of a class goes to the j-th of the other."""
+    """Where in the old value each channel of the new one lies; the j-th channel of a class goes to the j-th of the
+    other.
+    """
     target = moved[:, value_C]  # (B, C): the class that each new channel has to come from
     if bool((target == value_C).all()):
         return None

@@ -68,7 +68,9 @@ def read_json(path: Path, what: str) -> Any:
     except FileNotFoundError:
         raise InputError(f"expected {what} at {path}, found no such file; check the path") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"expected {what} at {path}, got a file that is not JSON ({error}); restore or re-make it") from None
+        raise InputError(
+            f"expected {what} at {path}, got a file that is not JSON ({error}); restore or re-make it"
+        ) from None
 
 
 def sha256(path: Path) -> str:

@@ -1,7 +1,8 @@
 """The frozen architecture of an input network (the network that is read): the steps of its forward pass.
 
-Steps are in the order of inference; `weightwalk.steps` has their kinds. Step s writes value s, counted from 1, and value 0 is the input.
-A network whose every step reads the one before it is a chain, such as an MLP; residual connections and attention read others as well.
+Steps are in the order of inference; `weightwalk.steps` has their kinds. Step s writes value s, counted from 1, and
+value 0 is the input. A network whose every step reads the one before it is a chain, such as an MLP; residual
+connections and attention read others as well.
 
 This module is pure Python: describing a network never imports torch.
 """
@@ -41,7 +42,8 @@ class Field(NamedTuple):
 class NetworkSpec:
     """A frozen architecture: its steps, in the order of inference.
 
-    `input_axes` are the axes of one example, without those of batches; left out (0), the first step that reads the input decides.
+    `input_axes` are the axes of one example, without those of batches; left out (0), the first step that reads the
+    input decides.
 
     >>> NetworkSpec.mlp([2, 32, 32, 1], activation="sine", omega=30.0).num_parameters
     1185
@@ -54,7 +56,11 @@ class NetworkSpec:
         object.__setattr__(self, "steps", tuple(self.steps))
         if not self.layers:
             raise InputError("a network needs at least one step with parameters, got none")
-        readers = [step for number, step in enumerate(self.steps, start=1) if 0 in self.sources(number) and step.kind != "learned"]
+        readers = [
+            step
+            for number, step in enumerate(self.steps, start=1)
+            if 0 in self.sources(number) and step.kind != "learned"
+        ]
         if self.steps[0].kind == "mean_pool" and not self.input_axes:
             raise InputError("a network begins with a step that has parameters, got mean_pool")
         if not self.input_axes:
@@ -65,13 +71,15 @@ class NetworkSpec:
             sources = self.sources(number)
             if any(not 0 <= source < number for source in sources):
                 raise InputError(
-                    f"step {number - 1} ({step.kind}) reads the values {sources}; a step reads values before its own, {number}"
+                    f"step {number - 1} ({step.kind}) reads the values {sources}; a step reads values before its own, "
+                    f"{number}"
                 )
             for source, wanted in zip(sources, step.reads, strict=True):
                 if wanted not in (0, widths[source]):
                     writer = f"step {source - 1} ({self.steps[source - 1].kind}) writes" if source else "the input has"
                     raise InputError(
-                        f"{writer} {widths[source]} nodes but step {number - 1} ({step.kind}) reads {wanted}; make the two widths equal"
+                        f"{writer} {widths[source]} nodes but step {number - 1} ({step.kind}) reads {wanted}; make the "
+                        "two widths equal"
                     )
             widths.append(step.fan_out)
         for index, layer in enumerate(self.layers):
@@ -83,18 +91,26 @@ class NetworkSpec:
         other = self.layers[layer.tied] if 0 <= layer.tied < index else None
         matrices = other is not None and len(other.weight_shape) == len(layer.weight_shape) == 2
         if other is None or not matrices or other.tied is not None or other.weight_shape != layer.weight_shape[::-1]:
-            raise InputError(f"layer {index} can only be tied to an earlier layer of the transposed weight, got ties={layer.tied}")
+            raise InputError(
+                f"layer {index} can only be tied to an earlier layer of the transposed weight, got ties={layer.tied}"
+            )
 
     @classmethod
-    def mlp(cls, widths: Sequence[int], activation: str = "sine", omega: float = 30.0, bias: bool = True) -> NetworkSpec:
-        """A fully connected network: `activation` (scaled by `omega` if it is sine or gaussian) on every hidden layer, none on the last."""
+    def mlp(
+        cls, widths: Sequence[int], activation: str = "sine", omega: float = 30.0, bias: bool = True
+    ) -> NetworkSpec:
+        """A fully connected network: `activation` (scaled by `omega` if it is sine or gaussian) on every hidden layer,
+        none on the last.
+        """
         if len(widths) < 2:
             raise InputError(f"an MLP needs at least an input and an output width, got {list(widths)}")
         hidden_omega = omega if activation in ("sine", "gaussian") else 1.0
         pairs = list(pairwise(widths))
         return cls(
             tuple(
-                Dense(int(i), int(o), activation, hidden_omega, bias) if index < len(pairs) - 1 else Dense(int(i), int(o), bias=bias)
+                Dense(int(i), int(o), activation, hidden_omega, bias)
+                if index < len(pairs) - 1
+                else Dense(int(i), int(o), bias=bias)
                 for index, (i, o) in enumerate(pairs)
             )
         )
@@ -121,11 +137,17 @@ class NetworkSpec:
     @cached_property
     def first(self) -> Step:
         """The first step that reads the input."""
-        return next(step for number, step in enumerate(self.steps, start=1) if 0 in self.sources(number) and step.kind != "learned")
+        return next(
+            step
+            for number, step in enumerate(self.steps, start=1)
+            if 0 in self.sources(number) and step.kind != "learned"
+        )
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """Nodes per group of the layers: n_0 (tokens known, for a network that reads tokens), then what each layer writes."""
+        """Nodes per group of the layers: n_0 (tokens known, for a network that reads tokens), then what each layer
+        writes.
+        """
         first = self.first
         return (first.fan_in if isinstance(first, Embed) else first.reads[0], *(layer.fan_out for layer in self.layers))
 
@@ -146,7 +168,9 @@ class NetworkSpec:
 
     @cached_property
     def fields(self) -> tuple[Field, ...]:
-        """The flat layout of one network's parameters: per layer its weight (unless it is another layer's), then its bias."""
+        """The flat layout of one network's parameters: per layer its weight (unless it is another layer's), then its
+        bias.
+        """
         fields: list[Field] = []
         start = 0
         for index, layer in enumerate(self.layers):
@@ -163,7 +187,8 @@ class NetworkSpec:
 
     @property
     def shape(self) -> tuple[tuple[Any, ...], ...]:
-        """What two specs have in common whose parameters can be exchanged: kinds, widths, taps, biases and sources of the steps.
+        """What two specs have in common whose parameters can be exchanged: kinds, widths, taps, biases and sources of
+        the steps.
 
         In which order values are added or multiplied does not count, nor what learned values count their examples by.
         """
@@ -171,7 +196,13 @@ class NetworkSpec:
         for number, step in enumerate(self.steps, start=1):
             own = (step.weight_shape, step.bias, step.tied) if isinstance(step, Layer) else (step.fan_in, step.fan_out)
             sources = self.sources(number)
-            counted = () if isinstance(step, Learned) else tuple(sorted(sources)) if isinstance(step, (Add, Multiply)) else sources
+            counted = (
+                ()
+                if isinstance(step, Learned)
+                else tuple(sorted(sources))
+                if isinstance(step, (Add, Multiply))
+                else sources
+            )
             shapes.append((step.kind, *own, counted))
         return tuple(shapes)
 
@@ -181,7 +212,10 @@ class NetworkSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; `from_dict` is its inverse."""
-        return {"steps": [step.to_dict() for step in self.steps], **({} if self._is_decided else {"input_axes": self.input_axes})}
+        return {
+            "steps": [step.to_dict() for step in self.steps],
+            **({} if self._is_decided else {"input_axes": self.input_axes}),
+        }
 
     @property
     def _is_decided(self) -> bool:
@@ -195,15 +229,26 @@ class NetworkSpec:
     def from_dict(cls, value: dict[str, Any]) -> NetworkSpec:
         try:
             entries = [dict(entry) for entry in value["steps"]]
-            return cls(tuple(STEPS[entry.pop("kind")](**entry) for entry in entries), **{k: v for k, v in value.items() if k != "steps"})
+            return cls(
+                tuple(STEPS[entry.pop("kind")](**entry) for entry in entries),
+                **{k: v for k, v in value.items() if k != "steps"},
+            )
         except (KeyError, TypeError) as error:
-            raise InputError(f"expected a network spec with steps of the kinds {', '.join(STEPS)}, got {value!r} ({error!r})") from None
+            raise InputError(
+                f"expected a network spec with steps of the kinds {', '.join(STEPS)}, got {value!r} ({error!r})"
+            ) from None
 
     def __str__(self) -> str:
-        if all(isinstance(step, Dense) and step.taps == 1 and step.tied is None for step in self.steps) and self.is_chain:
+        if (
+            all(isinstance(step, Dense) and step.taps == 1 and step.tied is None for step in self.steps)
+            and self.is_chain
+        ):
             hidden = self.layers[0].activation if len(self.layers) > 1 else "linear"
             return f"MLP {'-'.join(map(str, self.widths))} ({hidden})"
         if len(self.steps) > 12:
-            kinds = ", ".join(f"{sum(s.kind == kind for s in self.layers)} {kind}" for kind in dict.fromkeys(s.kind for s in self.layers))
+            kinds = ", ".join(
+                f"{sum(s.kind == kind for s in self.layers)} {kind}"
+                for kind in dict.fromkeys(s.kind for s in self.layers)
+            )
             return f"network of {len(self.steps)} steps ({kinds}), {self.widths[0]} in, {self.num_outputs} out"
         return " > ".join(f"{step.kind} {step.fan_in}-{step.fan_out}" for step in self.steps)

@@ -1,8 +1,9 @@
 """`Weights`: a batch of networks of one spec, the currency of the whole house.
 
-Shapes, stated once: `weights[l]` is (B, O, I), or (B, O, I, K) for a kernel of K taps, or (B, O) for the scale of a norm;
-`biases[l]` is (B, O), or None. Left (O) are a layer's target neurons, right (I) its source neurons. A layer whose weight is tied to
-another's has a view of it.
+Shapes, stated once: `weights[l]` is (B, O, I), or (B, O, I, K) for a kernel of K taps, or (B, O) for the scale of a
+norm;
+`biases[l]` is (B, O), or None. Left (O) are a layer's target neurons, right (I) its source neurons. A layer whose
+weight is tied to another's has a view of it.
 """
 
 from __future__ import annotations
@@ -50,11 +51,14 @@ class Weights:
             if (bias is not None) != layer.bias:
                 raise InputError(f"biases[{index}] must {'be given' if layer.bias else 'be None'} for {self.spec}")
             if bias is not None and tuple(bias.shape) != (len(first), layer.fan_out):
-                raise InputError(f"biases[{index}] must be {(len(first), layer.fan_out)} for {self.spec}, got {tuple(bias.shape)}")
+                raise InputError(
+                    f"biases[{index}] must be {(len(first), layer.fan_out)} for {self.spec}, got {tuple(bias.shape)}"
+                )
             for tensor in (weight, bias):
                 if tensor is not None and (tensor.dtype != first.dtype or tensor.device != first.device):
                     raise InputError(
-                        f"layer {index} is {tensor.dtype} on {tensor.device}, weights[0] {first.dtype} on {first.device}; convert one"
+                        f"layer {index} is {tensor.dtype} on {tensor.device}, weights[0] {first.dtype} on "
+                        f"{first.device}; convert one"
                     )
 
     def __len__(self) -> int:
@@ -68,7 +72,9 @@ class Weights:
 
     def _map(self, function: Any) -> Weights:
         return Weights(
-            self.spec, tuple(map(function, self.weights)), tuple(None if bias is None else function(bias) for bias in self.biases)
+            self.spec,
+            tuple(map(function, self.weights)),
+            tuple(None if bias is None else function(bias) for bias in self.biases),
         )
 
     @property
@@ -117,7 +123,10 @@ class Weights:
             raise InputError("expected at least one batch of networks, got none")
         first = batches[0]
         if any(batch.spec != first.spec for batch in batches):
-            raise InputError(f"only networks of one spec make a batch, got {', '.join(sorted({str(batch.spec) for batch in batches}))}")
+            raise InputError(
+                "only networks of one spec make a batch, got "
+                f"{', '.join(sorted({str(batch.spec) for batch in batches}))}"
+            )
         return cls.from_flat(first.spec, torch.cat([batch.flat() for batch in batches]))
 
     def flat(self) -> Tensor:
@@ -134,7 +143,9 @@ class Weights:
     def from_flat(cls, spec: NetworkSpec, flat: Tensor) -> Weights:
         """The inverse of `flat`: views into (B, num_parameters)."""
         if flat.dim() != 2 or flat.shape[1] != spec.num_parameters:
-            raise InputError(f"{spec} has {spec.num_parameters} parameters per network, got a tensor of shape {tuple(flat.shape)}")
+            raise InputError(
+                f"{spec} has {spec.num_parameters} parameters per network, got a tensor of shape {tuple(flat.shape)}"
+            )
         weights: dict[int, Tensor] = {}
         biases: list[Tensor | None] = [None] * len(spec.layers)
         for layer, role, shape, start, stop in spec.fields:
@@ -157,12 +168,17 @@ class Weights:
         """
         if not state_dicts:
             raise InputError("expected at least one state dict, got none")
-        return cls.from_flat(spec, torch.stack([_flatten(spec, state, number) for number, state in enumerate(state_dicts)]))
+        return cls.from_flat(
+            spec, torch.stack([_flatten(spec, state, number) for number, state in enumerate(state_dicts)])
+        )
 
 
 def _with_ties(spec: NetworkSpec, weights: Mapping[int, Tensor]) -> tuple[Tensor, ...]:
     """A weight per layer: its own, or the transposed one of the layer that it is tied to."""
-    return tuple(weights[index] if layer.tied is None else weights[layer.tied].transpose(1, 2) for index, layer in enumerate(spec.layers))
+    return tuple(
+        weights[index] if layer.tied is None else weights[layer.tied].transpose(1, 2)
+        for index, layer in enumerate(spec.layers)
+    )
 
 
 def _take(tensor: Tensor, order: Tensor | None, axis: int) -> Tensor:
@@ -179,13 +195,18 @@ def _natural(name: str) -> list[tuple[int, int | str]]:
 
 
 def _flatten(spec: NetworkSpec, state: Mapping[str, Tensor], number: int) -> Tensor:
-    tensors = {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor) and tensor.is_floating_point()}
-    owners = [index for index, layer in enumerate(spec.layers) if layer.tied is None or layer.bias]  # a tied weight is not there twice
+    tensors = {
+        name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor) and tensor.is_floating_point()
+    }
+    owners = [
+        index for index, layer in enumerate(spec.layers) if layer.tied is None or layer.bias
+    ]  # a tied weight is not there twice
     roles = ("weight",) if len(owners) == sum(layer.tied is None for layer in spec.layers) else ("weight", "bias")
     found = sorted({name.removesuffix(role) for name in tensors for role in roles if name.endswith(role)}, key=_natural)
     if len(found) != len(owners):
         raise InputError(
-            f"network {number}: expected {len(owners)} weights for {spec}, got {len(found)} ({', '.join(tensors) or 'no tensors'})"
+            f"network {number}: expected {len(owners)} weights for {spec}, got {len(found)} "
+            f"({', '.join(tensors) or 'no tensors'})"
         )
     prefixes = dict(zip(owners, found, strict=True))
     parts = []

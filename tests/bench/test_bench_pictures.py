@@ -8,7 +8,10 @@ from weightwalk.bench.pictures import by_size
 
 def test_pictures_without_files():
     sets = by_size(600)
-    assert {name: pixels.shape for name, pixels in sets.items()} == {"28x28 grey": (600, 1, 28, 28), "32x32 RGB": (600, 3, 32, 32)}
+    assert {name: pixels.shape for name, pixels in sets.items()} == {
+        "28x28 grey": (600, 1, 28, 28),
+        "32x32 RGB": (600, 3, 32, 32),
+    }
     for pixels in sets.values():
         assert pixels.dtype == np.uint8
         assert (pixels.reshape(600, -1).std(axis=1) > 1).mean() > 0.99  # there is something to see

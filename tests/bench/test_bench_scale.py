@@ -19,7 +19,12 @@ def test_the_exponent_is_that_of_a_power(power):
 def test_networks_are_read_and_measured():
     plan = Plan(resnet18=(2, 3), gpt2=(12, 24), dim=2, num_frequencies=1, head_dim=1)
     found = run(plan)
-    assert [(each.architecture, each.width) for each in found.networks] == [("resnet18", 2), ("resnet18", 3), ("gpt2", 12), ("gpt2", 24)]
+    assert [(each.architecture, each.width) for each in found.networks] == [
+        ("resnet18", 2),
+        ("resnet18", 3),
+        ("gpt2", 12),
+        ("gpt2", 24),
+    ]
     assert [each.parameters for each in found.networks] == [
         *(resnet18(width).num_parameters for width in plan.resnet18),
         *(gpt2(width).num_parameters for width in plan.gpt2),

@@ -64,7 +64,12 @@ def train_arguments() -> Callable[..., list[str]]:
 def shared_zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """60 digits, one INR each; not to be changed."""
     path = tmp_path_factory.mktemp("cli") / "zoo"
-    assert _call("fit", "digits", "--out", path, "--limit", 60, "--recipe", "tiny", "--init", "shared", "--quiet").exit_code == 0
+    assert (
+        _call(
+            "fit", "digits", "--out", path, "--limit", 60, "--recipe", "tiny", "--init", "shared", "--quiet"
+        ).exit_code
+        == 0
+    )
     return path
 
 

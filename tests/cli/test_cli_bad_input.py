@@ -98,7 +98,9 @@ def test_fit_of_pictures_of_two_sizes(refused, tmp_path):
 def test_fit_into_a_zoo_with_other_settings(refused, zoo):
     before = content(zoo)
     arguments = ("fit", "digits", "--out", zoo, "--limit", 60, "--recipe", "tiny")
-    refused((*arguments, "--init", "independent"), "other settings", "init was shared, now independent", "another --out")
+    refused(
+        (*arguments, "--init", "independent"), "other settings", "init was shared, now independent", "another --out"
+    )
     refused((*arguments, "--init", "shared", "--seed", 1), "seed was 0, now 1")
     refused(
         ("fit", "digits", "--out", zoo, "--init", "shared", "--recipe", "fast"),
@@ -227,7 +229,11 @@ def test_a_report_of_damaged_or_foreign_predictions(refused, run, zoo):
 
 def test_train_settings(refused, shared_zoo, tmp_path, train_arguments):
     out = tmp_path / "run"
-    refused(train_arguments(shared_zoo, out, "digit_inr2jls"), "unknown recipe 'digit_inr2jls'", "did you mean 'digits_inr2jls'")
+    refused(
+        train_arguments(shared_zoo, out, "digit_inr2jls"),
+        "unknown recipe 'digit_inr2jls'",
+        "did you mean 'digits_inr2jls'",
+    )
     base = ("train", "digits_inr2jls", "--zoo", shared_zoo, "--out", out)
     refused((*base, "--set", "pretrain.step=3"), "unknown setting 'pretrain.step'", "known: pretrain.steps, ")
     refused((*base, "--set", "pretrain.steps=many"), "pretrain.steps must be a whole number", "'many'")
@@ -246,13 +252,19 @@ def test_train_without_a_zoo_says_how_to_make_it(refused, tmp_path, monkeypatch)
 
 
 def test_train_on_a_zoo_of_other_pictures(refused, shared_zoo, tmp_path, train_arguments):
-    refused(("train", "mnist_encoder", "--zoo", shared_zoo, "--out", tmp_path / "run"), "reads a zoo of mnist", "digits")
+    refused(
+        ("train", "mnist_encoder", "--zoo", shared_zoo, "--out", tmp_path / "run"), "reads a zoo of mnist", "digits"
+    )
 
 
 def test_train_into_a_run_with_other_settings(refused, run, shared_zoo, train_arguments):
     before = content(run)
     changed = {"classify.batch_size": 5, "seed": 4}
-    refused(train_arguments(shared_zoo, run, **changed), "config.classify.batch_size was 128, now 5", "config.seed was 0, now 4")
+    refused(
+        train_arguments(shared_zoo, run, **changed),
+        "config.classify.batch_size was 128, now 5",
+        "config.seed was 0, now 4",
+    )
     refused([*train_arguments(shared_zoo, run), "--resume", "never"], "expected no run", run)
     assert content(run) == before
 
@@ -320,7 +332,11 @@ def test_a_zoo_of_another_shape(refused, shared_run, tmp_path):
 
     zoo = tmp_path / "narrow"
     fit_zoo(load_sets("digits", None, limit=20), zoo, FitRecipe("narrow", hidden=(8,), descent=Descent(2, 1e-3)))
-    for arguments in (("classify", shared_run, zoo), ("evaluate", shared_run, "--zoo", zoo), ("report", shared_run, "--zoo", zoo)):
+    for arguments in (
+        ("classify", shared_run, zoo),
+        ("evaluate", shared_run, "--zoo", zoo),
+        ("report", shared_run, "--zoo", zoo),
+    ):
         refused(arguments, "MLP 2-32-32-1", "MLP 2-8-1", zoo)
 
 

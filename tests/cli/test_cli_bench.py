@@ -7,7 +7,14 @@ import json
 import pytest
 
 POSITIVE = (
-    *("ratio_vs_loop", "us_per_inr_step", "loop_us_per_inr_step", "vmap_us_per_inr_step", "gflops", "matmul_peak_gflops"),
+    *(
+        "ratio_vs_loop",
+        "us_per_inr_step",
+        "loop_us_per_inr_step",
+        "vmap_us_per_inr_step",
+        "gflops",
+        "matmul_peak_gflops",
+    ),
     *("fraction_of_matmul_peak", "ratio_to_equal_psnr", "steps_to_equal_psnr", "fast_psnr", "nfn_psnr"),
 )
 
@@ -30,7 +37,9 @@ def test_fitting_is_measured_side_by_side(call):
 def test_loading_is_measured_side_by_side(call):
     found = json.loads(call("bench", "load", "--quick", "--json").stdout)
     assert found["inrs"] == found["plan"]["inrs"]
-    assert all(found[name] > 0 for name in ("inrs_per_second", "pt_inrs_per_second", "ratio", "ms_per_2000_rows", "zoo_mib"))
+    assert all(
+        found[name] > 0 for name in ("inrs_per_second", "pt_inrs_per_second", "ratio", "ms_per_2000_rows", "zoo_mib")
+    )
     assert found["quick"]
 
 
@@ -45,7 +54,12 @@ def test_reading_large_networks_is_measured(call):
 def test_training_is_measured_side_by_side(call):
     result = call("bench", "train-zoo", "--quick", "--workers", 1, "--json")
     found = json.loads(result.stdout)
-    assert [name.split(",")[0] for name in found["zoos"]] == ["Small CNN Zoo", "Small CNN Zoo", "CNN Wild Park 3-16-32-16", "ViT zoo"]
+    assert [name.split(",")[0] for name in found["zoos"]] == [
+        "Small CNN Zoo",
+        "Small CNN Zoo",
+        "CNN Wild Park 3-16-32-16",
+        "ViT zoo",
+    ]
     for zoo in found["zoos"].values():
         assert all(value > 0 for name, value in zoo.items() if name != "max_relative_loss_difference")
         assert zoo["max_relative_loss_difference"] < 1e-3

@@ -35,7 +35,11 @@ def test_help_imports_nothing_heavy(arguments):
 def test_help_is_there_at_once():
     def seconds() -> float:
         began = time.perf_counter()
-        subprocess.run([sys.executable, "-c", "import weightwalk.cli; weightwalk.cli.main()", "--help"], capture_output=True, check=True)
+        subprocess.run(
+            [sys.executable, "-c", "import weightwalk.cli; weightwalk.cli.main()", "--help"],
+            capture_output=True,
+            check=True,
+        )
         return time.perf_counter() - began
 
     assert min(seconds() for _ in range(4)) < 0.6  # 0.2 s where nothing else runs
@@ -53,7 +57,8 @@ def test_version(call):
 
 
 @pytest.mark.parametrize(
-    "arguments", [("fti",), ("fit",), ("fit", "digits", "--limit", "few"), ("train", "digits_inr2jls", "--resume", "no")]
+    "arguments",
+    [("fti",), ("fit",), ("fit", "digits", "--limit", "few"), ("train", "digits_inr2jls", "--resume", "no")],
 )
 def test_a_wrong_usage_is_code_2(call, arguments):
     assert call(*arguments).exit_code == 2
@@ -106,7 +111,10 @@ def test_inspect(call, zoo):
 def test_recipes(call):
     every = json.loads(call("recipes", "--json").stdout)
     assert {"digits_inr2jls", "mnist_inr2jls", "cifar100_encoder_small"} <= set(every)
-    assert set(json.loads(call("recipes", "--dataset", "digits", "--json").stdout)) == {"digits_inr2jls", "digits_encoder"}
+    assert set(json.loads(call("recipes", "--dataset", "digits", "--json").stdout)) == {
+        "digits_inr2jls",
+        "digits_encoder",
+    }
     text = call("recipes", "mnist_inr2jls").stdout
     assert "pretrain.steps" in text
     assert "400000" in text
@@ -120,7 +128,10 @@ def test_what_recipes_shows_is_what_set_takes(call, zoo, tmp_path):
 
     for make in RECIPES.values():
         value = make()
-        assert config.override(value, [f"{key}={_written(setting)}" for key, setting in config.keys(value).items()]) == value
+        assert (
+            config.override(value, [f"{key}={_written(setting)}" for key, setting in config.keys(value).items()])
+            == value
+        )
 
 
 @pytest.mark.parametrize("recipe", ["digits_inr2jls", "digits_encoder"])
@@ -170,7 +181,10 @@ def test_classify_files_of_every_kind(call, shared_run, shared_zoo, tmp_path):
     state = Zoo.open(shared_zoo).weights([5]).to_state_dict()
     save_file(state, tmp_path / "a.safetensors")
     torch.save(state, tmp_path / "b.pt")
-    torch.save({"state_dict": {f"net.{name}": tensor.double() for name, tensor in state.items()}, "label": 5}, tmp_path / "c[1].pth")
+    torch.save(
+        {"state_dict": {f"net.{name}": tensor.double() for name, tensor in state.items()}, "label": 5},
+        tmp_path / "c[1].pth",
+    )
     files = [tmp_path / name for name in ("a.safetensors", "b.pt", "c[1].pth")]
     answers = json.loads(call("classify", shared_run, *files, "--json").stdout)["networks"]
     of_zoo = json.loads(call("classify", shared_run, shared_zoo, "--json").stdout)["networks"][5]
@@ -211,7 +225,9 @@ def test_demo_reuses_what_is_finished(call, tmp_path, monkeypatch, small_setting
     first = json.loads(call("demo", "--out", out, "--json").stdout)
     assert 0 <= first["test_accuracy"] <= 1
     assert "fit the INRs" in (out / "report.html").read_text()
-    kept = {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors") if path.name != "predictions.safetensors"}
+    kept = {
+        path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors") if path.name != "predictions.safetensors"
+    }
     again = call("demo", "--out", out)
     assert again.exit_code == 0
     assert "held-out accuracy" in again.stdout

@@ -121,7 +121,9 @@ def test_ranking_a_zoo(call, trained, zoo):
     predicted = [model["predicted"] for model in models]
     assert predicted == sorted(predicted, reverse=True)
     assert [model["rank"] for model in models] == list(range(1, 301))
-    assert {model["model"] for model in models} == {f"{zoo}/run-{run}-e{epoch}" for run in range(100) for epoch in (1, 2, 4)}
+    assert {model["model"] for model in models} == {
+        f"{zoo}/run-{run}-e{epoch}" for run in range(100) for epoch in (1, 2, 4)
+    }
     assert all(0.1 <= model["true"] <= 0.9 for model in models)
     of_split = {model["model"].split("/run-")[1][-4]: model["split"] for model in models}  # by the run's last digit
     assert of_split == {**dict.fromkeys("0123456", "train"), "7": "val", "8": "test", "9": "test"}
@@ -147,9 +149,14 @@ def test_a_zoo_that_was_moved_is_named_again(call, tmp_path):
 
 
 def test_files_get_what_they_get_in_the_zoo(call, blind, zoo, files):
-    of_zoo = {m["true"]: m["predicted"] for m in json.loads(call("predict-accuracy", blind, zoo, "--json").stdout)["models"]}
+    of_zoo = {
+        m["true"]: m["predicted"] for m in json.loads(call("predict-accuracy", blind, zoo, "--json").stdout)["models"]
+    }
     asked = [files["worst"], files["best"], files["torch"]]
-    models = {m["model"]: m["predicted"] for m in json.loads(call("predict-accuracy", blind, *asked, "--json").stdout)["models"]}
+    models = {
+        m["model"]: m["predicted"]
+        for m in json.loads(call("predict-accuracy", blind, *asked, "--json").stdout)["models"]
+    }
     assert models[str(files["best"])] == pytest.approx(of_zoo[max(of_zoo)], abs=1e-5)
     assert models[str(files["torch"])] == models[str(files["best"])]
     assert models[str(files["worst"])] == pytest.approx(of_zoo[min(of_zoo)], abs=1e-5)
@@ -184,7 +191,9 @@ def test_a_state_dict_does_not_say_its_activation(call, trained, files, tmp_path
     ]
     spec = tmp_path / "spec.json"
     spec.write_text(json.dumps(TrainedZoo.open(zoo).specs[0].to_dict()))
-    given = json.loads(call("predict-accuracy", trained, files["best"], "--spec", spec, "--json").stdout)["models"][0]["predicted"]
+    given = json.loads(call("predict-accuracy", trained, files["best"], "--spec", spec, "--json").stdout)["models"][0][
+        "predicted"
+    ]
     assert given == pytest.approx(answers[0], abs=1e-6)
     assert answers[0] != answers[1]
 
@@ -211,7 +220,15 @@ def test_an_unknown_architecture_of_many_is_named(call, tmp_path):
     mixed = tiny_trained_zoo(tmp_path / "zoo", num_runs=50, mixed=True)
     settings = {key: value for key, value in SETTINGS.items() if not key.startswith("encoder")}
     run = train(
-        call, "wild_park_accuracy_small", mixed.path, tmp_path / "run", "--set", "kind=cnn", "--set", "encoder=flat", settings=settings
+        call,
+        "wild_park_accuracy_small",
+        mixed.path,
+        tmp_path / "run",
+        "--set",
+        "kind=cnn",
+        "--set",
+        "encoder=flat",
+        settings=settings,
     )
     save_file({"a.weight": torch.zeros(3, 1), "b.weight": torch.zeros(3, 3)}, tmp_path / "odd.safetensors")
     result = call("predict-accuracy", run, tmp_path / "odd.safetensors")
@@ -223,7 +240,11 @@ def test_an_unknown_architecture_of_many_is_named(call, tmp_path):
 def test_functions_are_traced(call, trained, tmp_path, monkeypatch):
     (tmp_path / "netsofmine.py").write_text(MODULE)
     monkeypatch.chdir(tmp_path)
-    models = json.loads(call("predict-accuracy", trained, "netsofmine:with_example", "netsofmine:net", "netsofmine:alone", "--json").stdout)
+    models = json.loads(
+        call(
+            "predict-accuracy", trained, "netsofmine:with_example", "netsofmine:net", "netsofmine:alone", "--json"
+        ).stdout
+    )
     assert len({model["predicted"] for model in models["models"]}) == 1
     for name, sentence in (
         ("coloured", "netsofmine:coloured: this model knows networks of 1 inputs"),

@@ -64,7 +64,8 @@ def test_bars_show_labels_counts_and_figures():
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0.04, "0.0 s"), (9.9, "9.9 s"), (59.4, "59 s"), (60, "1 min 0 s"), (3599.7, "1 h 0 min"), (7400, "2 h 3 min")]
+    ("seconds", "text"),
+    [(0.04, "0.0 s"), (9.9, "9.9 s"), (59.4, "59 s"), (60, "1 min 0 s"), (3599.7, "1 h 0 min"), (7400, "2 h 3 min")],
 )
 def test_duration(seconds, text):
     assert duration(seconds) == text

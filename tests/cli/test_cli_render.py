@@ -36,7 +36,9 @@ def sounds(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def volumes(tmp_path_factory):
-    return fitted(tmp_path_factory.mktemp("volumes") / "zoo", np.random.default_rng(0).random((2, 1, 4, 3, 2)).astype(np.float32))
+    return fitted(
+        tmp_path_factory.mktemp("volumes") / "zoo", np.random.default_rng(0).random((2, 1, 4, 3, 2)).astype(np.float32)
+    )
 
 
 def test_a_picture_of_its_own_size(call, shared_zoo, tmp_path):
@@ -52,9 +54,13 @@ def test_a_picture_of_its_own_size(call, shared_zoo, tmp_path):
 
 def test_many_into_a_folder(call, shared_zoo, tmp_path):
     out = tmp_path / "pictures"
-    values = json.loads(call("render", shared_zoo, "58:", "all-3-f0", "0", "--size", "20x10", "--out", out, "--json").stdout)
+    values = json.loads(
+        call("render", shared_zoo, "58:", "all-3-f0", "0", "--size", "20x10", "--out", out, "--json").stdout
+    )
     assert [entry["row"] for entry in values["renders"]] == [58, 59, 3, 0]
-    assert [entry["files"] for entry in values["renders"]] == [[f"{out}/all-{image}-f0.png"] for image in (58, 59, 3, 0)]
+    assert [entry["files"] for entry in values["renders"]] == [
+        [f"{out}/all-{image}-f0.png"] for image in (58, 59, 3, 0)
+    ]
     assert (values["grid"], values["sheet"]) == ([10, 20], None)
     assert sorted(path.name for path in out.iterdir()) == [f"all-{image}-f0.png" for image in (0, 3, 58, 59)]
     assert all(pixels(path).shape == (10, 20) for path in out.iterdir())
@@ -136,7 +142,10 @@ def test_quiet_is_one_line(call, shared_zoo, tmp_path):
         (["60"], "expected a row, got 60; {zoo} has 60 INRs, rows 0 to 59, all-0-f0 to all-59-f0"),
         (["all-60-f0"], "unknown INR 'all-60-f0'"),
         (["0:61"], "got 0:61"),
-        (["0", "--size", "big"], "expected --size of one number (the longest axis), or WIDTHxHEIGHT such as 512x384, got 'big'"),
+        (
+            ["0", "--size", "big"],
+            "expected --size of one number (the longest axis), or WIDTHxHEIGHT such as 512x384, got 'big'",
+        ),
         (["0", "--size", "0"], "got '0'"),
         (["0:2", "--out", "{tmp}/a.png"], "expected a folder as --out of 2 INRs, got the file {tmp}/a.png"),
         (["0", "--out", "{tmp}/a.wav"], "are rendered as .png, got --out {tmp}/a.wav"),

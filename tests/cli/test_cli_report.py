@@ -16,7 +16,10 @@ from weightwalk.zoos.store import Zoo
 @pytest.fixture(scope="module")
 def page(shared_run, shared_zoo, tmp_path_factory):
     path = report.write(
-        Run.open(shared_run), Zoo.open(shared_zoo), tmp_path_factory.mktemp("page") / "report.html", {"fit the INRs": 120.0}
+        Run.open(shared_run),
+        Zoo.open(shared_zoo),
+        tmp_path_factory.mktemp("page") / "report.html",
+        {"fit the INRs": 120.0},
     )
     return path.read_text()
 
@@ -41,7 +44,14 @@ def test_it_says_what_was_run(page, shared_run, shared_zoo):
 def test_it_shows_everything_and_fetches_nothing(page):
     pictures = re.findall(r'<img src="([^"]{22})', page)
     assert pictures == ["data:image/png;base64,"] * 6  # what it sees, two stages, confusion, map, the wrong ones
-    for title in ("What it reads, and what it sees", "Training", "Right and wrong", "The wrong ones", "What was run", "How long it took"):
+    for title in (
+        "What it reads, and what it sees",
+        "Training",
+        "Right and wrong",
+        "The wrong ones",
+        "What was run",
+        "How long it took",
+    ):
         assert f">{title}</h2>" in page
     assert not re.search(r"<script|<link|https?://", page)
 

@@ -39,11 +39,15 @@ def test_terminated_and_resumed_is_uninterrupted(call, shared_zoo, tmp_path, tra
     steps = answer["stages"]["classify"]["steps"]
     assert answer["stopped"]
     assert 10 <= steps < 80
-    assert f"saved at step {steps:,} of classify in {tmp_path / 'stopped'}; the same command goes on from there" in errors
+    assert (
+        f"saved at step {steps:,} of classify in {tmp_path / 'stopped'}; the same command goes on from there" in errors
+    )
 
     assert call(*arguments, "--resume", "must").exit_code == 0
     assert call(*train_arguments(shared_zoo, tmp_path / "straight", "digits_encoder", **settings)).exit_code == 0
-    tensors = [checkpoint.load(tmp_path / name / "classify/best.safetensors").tensors for name in ("stopped", "straight")]
+    tensors = [
+        checkpoint.load(tmp_path / name / "classify/best.safetensors").tensors for name in ("stopped", "straight")
+    ]
     assert tensors[0].keys() == tensors[1].keys()
     assert all(tensors[0][name].equal(tensors[1][name]) for name in tensors[0])
 
@@ -83,4 +87,8 @@ def test_a_second_signal_is_not_held_back():
 def test_the_library_installs_no_handlers():
     """But for the command line, and in worker processes of its own."""
     sources = Path(terminal.__wrapped__.__code__.co_filename).parents[1].rglob("*.py")
-    assert {path.name for path in sources if "signal.signal(" in path.read_text()} == {"common.py", "team.py", "work.py"}
+    assert {path.name for path in sources if "signal.signal(" in path.read_text()} == {
+        "common.py",
+        "team.py",
+        "work.py",
+    }

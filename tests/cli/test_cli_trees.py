@@ -50,7 +50,9 @@ def test_there_and_back(call, shared_zoo, tree, tmp_path):
 
 def test_with_the_pictures_of_the_data_set(call, shared_zoo, tmp_path):
     assert call("export", shared_zoo, "dws", tmp_path / "tree", "--quiet").exit_code == 0
-    answer = json.loads(call("import", "dws", tmp_path / "tree", "--dataset", "digits", "--out", tmp_path / "zoo", "--json").stdout)
+    answer = json.loads(
+        call("import", "dws", tmp_path / "tree", "--dataset", "digits", "--out", tmp_path / "zoo", "--json").stdout
+    )
     zoo, old = Zoo.open(tmp_path / "zoo"), Zoo.open(shared_zoo)
     assert answer["pictures"] == "data set"
     assert answer["networks"] == {split: len(old.rows(split)) for split in ("train", "val", "test")}
@@ -123,7 +125,10 @@ def test_what_cannot_be_imported(call, shared_zoo, tree, tmp_path):
         (("import", "nfn", tree, *out, "--dataset", "mnits"), ("did you mean 'mnist'",)),
         (("import", "nfn", tree, *out, "--omega", -1), ("omega",)),
         (("import", "nfn", tree, *out, "--dataset", "digits"), ("numbered by splits", "rendered")),
-        (("import", "nfn", tree, "--out", shared_zoo, "--size", 8), ("made with other settings", "fit.name was tiny, now imported")),
+        (
+            ("import", "nfn", tree, "--out", shared_zoo, "--size", 8),
+            ("made with other settings", "fit.name was tiny, now imported"),
+        ),
         (("export", tmp_path / "nowhere", "nfn", tmp_path / "tree"), ("folder of a zoo", "found nothing")),
         (("export", shared_zoo, "nft", tmp_path / "tree"), ("unknown layout 'nft'",)),
         (("export", shared_zoo, "nfn", shared_zoo), ("found something else",)),

@@ -22,7 +22,12 @@ def errors(result):
 def test_a_zoo_that_is_well(call, shared_zoo):
     result = call("verify", shared_zoo)
     assert result.exit_code == 0
-    for words in ("all as they were written", "without INR", "60 INRs in 3 files", "60 rendered anew have the PSNR that is stored"):
+    for words in (
+        "all as they were written",
+        "without INR",
+        "60 INRs in 3 files",
+        "60 rendered anew have the PSNR that is stored",
+    ):
         assert words in result.stdout
     assert "hashing MiB 1/1" in result.stderr
     assert "rendering 60/60" in result.stderr
@@ -78,7 +83,9 @@ def test_the_remedy_works(call, zoo, kind):
         assert sentence.startswith(str(shard(zoo, kind)))
         assert sentence.endswith("delete it and run the command that made the zoo again, which puts it back")
     shard(zoo, kind).unlink()
-    assert call("fit", "digits", "--out", zoo, "--limit", 60, "--recipe", "tiny", "--init", "shared", "-q").exit_code == 0
+    assert (
+        call("fit", "digits", "--out", zoo, "--limit", 60, "--recipe", "tiny", "--init", "shared", "-q").exit_code == 0
+    )
     assert shard(zoo, kind).read_bytes() == before
     assert call("verify", zoo).exit_code == 0
 

@@ -12,14 +12,28 @@ from weightwalk.zoos.trained.store import TrainedZoo
 sys.path.insert(0, str(Path(__file__).parents[1] / "zoos" / "trained"))
 import released as tiny
 
-QUICK = ["epochs=2", "checkpoints=1", "batch_size=32", "layers=2", "channels=4", "kernels=3", "train_images=64", "test_images=64"]
+QUICK = [
+    "epochs=2",
+    "checkpoints=1",
+    "batch_size=32",
+    "layers=2",
+    "channels=4",
+    "kernels=3",
+    "train_images=64",
+    "test_images=64",
+]
 QUICK = ["--set=mean=0.5", "--set=std=0.5", *(f"--set={setting}" for setting in QUICK)]
 
 
 @pytest.fixture(scope="module")
 def shared(call, tmp_path_factory):
     path = tmp_path_factory.mktemp("trained") / "zoo"
-    assert call("zoo", "wild-park", "--dataset", "digits", "--out", path, "--runs", 5, "--workers", 1, "-q", *QUICK).exit_code == 0
+    assert (
+        call(
+            "zoo", "wild-park", "--dataset", "digits", "--out", path, "--runs", 5, "--workers", 1, "-q", *QUICK
+        ).exit_code
+        == 0
+    )
     return path
 
 
@@ -57,7 +71,12 @@ def test_progress_is_told(call, zoo):
 
 def test_inspect(call, zoo):
     values = json.loads(call("inspect", zoo, "--verify", "--json").stdout)
-    assert (values["kind"], values["runs"], values["architectures"] >= 2, values["verified"]) == ("wild-park", 5, True, True)
+    assert (values["kind"], values["runs"], values["architectures"] >= 2, values["verified"]) == (
+        "wild-park",
+        5,
+        True,
+        True,
+    )
     assert set(values["test_accuracy_by_epoch"]) == {"1", "2"}
     assert "architectures" in call("inspect", zoo).stdout
     refused(call, ("inspect", zoo, "--sheet", zoo.parent / "a.png"), "leave --sheet out")

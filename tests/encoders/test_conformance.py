@@ -1,4 +1,6 @@
-"""Every registered encoder passes the suite; every law has a twin of the DNG-Encoder that breaks it, and that the suite catches."""
+"""Every registered encoder passes the suite; every law has a twin of the DNG-Encoder that breaks it, and that the suite
+catches.
+"""
 
 from copy import deepcopy
 

@@ -57,10 +57,14 @@ def naive(encoder: DNGEncoder, weights: Weights, index: int) -> list[list[Tensor
             for i in range(w.shape[0]):
                 message = torch.zeros(len(memory[0][0]), dtype=torch.float64)
                 for j in range(w.shape[1]):
-                    message = message + affine(maps.edge, phi(w[i, j], frequencies)) * affine(maps.source, memory[layer][j])
+                    message = message + affine(maps.edge, phi(w[i, j], frequencies)) * affine(
+                        maps.source, memory[layer][j]
+                    )
                 feature = phi(torch.zeros(()) if b is None else b[index, i], frequencies)
                 if encoder.activations is not None:
-                    feature = feature + encoder.activations.weight[ACTIVATIONS.index(weights.spec.layers[layer].activation)]
+                    feature = (
+                        feature + encoder.activations.weight[ACTIVATIONS.index(weights.spec.layers[layer].activation)]
+                    )
                 x = affine(maps.input, feature if earlier is None else earlier[layer + 1][i])
                 group.append(layer_norm(maps.norm, gru(walk.cell, x, message)))
             memory.append(group)
@@ -111,7 +115,10 @@ def test_frequencies_are_saved_and_not_trained():
 
 
 def test_dropout_works_in_training_only():
-    encoder, weights = encoder_for(DENSE["siren"], dropout=0.5), random_weights(DENSE["siren"], 2, seed=0, dtype=torch.float64)
+    encoder, weights = (
+        encoder_for(DENSE["siren"], dropout=0.5),
+        random_weights(DENSE["siren"], 2, seed=0, dtype=torch.float64),
+    )
     encoder.train()
     nodes = encoder(weights).nodes
     assert all((group == 0).any() for group in nodes[1:])
@@ -153,7 +160,9 @@ def test_gradients_reach_parameters_and_the_networks_that_are_read():
 
 
 def test_parallel_edges_are_refused_by_name_where_messages_have_one():
-    with pytest.raises(InputError, match=r'reads layers of one tap \(messages "pair"\), but step 0 \(conv\) of conv 1-4 .* has 9'):
+    with pytest.raises(
+        InputError, match=r'reads layers of one tap \(messages "pair"\), but step 0 \(conv\) of conv 1-4 .* has 9'
+    ):
         DNGEncoder(tiny_specs()["conv"], messages="pair")
 
 
@@ -172,7 +181,9 @@ def test_choices_that_are_none_are_refused(options, sentence):
 
 
 @pytest.mark.parametrize(
-    "options", [{"dim": 0}, {"num_frequencies": 0}, {"num_passes": 0}, {"head_dim": 0}, {"dropout": 1.0}, {"dropout": -0.1}], ids=str
+    "options",
+    [{"dim": 0}, {"num_frequencies": 0}, {"num_passes": 0}, {"head_dim": 0}, {"dropout": 1.0}, {"dropout": -0.1}],
+    ids=str,
 )
 def test_sizes_that_make_no_encoder_are_refused(options):
     with pytest.raises(InputError, match="a DNG-Encoder needs"):
@@ -180,7 +191,9 @@ def test_sizes_that_make_no_encoder_are_refused(options):
 
 
 @pytest.mark.parametrize(
-    "spec", [NetworkSpec.mlp([2, 5, 4, 2]), NetworkSpec.mlp([2, 5, 1]), NetworkSpec.mlp([2, 5, 4, 1], bias=False)], ids=str
+    "spec",
+    [NetworkSpec.mlp([2, 5, 4, 2]), NetworkSpec.mlp([2, 5, 1]), NetworkSpec.mlp([2, 5, 4, 1], bias=False)],
+    ids=str,
 )
 def test_networks_of_another_shape_are_refused(spec):
     encoder = DNGEncoder(NetworkSpec.mlp([2, 5, 4, 1]), **SMALL)

@@ -1,4 +1,6 @@
-"""One DNG-Encoder for networks of many architectures: each network is read as if it were alone, and as by an encoder of its own."""
+"""One DNG-Encoder for networks of many architectures: each network is read as if it were alone, and as by an encoder of
+its own.
+"""
 
 from dataclasses import replace
 
@@ -31,7 +33,10 @@ def mixed(*specs: NetworkSpec, **options) -> DNGEncoder:
 @pytest.mark.parametrize("options", [{}, {"num_passes": 2, "padding": "features"}, {"readout": "layers"}], ids=str)
 def test_a_mixture_is_each_network_alone(options):
     encoder = mixed(*PARKS, **options).double()
-    batches = [random_weights(spec, 1 + number, seed=number, dtype=torch.float64) for number, spec in enumerate([*PARKS, PARKS[0]])]
+    batches = [
+        random_weights(spec, 1 + number, seed=number, dtype=torch.float64)
+        for number, spec in enumerate([*PARKS, PARKS[0]])
+    ]
     together = encoder.encode_many(batches)
     assert together.shape == (10, encoder.pooled_dim)
     alone = torch.cat([encoder.encode(batch[index]) for batch in batches for index in range(len(batch))])
@@ -81,7 +86,10 @@ def test_shared_maps_are_the_own_maps_of_every_timestamp_when_those_are_alike():
 
 
 def test_the_size_of_a_shared_encoder_does_not_grow_with_depth():
-    sizes = {sum(p.numel() for p in mixed(NetworkSpec.mlp([3, *[4] * depth, 2]), shared=True).parameters()) for depth in (1, 5)}
+    sizes = {
+        sum(p.numel() for p in mixed(NetworkSpec.mlp([3, *[4] * depth, 2]), shared=True).parameters())
+        for depth in (1, 5)
+    }
     assert len(sizes) == 1
 
 
@@ -96,10 +104,19 @@ def test_a_mixture_trains():
 @pytest.mark.parametrize(
     ("spec", "sentence"),
     [
-        (wild_park([4], [7], ["relu"], [-1], classes=2), r"up to 25 taps, but step 0 \(conv\) of .* has 49; make one with more max_taps"),
+        (
+            wild_park([4], [7], ["relu"], [-1], classes=2),
+            r"up to 25 taps, but step 0 \(conv\) of .* has 49; make one with more max_taps",
+        ),
         (wild_park([4], [3], ["relu"], [-1], classes=3), "reads networks of 3 inputs and 2 outputs, got 3 and 3"),
-        (wild_park([4], [3], ["relu"], [-1], channels=1, classes=2), "reads networks of 3 inputs and 2 outputs, got 1 and 2"),
-        (NetworkSpec((Dense(3, 4), Norm(4, 4), Dense(4, 2))), r"of the kinds message, add, but step 1 \(norm\) of .* is 'norm'"),
+        (
+            wild_park([4], [3], ["relu"], [-1], channels=1, classes=2),
+            "reads networks of 3 inputs and 2 outputs, got 1 and 2",
+        ),
+        (
+            NetworkSpec((Dense(3, 4), Norm(4, 4), Dense(4, 2))),
+            r"of the kinds message, add, but step 1 \(norm\) of .* is 'norm'",
+        ),
     ],
     ids=["taps", "outputs", "inputs", "kind"],
 )
@@ -128,16 +145,22 @@ def test_published_attention_reads_heads_of_one_size(options):
 
 def test_networks_of_the_same_summary_are_told_apart():
     one, two = (simple_vit((3, 8, 8), 2, 12, 1, 2, 6, 8, patch) for patch in (4, 2))
-    with pytest.raises(InputError, match=r"\(step 0: Patches\(.*size=\(4, 4\)\), got Patches\(.*size=\(2, 2\)\)\); use a model"):
+    with pytest.raises(
+        InputError, match=r"\(step 0: Patches\(.*size=\(4, 4\)\), got Patches\(.*size=\(2, 2\)\)\); use a model"
+    ):
         mixed(one)(random_weights(two, 1, seed=0))
 
 
 @torch.no_grad()
 def test_the_same_network_written_otherwise_is_read_alike():
-    """As a trace may write it: the values of an addition in another order, learned values that count examples by another value."""
+    """As a trace may write it: the values of an addition in another order, learned values that count examples by
+    another value.
+    """
     one = simple_vit((3, 8, 8), 2, 12, 1, 2, 6, 8)
     changes = {Add: lambda step: step.sources[::-1], Learned: lambda step: (3,)}
-    other = NetworkSpec([replace(step, sources=changes[type(step)](step)) if type(step) in changes else step for step in one.steps])
+    other = NetworkSpec(
+        [replace(step, sources=changes[type(step)](step)) if type(step) in changes else step for step in one.steps]
+    )
     assert one != other
     assert one.shape == other.shape
     weights = random_weights(one, 2, seed=0)
@@ -151,7 +174,9 @@ def test_the_same_network_written_otherwise_is_read_alike():
 def test_places_are_of_one_size():
     def patched(size: int) -> NetworkSpec:
         inputs = 3 * size * size
-        return NetworkSpec((Patches(3, inputs, size=(size, size)), Dense(inputs, 4), Reshape(4, grid=(4,)), MeanPool(4), Dense(4, 2)))
+        return NetworkSpec(
+            (Patches(3, inputs, size=(size, size)), Dense(inputs, 4), Reshape(4, grid=(4,)), MeanPool(4), Dense(4, 2))
+        )
 
     encoder = mixed(patched(2), shared=True)
     encoder(random_weights(patched(2), 1, seed=0))

@@ -1,4 +1,6 @@
-"""The DNG-Encoder at every kind of step, against formulas written out node by node; and what it keeps while it reads."""
+"""The DNG-Encoder at every kind of step, against formulas written out node by node; and what it keeps while it
+reads.
+"""
 
 import pytest
 import torch
@@ -26,10 +28,16 @@ def updated(encoder: DNGEncoder, maps, message: torch.Tensor, bias: torch.Tensor
 def test_kernels_are_equation_5(padding):
     """A kernel of six taps, then a dense layer of one: its missing heads are empty, or their edge map's bias acts."""
     spec = NetworkSpec((Conv(2, 3, "relu", kernel=(2, 3)), MeanPool(3), Dense(3, 2)))
-    encoder, weights = encoder_for(spec, head_dim=2, padding=padding), random_weights(spec, 1, seed=0, dtype=torch.float64)
+    encoder, weights = (
+        encoder_for(spec, head_dim=2, padding=padding),
+        random_weights(spec, 1, seed=0, dtype=torch.float64),
+    )
     groups = [list(encoder.input_memory)]
     for layer, maps in enumerate(encoder.passes[0].steps):
-        w, heads = weights.weights[layer][0].reshape(*spec.layers[layer].weight_shape[:2], -1), maps.source.out_features // 2
+        w, heads = (
+            weights.weights[layer][0].reshape(*spec.layers[layer].weight_shape[:2], -1),
+            maps.source.out_features // 2,
+        )
         assert heads == (6 if padding == "features" or layer == 0 else 1)
         group = []
         for i in range(w.shape[0]):
@@ -49,7 +57,9 @@ def test_kernels_are_equation_5(padding):
 
 @torch.no_grad()
 def test_a_block_of_a_grouped_convolution_hears_its_own_block():
-    """The same as a convolution of one group whose other weights send nothing: blocks apart, as networks of their own."""
+    """The same as a convolution of one group whose other weights send nothing: blocks apart, as networks of their
+    own.
+    """
     spec = NetworkSpec((Conv(4, 6, groups=2), MeanPool(6), Dense(6, 2)))
     encoder, weights = encoder_for(spec), random_weights(spec, 1, seed=0, dtype=torch.float64)
     half = NetworkSpec((Conv(2, 3), MeanPool(3), Dense(3, 2)))
@@ -59,7 +69,9 @@ def test_a_block_of_a_grouped_convolution_hears_its_own_block():
         twin.load_state_dict(state)
         rows = slice(3 * block, 3 * block + 3)
         alone = Weights(
-            half, [weights.weights[0][:, rows], weights.weights[1][:, :, rows]], [weights.biases[0][:, rows], weights.biases[1]]
+            half,
+            [weights.weights[0][:, rows], weights.weights[1][:, :, rows]],
+            [weights.biases[0][:, rows], weights.biases[1]],
         )
         assert_close(twin(alone).nodes[1], encoder(weights).nodes[1][:, rows], what=f"block {block}")
 
@@ -76,7 +88,9 @@ def test_norms_scale_and_shift_by_features_of_their_parameters():
                 for linear, parameters in ((maps.scale, weights.weights), (maps.shift, weights.biases))
             )
             expected = before[i] * scale + shift
-            assert_close(ours[i], layer_norm(maps.norm, expected) if after else expected, what="memory", atol=1e-10, rtol=0.0)
+            assert_close(
+                ours[i], layer_norm(maps.norm, expected) if after else expected, what="memory", atol=1e-10, rtol=0.0
+            )
 
 
 @pytest.mark.parametrize("sources", [(3, 4), (4, 3)])
@@ -127,7 +141,9 @@ def test_published_attention_counts_places_and_so_is_not_invariant():
     with pytest.raises(AssertionError, match="not invariant"):
         assert_invariant(published, weights)
     uneven = tiny_specs()["vit"]
-    with pytest.raises(InputError, match=r'"positions" needs as many queries as values in a head, unlike step 12 \(attention\)'):
+    with pytest.raises(
+        InputError, match=r'"positions" needs as many queries as values in a head, unlike step 12 \(attention\)'
+    ):
         DNGEncoder(uneven, attention="positions")
 
 
@@ -147,10 +163,17 @@ def test_patches_learned_values_gates_and_rearrangements():
     walk.steps[2].source.register_forward_hook(lambda module, given, answer: seen.update(flat=given[0][0]))
     _, dense, learned, _ = memories(encoder, weights)
     for number in range(8):  # a number of a patch: pixel by pixel, each with its channels
-        assert_close(seen["patches"][number], encoder.input_memory[number % 2] + walk.between["1"].place[number], what="patch")
+        assert_close(
+            seen["patches"][number], encoder.input_memory[number % 2] + walk.between["1"].place[number], what="patch"
+        )
     for i in range(3):
         features = torch.stack([phi(x, encoder.features.frequencies) for x in weights.weights[1][0, i, 0]]).mean(0)
-        assert_close(learned[i], layer_norm(walk.steps[1].norm, affine(walk.steps[1].value, features)), what="learned", atol=1e-10)
+        assert_close(
+            learned[i],
+            layer_norm(walk.steps[1].norm, affine(walk.steps[1].value, features)),
+            what="learned",
+            atol=1e-10,
+        )
         assert_close(seen["flat"][2 * i + 1], dense[i] * learned[i], what="gate, flattened", atol=1e-10)
 
 
@@ -160,7 +183,8 @@ def test_layers_without_biases_may_pass_their_messages_on():
     encoder, weights = encoder_for(spec, unbiased="message"), random_weights(spec, 1, seed=0, dtype=torch.float64)
     maps = encoder.passes[0].steps[0]
     message = sum(
-        affine(maps.edge, phi(weights.weights[0][0, 1, j], encoder.features.frequencies)) * affine(maps.source, encoder.input_memory[j])
+        affine(maps.edge, phi(weights.weights[0][0, 1, j], encoder.features.frequencies))
+        * affine(maps.source, encoder.input_memory[j])
         for j in range(2)
     )
     assert_close(memories(encoder, weights)[1][1], layer_norm(maps.norm, message), what="memory", atol=1e-10, rtol=0.0)

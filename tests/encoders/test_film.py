@@ -9,10 +9,17 @@ from weightwalk.graphs.features import FourierFeatures
 def parts(batch=5, out=7, inputs=3, dim=6):
     torch.manual_seed(0)
     features = FourierFeatures(4, 2.0).double()
-    return torch.randn(batch, out, inputs).double(), features, nn.Linear(8, dim).double(), torch.randn(batch, inputs, dim).double()
+    return (
+        torch.randn(batch, out, inputs).double(),
+        features,
+        nn.Linear(8, dim).double(),
+        torch.randn(batch, inputs, dim).double(),
+    )
 
 
-@pytest.mark.parametrize("piece_bytes", [1, 100, 250, 2_500, 2**20])  # sources, targets, networks at a time, all at once
+@pytest.mark.parametrize(
+    "piece_bytes", [1, 100, 250, 2_500, 2**20]
+)  # sources, targets, networks at a time, all at once
 def test_in_pieces_is_in_one(monkeypatch, piece_bytes):
     weights, features, edge, sources = parts()
     monkeypatch.setitem(film.PIECE_BYTES, "cpu", piece_bytes)
@@ -30,7 +37,9 @@ def test_in_pieces_is_in_one(monkeypatch, piece_bytes):
 def test_gradients_are_those_of_differences():
     weights, features, edge, sources = parts(batch=2, out=2, inputs=2, dim=2)
     sources.requires_grad_()
-    assert torch.autograd.gradcheck(lambda s, w, b: film._Messages.apply(weights, features, w, b, s), (sources, edge.weight, edge.bias))
+    assert torch.autograd.gradcheck(
+        lambda s, w, b: film._Messages.apply(weights, features, w, b, s), (sources, edge.weight, edge.bias)
+    )
 
 
 def test_weights_that_want_a_gradient_get_one():

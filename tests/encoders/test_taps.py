@@ -10,7 +10,14 @@ def parts(batch=3, out=4, inputs=3, count=2, head=2, dim=5):
     torch.manual_seed(0)
     features, edge = FourierFeatures(3, 2.0).double(), nn.Linear(6, head).double()
     weights, sources = torch.randn(batch, out, inputs, count).double(), torch.randn(batch, inputs, count, head).double()
-    return weights, features, edge, sources, torch.randn(dim, count * head).double(), torch.randn(batch, inputs, dim).double()
+    return (
+        weights,
+        features,
+        edge,
+        sources,
+        torch.randn(dim, count * head).double(),
+        torch.randn(batch, inputs, dim).double(),
+    )
 
 
 @pytest.mark.parametrize("piece_bytes", [1, 200, 400, 2_000, 2**20])
@@ -23,7 +30,12 @@ def test_in_pieces_is_in_one(monkeypatch, piece_bytes):
         leaves = [tensor.clone().requires_grad_() for tensor in others]
         summed = function(weights, features, edge, *leaves)
         (summed * torch.arange(summed.numel()).reshape(summed.shape)).sum().backward()
-        found[name] = [summed.detach(), *(leaf.grad for leaf in leaves), edge.weight.grad.clone(), edge.bias.grad.clone()]
+        found[name] = [
+            summed.detach(),
+            *(leaf.grad for leaf in leaves),
+            edge.weight.grad.clone(),
+            edge.bias.grad.clone(),
+        ]
     for ours, plain in zip(found["pieces"], found["one"], strict=True):
         torch.testing.assert_close(ours, plain)
 

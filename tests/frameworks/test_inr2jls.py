@@ -65,7 +65,9 @@ def test_the_split_first_layer_is_the_mlp_of_the_concatenation():
     encoding = torch.randn(7, 4, dtype=torch.float64)
     both = torch.cat([generator.theta.expand(7, -1, -1), encoding[:, None].expand(-1, 5, -1)], dim=2)
     expected = F.linear(
-        F.relu(F.linear(both, generator.fuse.weight, generator.fuse.bias)), generator.project.weight, generator.project.bias
+        F.relu(F.linear(both, generator.fuse.weight, generator.fuse.bias)),
+        generator.project.weight,
+        generator.project.bias,
     )
     assert_close(generator(encoding), expected, what="latents")
     swapped = torch.cat([both[..., 3:], both[..., :3]], dim=2)
@@ -91,7 +93,10 @@ def test_the_decoder_s_parameters_are_the_paper_s():
     assert model.generator.theta.shape == (6 * 49, 512)
     assert model.generator.fuse.weight.shape == (1024, 1024)
     assert model.generator.project.weight.shape == (128, 1024)
-    assert [tuple(layer.weight.shape) for layer in model.decoder.layers if hasattr(layer, "weight")] == [(128, 256, 4, 4), (256, 1, 4, 4)]
+    assert [tuple(layer.weight.shape) for layer in model.decoder.layers if hasattr(layer, "weight")] == [
+        (128, 256, 4, 4),
+        (256, 1, 4, 4),
+    ]
 
 
 def test_the_laws_of_encoders_hold_for_the_framework():
@@ -169,7 +174,10 @@ END = [("Conv2d", (1, 1), (1, 1)), *ACTIVATED, "AdaptiveMaxPool2d", "Flatten"]
 
 def layer_list(trunk: nn.Sequential) -> list:
     return [
-        (type(layer).__name__, layer.kernel_size, layer.stride) if isinstance(layer, nn.Conv2d) else type(layer).__name__ for layer in trunk
+        (type(layer).__name__, layer.kernel_size, layer.stride)
+        if isinstance(layer, nn.Conv2d)
+        else type(layer).__name__
+        for layer in trunk
     ]
 
 
@@ -183,12 +191,24 @@ def test_the_classifier_is_the_paper_s_for_its_two_grids():
     """A last max pool of 2 on a 2 x 2 map is the adaptive one of ours."""
     small, large = (LatentClassifier(128, (grid, grid), 256, 10) for grid in (7, 8))
     assert layer_list(small.trunk) == [CONV_STRIDE_2, *ACTIVATED, "MaxPool2d", "Dropout", *END]
-    assert layer_list(large.trunk) == [CONV, *ACTIVATED, "MaxPool2d", "Dropout", CONV, *ACTIVATED, "MaxPool2d", "Dropout", *END]
+    assert layer_list(large.trunk) == [
+        CONV,
+        *ACTIVATED,
+        "MaxPool2d",
+        "Dropout",
+        CONV,
+        *ACTIVATED,
+        "MaxPool2d",
+        "Dropout",
+        *END,
+    ]
     for classifier, grid in ((small, 7), (large, 8)):
         before_pool = classifier.trunk[:-2](torch.randn(2, 128, grid, grid))
         assert before_pool.shape == (2, 256, 2, 2)
         assert [layer.p for layer in classifier.modules() if isinstance(layer, nn.Dropout)][-2:] == [0.5, 0.5]
-        assert [layer.p for layer in classifier.trunk if isinstance(layer, nn.Dropout)] == [0.2] * (1 if grid == 7 else 2)
+        assert [layer.p for layer in classifier.trunk if isinstance(layer, nn.Dropout)] == [0.2] * (
+            1 if grid == 7 else 2
+        )
     linears = [(layer.in_features, layer.out_features) for layer in large.head if isinstance(layer, nn.Linear)]
     assert linears == [(256, 256), (256, 256), (256, 10)]
 

@@ -30,5 +30,7 @@ def test_groups_live_until_they_were_read_last():
     chain = DynamicGraph.of(NetworkSpec.mlp([2, 3, 4, 1]))
     assert node_counts(chain) == [2, 3, 4, 1]
     assert lifetimes(chain) == [(0, 1), (1, 2), (2, 3), (3, 3)]
-    residual = DynamicGraph.of(NetworkSpec((Dense(2, 3), Dense(3, 3), Dense(3, 3), Add(3, sources=(1, 3)), Dense(3, 1))))
+    residual = DynamicGraph.of(
+        NetworkSpec((Dense(2, 3), Dense(3, 3), Dense(3, 3), Add(3, sources=(1, 3)), Dense(3, 1)))
+    )
     assert dict(enumerate(lifetimes(residual)))[1][1] >= 3

@@ -25,9 +25,13 @@ def test_events_are_those_of_the_paper_at_any_depth(widths):
 
 @pytest.mark.parametrize("spec", tiny_specs().values(), ids=list(tiny_specs()))
 def test_playing_the_events_has_what_every_step_reads_and_no_more_than_somebody_will(spec):
-    """Nodes are there when they are read, gone after the timestamp behind the last that reads them; edges live for one."""
+    """Nodes are there when they are read, gone after the timestamp behind the last that reads them; edges live for
+    one.
+    """
     shots = DynamicGraph.of(spec).snapshots
-    assert [shot.value for shot in shots] == [value for value, step in enumerate(spec.steps, start=1) if has_timestamp(step)]
+    assert [shot.value for shot in shots] == [
+        value for value, step in enumerate(spec.steps, start=1) if has_timestamp(step)
+    ]
     outputs = set(flow(spec).groups[-1])
     nodes, edges, residual = {0: spec.widths[0]}, {}, {}
     for number, shot in enumerate(shots):
@@ -75,8 +79,15 @@ def test_a_residual_source_is_kept_until_it_has_been_added():
     shots = DynamicGraph.of(RESIDUAL).snapshots
     assert Event("+", "R", 3, 4) in shots[3].events
     assert shots[3].num_edges == 12 + 4
-    assert not any(event.kind == "V" and event.group == 1 and event.sign == "-" for shot in shots for event in shot.events)
-    deleted = {(event.group, shot.timestamp) for shot in shots for event in shot.events if (event.sign, event.kind) == ("-", "V")}
+    assert not any(
+        event.kind == "V" and event.group == 1 and event.sign == "-" for shot in shots for event in shot.events
+    )
+    deleted = {
+        (event.group, shot.timestamp)
+        for shot in shots
+        for event in shot.events
+        if (event.sign, event.kind) == ("-", "V")
+    }
     assert deleted == {(0, 2), (2, 4)}
 
 
@@ -94,14 +105,25 @@ def test_what_is_added_to_is_the_newest_whatever_the_order_of_the_sources():
         assert sources[flow(spec).targets[3]] == 2
         assert flow(spec).settled == (1, 3, 4)
     vit = tiny_specs()["vit"]
-    assert [vit.steps[vit.sources(value)[flow(vit).targets[value]] - 1].kind for value in (5, 7)] == ["dense", "append"]  # not the learned
+    assert [vit.steps[vit.sources(value)[flow(vit).targets[value]] - 1].kind for value in (5, 7)] == [
+        "dense",
+        "append",
+    ]  # not the learned
 
 
 def test_the_activation_that_a_layer_meets():
     spec = tiny_specs()["residual"]
     assert flow(spec).activations == ("relu", "relu", "relu", "relu", "gelu", "identity")
-    skip = NetworkSpec((Dense(2, 3), Dense(3, 3, "tanh"), Dense(3, 3), Add(3, sources=(1, 3)), Norm(3, 3, "relu"), Dense(3, 1)))
-    assert flow(skip).activations == ("identity", "tanh", "relu", "relu", "identity")  # the first layer's values pass by
+    skip = NetworkSpec(
+        (Dense(2, 3), Dense(3, 3, "tanh"), Dense(3, 3), Add(3, sources=(1, 3)), Norm(3, 3, "relu"), Dense(3, 1))
+    )
+    assert flow(skip).activations == (
+        "identity",
+        "tanh",
+        "relu",
+        "relu",
+        "identity",
+    )  # the first layer's values pass by
 
 
 def test_padding_is_no_nodes():

@@ -1,4 +1,6 @@
-"""The release's three predictors: its own numbers for the CNN zoo, and oracles written out in the release's names for the other two."""
+"""The release's three predictors: its own numbers for the CNN zoo, and oracles written out in the release's names for
+the other two.
+"""
 
 import math
 from pathlib import Path
@@ -22,7 +24,9 @@ def golden() -> tuple[dict, list[Weights], dict]:
     for index, number in enumerate(tensors["in.activation"].tolist()):
         weights = [tensors[f"in.weight.{layer}"][index : index + 1].permute(0, 3, 2, 1) for layer in range(4)]
         biases = [tensors[f"in.bias.{layer}"][index : index + 1] for layer in range(4)]
-        networks.append(Weights(small_cnn(activation=("relu", "tanh")[number]), [*weights[:3], weights[3].squeeze(3)], biases))
+        networks.append(
+            Weights(small_cnn(activation=("relu", "tanh")[number]), [*weights[:3], weights[3].squeeze(3)], biases)
+        )
     return parameters, networks, tensors
 
 
@@ -46,7 +50,9 @@ def test_wrong_twins_miss_the_release_s_numbers():
         for module in model.encoder.passes[0].steps:
             for name, value in attributes.items():
                 setattr(module, name, value)
-        return max(float((model.encode(weights)[0] - out["out.encoding"][i]).abs().max()) for i, weights in enumerate(networks))
+        return max(
+            float((model.encode(weights)[0] - out["out.encoding"][i]).abs().max()) for i, weights in enumerate(networks)
+        )
 
     assert error() < 1e-5
     assert error(padding="mask") > 1e-3  # missing taps count here
@@ -57,7 +63,9 @@ def test_wrong_twins_miss_the_release_s_numbers():
 
 @torch.no_grad()
 def test_layer_embeddings_are_added_to_the_bias_features():
-    """Vectors for convolutions and dense layers: a network's activation vector plus its layer's, wherever they come from."""
+    """Vectors for convolutions and dense layers: a network's activation vector plus its layer's, wherever they come
+    from.
+    """
     parameters, networks, _ = golden()
     vectors = torch.randn(2, 16)
     both_alike = {"encoder.layer_embeddings": vectors[:1].repeat(2, 1)}
@@ -69,7 +77,9 @@ def test_layer_embeddings_are_added_to_the_bias_features():
         assert (unlike.encode(weights) - one.encode(weights)).abs().max() > 1e-3
 
 
-def draw(shapes: dict[str, tuple[int, ...]], linear: dict[str, tuple[int, int]], norms: list[str], dim: int, inputs: int) -> dict:
+def draw(
+    shapes: dict[str, tuple[int, ...]], linear: dict[str, tuple[int, int]], norms: list[str], dim: int, inputs: int
+) -> dict:
     """Random parameters: `linear` maps are (out, in)."""
     state = {name: torch.randn(shape) for name, shape in shapes.items()}
     for name, (rows, columns) in linear.items():
@@ -116,14 +126,23 @@ DIM, HEADS, HEAD_DIM, FREQUENCIES, CLASSES = 6, 25, 3, 4, 5
 NUMBERS = {"relu": 0, "gelu": 1, "tanh": 2, "sigmoid": 3, "leaky_relu": 4, "identity": 5}
 PARKS = [
     ((4, 3), (3, 5), ("relu", "gelu"), (-1, -1)),
-    ((4, 5, 6, 3), (3, 5, 3, 3), ("tanh", "identity", "sigmoid", "leaky_relu"), (-1, -1, 0, 1)),  # 4 of 6 channels, 3 of 5
+    (
+        (4, 5, 6, 3),
+        (3, 5, 3, 3),
+        ("tanh", "identity", "sigmoid", "leaky_relu"),
+        (-1, -1, 0, 1),
+    ),  # 4 of 6 channels, 3 of 5
     ((4, 3, 4, 5, 4), (5, 3, 3, 3, 5), ("gelu", "relu", "relu", "tanh", "identity"), (-1, -1, 0, -1, 2)),
 ]
 
 
 def draw_park(num_passes: int) -> dict:
     features = 2 * FREQUENCIES
-    shapes = {"encoder.input_init_node": (3, DIM), "encoder.fourier.b": (1, FREQUENCIES), "encoder.act_emb.weight": (6, features)}
+    shapes = {
+        "encoder.input_init_node": (3, DIM),
+        "encoder.fourier.b": (1, FREQUENCIES),
+        "encoder.act_emb.weight": (6, features),
+    }
     linear = {"encoder.res_lin": (DIM, DIM)}
     for p in range(num_passes):
         linear |= {f"encoder.rnn_{p}.{side}_map": (3 * DIM, DIM) for side in ("input", "hidden")}
@@ -196,7 +215,10 @@ def draw_vit(dim: int = 5, frequencies: int = 4, inputs: int = 12, places: int =
     names = ["init_norm_{}", "last_norm_{}", *(f"{kind}_norm_{{}}_{i}" for kind in ("att", "fc") for i in range(depth))]
     shapes |= {f"encoder.norm_dict.{name.format(what)}": (1, 1, dim) for name in names for what in ("std", "mean")}
     for role in ("to_emb", "head"):
-        linear |= {f"encoder.{role}_{kind}_lin": (dim, dim if kind == "node" else features) for kind in ("node", "edge", "input")}
+        linear |= {
+            f"encoder.{role}_{kind}_lin": (dim, dim if kind == "node" else features)
+            for kind in ("node", "edge", "input")
+        }
         norms.append(f"encoder.{role}_emb_norm")
     for i in range(depth):
         shapes[f"encoder.qkv_comp_dict.qkv_comp_edges_{i}"] = (places, 3 * places, dim)
@@ -256,7 +278,13 @@ def test_the_vit_s_predictor_is_the_release_s():
     weights = random_weights(spec, 2, seed=0)
     expected = torch.stack([vit_oracle(state, weights, index, VIT["heads"]) for index in range(2)])
     assert_close(model.encode(weights), expected.float(), what="encoding", atol=1e-4, rtol=1e-4)
-    assert_close(model(weights), Oracle(state, "encoder.fourier_layer.b").head(expected).float(), what="accuracy", atol=1e-5, rtol=1e-4)
+    assert_close(
+        model(weights),
+        Oracle(state, "encoder.fourier_layer.b").head(expected).float(),
+        what="accuracy",
+        atol=1e-5,
+        rtol=1e-4,
+    )
     default = dng_release.load(draw_vit(inputs=48, places=16), kind="vit")  # of the published size
     assert default(random_weights(simple_vit(classes=CLASSES), 1, seed=0)).shape == (1, 1)
 
@@ -271,36 +299,60 @@ def without(state: dict, name: str) -> dict:
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
-        (lambda: dng_release.load(PARK, kind="cnn_zoo"), "expected the release's parameter 'encoder.fourier_layer.b'.* is `kind` right"),
+        (
+            lambda: dng_release.load(PARK, kind="cnn_zoo"),
+            "expected the release's parameter 'encoder.fourier_layer.b'.* is `kind` right",
+        ),
         (lambda: dng_release.load(CNN, kind="wild_park"), "expected the release's parameter 'encoder.fourier.b'"),
-        (lambda: dng_release.load(VITS, kind="cnn_zoo"), "expected the release's parameter 'encoder.edge_lin_0_0.weight'"),
-        (lambda: dng_release.load(CNN, kind="vit"), "expected the release's parameter 'encoder.qkv_comp_dict.qkv_comp_edges_0'"),
+        (
+            lambda: dng_release.load(VITS, kind="cnn_zoo"),
+            "expected the release's parameter 'encoder.edge_lin_0_0.weight'",
+        ),
+        (
+            lambda: dng_release.load(CNN, kind="vit"),
+            "expected the release's parameter 'encoder.qkv_comp_dict.qkv_comp_edges_0'",
+        ),
         (lambda: dng_release.load({}, kind="wild_park"), "expected the release's parameter"),
         (lambda: dng_release.load(without(CNN, "head.6.bias"), kind="cnn_zoo"), "'head.6.bias'"),
         (
             lambda: dng_release.load(without(CNN, "encoder.mapping_0_1.2.bias"), kind="cnn_zoo"),
             "nothing for encoder.passes.0.steps.1.mix.2",
         ),
-        (lambda: dng_release.load({**CNN, "more": torch.zeros(1)}, kind="cnn_zoo"), "no place for the release's parameter 'more'"),
-        (lambda: dng_release.load(CNN, [1, 16, 10], kind="cnn_zoo"), "no place for the release's parameter|are the widths right"),
+        (
+            lambda: dng_release.load({**CNN, "more": torch.zeros(1)}, kind="cnn_zoo"),
+            "no place for the release's parameter 'more'",
+        ),
+        (
+            lambda: dng_release.load(CNN, [1, 16, 10], kind="cnn_zoo"),
+            "no place for the release's parameter|are the widths right",
+        ),
         (lambda: dng_release.load(CNN, [1], kind="cnn_zoo"), "needs input, hidden and output widths"),
         (
             lambda: dng_release.load({**CNN, "encoder.act_emb": torch.zeros(3, 16)}, kind="cnn_zoo"),
             "a vector for each of relu, tanh, got 3",
         ),
-        (lambda: dng_release.load(CNN, kind="cnn_zoo")(random_weights(small_cnn(activation="gelu"), 1, seed=0)), "relu or tanh, got gelu"),
+        (
+            lambda: dng_release.load(CNN, kind="cnn_zoo")(random_weights(small_cnn(activation="gelu"), 1, seed=0)),
+            "relu or tanh, got gelu",
+        ),
         (lambda: dng_release.load(without(PARK, "encoder.res_lin.bias"), kind="wild_park"), "'encoder.res_lin.bias'"),
         (
-            lambda: dng_release.load(PARK, kind="wild_park")(random_weights(wild_park([4], [7], ["relu"], [-1], classes=5), 1, seed=0)),
+            lambda: dng_release.load(PARK, kind="wild_park")(
+                random_weights(wild_park([4], [7], ["relu"], [-1], classes=5), 1, seed=0)
+            ),
             "up to 25 taps, but step 0 .* has 49",
         ),
         (
-            lambda: dng_release.load(PARK, kind="wild_park")(random_weights(wild_park([4], [3], ["relu"], [-1]), 1, seed=0)),
+            lambda: dng_release.load(PARK, kind="wild_park")(
+                random_weights(wild_park([4], [3], ["relu"], [-1]), 1, seed=0)
+            ),
             "3 inputs and 5 outputs, got 3 and 10",
         ),
         (lambda: dng_release.load(VITS, kind="vit", spec=NetworkSpec.mlp([12, 5])), "expected a SimpleViT of 2 blocks"),
         (
-            lambda: dng_release.load(without(VITS, "encoder.node_lin_1_4.bias"), kind="vit", spec=simple_vit((3, 4, 4), 5, patch=2, **VIT)),
+            lambda: dng_release.load(
+                without(VITS, "encoder.node_lin_1_4.bias"), kind="vit", spec=simple_vit((3, 4, 4), 5, patch=2, **VIT)
+            ),
             "encoder.node_lin_1_4.bias",
         ),
         (lambda: dng_release.load(draw_vit(inputs=50), kind="vit"), "50 input nodes are not square patches"),

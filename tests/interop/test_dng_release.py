@@ -1,4 +1,6 @@
-"""The authors' parameters in our modules give the authors' numbers; and an oracle of our own checks what the three files do not."""
+"""The authors' parameters in our modules give the authors' numbers; and an oracle of our own checks what the three
+files do not.
+"""
 
 import math
 from itertools import pairwise
@@ -23,7 +25,11 @@ def golden(name: str) -> tuple[dict, Weights, dict]:
     count = sum(key.startswith("in.weight.") for key in tensors)
     weights, biases = ([tensors[f"in.{role}.{layer}"] for layer in range(count)] for role in ("weight", "bias"))
     spec = NetworkSpec.mlp([weights[0].shape[2], *(weight.shape[1] for weight in weights)])
-    return parameters, Weights(spec, weights, biases), {key.removeprefix("out."): t for key, t in tensors.items() if key.startswith("out.")}
+    return (
+        parameters,
+        Weights(spec, weights, biases),
+        {key.removeprefix("out."): t for key, t in tensors.items() if key.startswith("out.")},
+    )
 
 
 @pytest.mark.parametrize("name", ["dng_mlp_2-8-8-1", "dng_mlp_deep_3-10-12-7-4"])
@@ -57,8 +63,14 @@ def test_wrong_twins_miss_the_release_s_numbers():
         return {one: parameters[two], two: parameters[one]}
 
     gates = {key: parameters[key].roll(16, 0) for key in parameters if key.startswith("rnn_0")}
-    roles = {key: t for role in ("weight", "bias") for key, t in swapped(f"rnn_0.input_map.{role}", f"rnn_0.hidden_map.{role}").items()}
-    cosine_first = {key: tensor.roll(8, 1) for key, tensor in parameters.items() if "edge_lin" in key and tensor.dim() == 2}
+    roles = {
+        key: t
+        for role in ("weight", "bias")
+        for key, t in swapped(f"rnn_0.input_map.{role}", f"rnn_0.hidden_map.{role}").items()
+    }
+    cosine_first = {
+        key: tensor.roll(8, 1) for key, tensor in parameters.items() if "edge_lin" in key and tensor.dim() == 2
+    }
     assert largest_error({}) < 1e-5
     for wrong in (
         gates,
@@ -84,7 +96,10 @@ def draw(widths, dim=6, num_frequencies=4, num_passes=1, prefix=""):
         linear[f"rnn_{walk}.input_map"] = linear[f"rnn_{walk}.hidden_map"] = (3 * dim, dim)
     state = {f"{prefix}{name}.weight": 0.5 * torch.randn(shape) for name, shape in linear.items()}
     state |= {f"{prefix}{name}.bias": 0.5 * torch.randn(shape[0]) for name, shape in linear.items()}
-    state |= {f"{prefix}fourier_layer.b": torch.randn(1, num_frequencies), f"{prefix}input_init_node": torch.randn(widths[0], dim)}
+    state |= {
+        f"{prefix}fourier_layer.b": torch.randn(1, num_frequencies),
+        f"{prefix}input_init_node": torch.randn(widths[0], dim),
+    }
     return dict(sorted(state.items()))
 
 
@@ -110,10 +125,14 @@ def oracle(state, weights: Weights, prefix="") -> torch.Tensor:
                 source = torch.arange(fan_in).repeat_interleave(fan_out)
                 target = torch.arange(fan_out).repeat(fan_in)
                 values = weights.weights[layer][index].double()[target, source]
-                messages = apply(f"edge_lin_{walk}_{layer}", phi(values)) * apply(f"node_lin_{walk}_{layer}", groups[-1])[source]
+                messages = (
+                    apply(f"edge_lin_{walk}_{layer}", phi(values))
+                    * apply(f"node_lin_{walk}_{layer}", groups[-1])[source]
+                )
                 h = torch.zeros(fan_out, messages.shape[1], dtype=torch.float64).index_add(0, target, messages)
                 x = apply(
-                    f"input_lin_{walk}_{layer}", phi(weights.biases[layer][index].double()) if earlier is None else earlier[layer + 1]
+                    f"input_lin_{walk}_{layer}",
+                    phi(weights.biases[layer][index].double()) if earlier is None else earlier[layer + 1],
                 )
                 r_x, z_x, n_x = apply(f"rnn_{walk}.input_map", x).chunk(3, dim=1)
                 r_h, z_h, n_h = apply(f"rnn_{walk}.hidden_map", h).chunk(3, dim=1)
@@ -141,7 +160,9 @@ def oracle(state, weights: Weights, prefix="") -> torch.Tensor:
 def test_any_widths_sizes_and_passes(widths, sizes):
     state = draw(widths, **sizes)
     weights = random_weights(NetworkSpec.mlp(widths), 3, seed=0)
-    assert_close(dng_release.load(state, widths).encode(weights), oracle(state, weights), what="encoding", atol=1e-4, rtol=1e-4)
+    assert_close(
+        dng_release.load(state, widths).encode(weights), oracle(state, weights), what="encoding", atol=1e-4, rtol=1e-4
+    )
 
 
 def draw_inr2jls(widths=(2, 4, 3), views=2, grid=6, dim=6, latent_dim=3, channels=2):
@@ -183,19 +204,34 @@ def without(state, name):
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
-        (lambda: dng_release.load(without(ENCODER, "input_init_node"), [2, 4, 3]), "expected the release's parameter 'input_init_node'"),
-        (lambda: dng_release.load(without(ENCODER, "edge_lin_0_1.bias"), [2, 4, 3]), "nothing for passes.0.steps.1.edge.bias"),
-        (lambda: dng_release.load({**ENCODER, "extra": torch.zeros(1)}, [2, 4, 3]), "no place for the release's parameter 'extra'"),
+        (
+            lambda: dng_release.load(without(ENCODER, "input_init_node"), [2, 4, 3]),
+            "expected the release's parameter 'input_init_node'",
+        ),
+        (
+            lambda: dng_release.load(without(ENCODER, "edge_lin_0_1.bias"), [2, 4, 3]),
+            "nothing for passes.0.steps.1.edge.bias",
+        ),
+        (
+            lambda: dng_release.load({**ENCODER, "extra": torch.zeros(1)}, [2, 4, 3]),
+            "no place for the release's parameter 'extra'",
+        ),
         (lambda: dng_release.load({**ENCODER, "act_emb": torch.zeros(2, 8)}, [2, 4, 3]), "no place for .*'act_emb'"),
         (lambda: dng_release.load({}, [2, 4, 3]), "expected the release's parameter"),
         (lambda: dng_release.load(ENCODER, [2, 4]), "are the widths right"),
         (lambda: dng_release.load(ENCODER, [2, 4, 4, 3]), "are the widths right"),
-        (lambda: dng_release.load(ENCODER, [3, 4, 3]), r"input_init_node must be \(3, 6\) for these widths, got \(2, 6\)"),
+        (
+            lambda: dng_release.load(ENCODER, [3, 4, 3]),
+            r"input_init_node must be \(3, 6\) for these widths, got \(2, 6\)",
+        ),
         (
             lambda: dng_release.load({**ENCODER, "edge_lin_0_1.weight": torch.zeros(8, 6)}, [2, 4, 3]),
             r"edge_lin_0_1.weight must be \(6, 8\)",
         ),
-        (lambda: dng_release.load({**ENCODER, "input_init_node": torch.zeros(12)}, [2, 4, 3]), r"input_init_node.* got \(12,\)"),
+        (
+            lambda: dng_release.load({**ENCODER, "input_init_node": torch.zeros(12)}, [2, 4, 3]),
+            r"input_init_node.* got \(12,\)",
+        ),
         (lambda: dng_release.load(ENCODER, [2]), "an input and an output width"),
         (
             lambda: dng_release.load(ENCODER, [2, 4, 3], "decoder"),
@@ -205,22 +241,38 @@ def without(state, name):
             lambda: dng_release.load(ENCODER, [2, 4, 3], "inr2jls"),
             "expected the release's parameter 'encoder.input_init_node'.* is `kind` right",
         ),
-        (lambda: dng_release.load(INR2JLS, [2, 4, 3]), "expected the release's parameter 'input_init_node'.* is `kind` right"),
+        (
+            lambda: dng_release.load(INR2JLS, [2, 4, 3]),
+            "expected the release's parameter 'input_init_node'.* is `kind` right",
+        ),
         (
             lambda: dng_release.load(INR2JLS, [2, 4, 3], "inr2jls"),
             "12 latents are not six views of 28 x 28 or 32 x 32 images; give image_shape",
         ),
-        (lambda: dng_release.load(INR2JLS, [2, 4, 3], "inr2jls", (1, 8, 12)), "image_shape has 1 channels but the decoder writes 2"),
-        (lambda: dng_release.load(INR2JLS, [2, 4, 3], "inr2jls", (2, 20, 4)), "12 latents do not make whole views of 5 x 1"),
+        (
+            lambda: dng_release.load(INR2JLS, [2, 4, 3], "inr2jls", (1, 8, 12)),
+            "image_shape has 1 channels but the decoder writes 2",
+        ),
+        (
+            lambda: dng_release.load(INR2JLS, [2, 4, 3], "inr2jls", (2, 20, 4)),
+            "12 latents do not make whole views of 5 x 1",
+        ),
         (lambda: dng_release.load(INR2JLS, [2, 4, 3], "inr2jls", (2, 2, 2)), "do not make whole views"),
         (lambda: dng_release.load(INR2JLS, [2, 4, 3], "inr2jls", (2, 9, 12)), "must be the image's size"),
-        (lambda: dng_release.load(without(INR2JLS, "decoder.conv.2.bias"), [2, 4, 3], "inr2jls", (2, 8, 12)), "'decoder.conv.2.bias'"),
         (
-            lambda: dng_release.load({**INR2JLS, "decoder.conv.2.weight": torch.zeros(2)}, [2, 4, 3], "inr2jls", (2, 8, 12)),
+            lambda: dng_release.load(without(INR2JLS, "decoder.conv.2.bias"), [2, 4, 3], "inr2jls", (2, 8, 12)),
+            "'decoder.conv.2.bias'",
+        ),
+        (
+            lambda: dng_release.load(
+                {**INR2JLS, "decoder.conv.2.weight": torch.zeros(2)}, [2, 4, 3], "inr2jls", (2, 8, 12)
+            ),
             "decoder.conv.2.weight",
         ),
         (
-            lambda: dng_release.load({**INR2JLS, "latent_gen.latent_init": torch.zeros(12)}, [2, 4, 3], "inr2jls", (2, 8, 12)),
+            lambda: dng_release.load(
+                {**INR2JLS, "latent_gen.latent_init": torch.zeros(12)}, [2, 4, 3], "inr2jls", (2, 8, 12)
+            ),
             "latent_gen.latent_init",
         ),
     ],

@@ -55,7 +55,11 @@ class Block(nn.Module):
     def __init__(self, dim, heads, inner, mlp):
         super().__init__()
         self.heads = heads
-        self.norm, self.qkv, self.out = nn.LayerNorm(dim), nn.Linear(dim, 3 * inner, bias=False), nn.Linear(inner, dim, bias=False)
+        self.norm, self.qkv, self.out = (
+            nn.LayerNorm(dim),
+            nn.Linear(dim, 3 * inner, bias=False),
+            nn.Linear(inner, dim, bias=False),
+        )
         self.net = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, mlp), nn.GELU(), nn.Linear(mlp, dim))
 
     def forward(self, x):
@@ -92,7 +96,9 @@ def test_the_vit_is_a_simple_vit():
     for tensor in module.parameters():
         nn.init.normal_(tensor, std=0.3, generator=None)
     found = iter(module.parameters())
-    flat = torch.cat([(start.weights[3] if field.layer == 3 else next(found)).detach().flatten() for field in spec.fields])
+    flat = torch.cat(
+        [(start.weights[3] if field.layer == 3 else next(found)).detach().flatten() for field in spec.fields]
+    )
     weights = Weights.from_flat(spec, flat[None])
     assert_close(weights.run(X)[0], module(X, table).detach(), what="outputs")
     permuted = weights.permute(random_permutations(spec, 1, generator=torch.Generator().manual_seed(1)))

@@ -52,7 +52,12 @@ def test_a_start_depends_on_its_key_alone(scheme):
 
 def test_other_keys_give_other_starts():
     base = Key(1, 1, 1, 1)
-    keys = [base, *(base._replace(**{name: 2}) for name in Key._fields), base._replace(image=SHARED), base._replace(seed=2**40)]
+    keys = [
+        base,
+        *(base._replace(**{name: 2}) for name in Key._fields),
+        base._replace(image=SHARED),
+        base._replace(seed=2**40),
+    ]
     flat = initialise(SPEC, keys).flat()
     assert len(flat.unique(dim=0)) == len(keys)
     correlation = torch.corrcoef(flat / initialise(SPEC, KEYS).flat().std(0)) - torch.eye(len(keys))
@@ -87,7 +92,8 @@ def test_every_layer_has_a_frequency_of_its_own_and_the_last_one_that_before_it(
 
 
 @pytest.mark.parametrize(
-    ("activation", "own"), [("sine", "nfn"), ("relu", "kaiming"), ("tanh", "default"), ("gaussian", "default"), (None, "default")]
+    ("activation", "own"),
+    [("sine", "nfn"), ("relu", "kaiming"), ("tanh", "default"), ("gaussian", "default"), (None, "default")],
 )
 def test_without_a_scheme_every_activation_has_its_own(activation, own):
     """None: two activations in one network."""
@@ -154,7 +160,9 @@ def test_orthogonal_and_truncated_starts():
     w = classifier(CNN, Key(1, 0, 0, 0), "orthogonal").weights
     torch.testing.assert_close(w[1][0].flatten(1) @ w[1][0].flatten(1).T, torch.eye(16))
     torch.testing.assert_close(w[0][0].flatten(1).T @ w[0][0].flatten(1), torch.eye(9))
-    assert all(float(tensor.abs().max()) <= 0.1 for tensor in classifier(CNN, Key(1, 0, 0, 0), "truncated", 0.05).weights)
+    assert all(
+        float(tensor.abs().max()) <= 0.1 for tensor in classifier(CNN, Key(1, 0, 0, 0), "truncated", 0.05).weights
+    )
     with pytest.raises(InputError, match="unknown scheme"):
         classifier(CNN, Key(0, 0, 0, 0), "xavier")
 

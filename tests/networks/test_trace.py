@@ -1,4 +1,6 @@
-"""The tracer's two laws: what is read computes what the module computes, and neurons that may change places leave that as it is."""
+"""The tracer's two laws: what is read computes what the module computes, and neurons that may change places leave that
+as it is.
+"""
 
 import json
 import subprocess
@@ -11,7 +13,20 @@ from torch import nn
 from trace_modules import GPT, MODULES, SimpleViT, Siren, resnet_of, shaken
 
 from weightwalk import NetworkSpec, Weights, trace
-from weightwalk.steps import ACTIVATIONS, Activate, Add, Affine, Attention, Conv, Dense, Embed, MeanPool, Move, Norm, Pool
+from weightwalk.steps import (
+    ACTIVATIONS,
+    Activate,
+    Add,
+    Affine,
+    Attention,
+    Conv,
+    Dense,
+    Embed,
+    MeanPool,
+    Move,
+    Norm,
+    Pool,
+)
 from weightwalk.symmetry import random_permutations
 from weightwalk.testing import assert_close
 
@@ -54,18 +69,31 @@ def test_a_wrong_order_does_change_the_function():
     model, x = MODULES["resnet"]()
     spec, weights = trace(model, x)
     conv = next(index for index, layer in enumerate(spec.layers) if layer.kind == "conv" and layer.fan_in > 3)
-    wrong = Weights(spec, [w.flip(2) if index == conv else w for index, w in enumerate(weights.weights)], weights.biases)
+    wrong = Weights(
+        spec, [w.flip(2) if index == conv else w for index, w in enumerate(weights.weights)], weights.biases
+    )
     assert not torch.allclose(wrong.run(x), weights.run(x), atol=1e-3)
 
 
 def test_plain_modules_give_the_specs_that_people_write():
     x = torch.randn(4, 2)
-    for name, function in (("relu", nn.ReLU()), ("tanh", nn.Tanh()), ("gelu_tanh", nn.GELU("tanh")), ("silu", nn.SiLU())):
+    for name, function in (
+        ("relu", nn.ReLU()),
+        ("tanh", nn.Tanh()),
+        ("gelu_tanh", nn.GELU("tanh")),
+        ("silu", nn.SiLU()),
+    ):
         model = nn.Sequential(nn.Linear(2, 8), function, nn.Linear(8, 8), function, nn.Linear(8, 1))
         assert trace(model, x)[0] == NetworkSpec.mlp([2, 8, 8, 1], name)
     steps = trace(Siren(), x)[0].steps
     assert steps[:2] == (Dense(2, 8, "sine", 30.0), Dense(8, 7, "sine", 30.0))
-    layers = [nn.Conv2d(1, 4, 3, 2, 1), nn.ReLU(), nn.Conv2d(4, 6, (1, 3), bias=False), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    layers = [
+        nn.Conv2d(1, 4, 3, 2, 1),
+        nn.ReLU(),
+        nn.Conv2d(4, 6, (1, 3), bias=False),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+    ]
     convolutional = nn.Sequential(*layers, nn.Linear(6, 3))
     wanted = (Conv(1, 4, "relu", stride=2, padding=1), Conv(4, 6, kernel=(1, 3), bias=False), MeanPool(6), Dense(6, 3))
     assert trace(convolutional, torch.randn(1, 1, 8, 8))[0] == NetworkSpec(wanted)
@@ -75,13 +103,17 @@ def test_a_residual_block_and_an_attention_are_the_steps_that_people_write():
     spec, _ = trace(resnet_of([4], 1, 2, stem=False), torch.randn(1, 3, 8, 8))
     norm = {"norm": "batch"}
     assert spec.steps == (
-        Conv(3, 4, padding=1, bias=False), Norm(4, 4, "relu", **norm), Conv(4, 4, padding=1, bias=False), Norm(4, 4, "relu", **norm),
-        Conv(4, 4, padding=1, bias=False), Norm(4, 4, **norm), Add(4, sources=(6, 2)), Activate(4), MeanPool(4), Dense(4, 2),
+        Conv(3, 4, padding=1, bias=False), Norm(4, 4, "relu", **norm), Conv(4, 4, padding=1, bias=False),
+        Norm(4, 4, "relu", **norm),
+        Conv(4, 4, padding=1, bias=False), Norm(4, 4, **norm), Add(4, sources=(6, 2)), Activate(4),
+        MeanPool(4), Dense(4, 2),
     )  # fmt: skip
     spec, weights = trace(GPT(11, 8, 12, 3, 1), torch.randint(0, 11, (1, 6)))
     assert spec.steps[0] == Embed(11, 12, bias=False)
     assert spec.steps[-2:] == (Dense(12, 11, bias=False, ties=0), Move(11))
-    assert [step for step in spec.steps if step.kind == "attention"] == [Attention(12, heads=3, causal=True, sources=(6, 7, 8))]
+    assert [step for step in spec.steps if step.kind == "attention"] == [
+        Attention(12, heads=3, causal=True, sources=(6, 7, 8))
+    ]
     assert [layer.activation for layer in spec.layers if layer.activation != "identity"] == ["gelu_tanh"]
     assert weights.weights[0].data_ptr() == weights.weights[-1].data_ptr()
     assert spec.widths[0] == 11
@@ -97,7 +129,12 @@ def test_every_activation_is_recognised_as_a_module_a_function_and_a_formula(nam
         "mish": (nn.Mish(), lambda z: z * torch.tanh(nn.functional.softplus(z))),
         "relu6": (nn.ReLU6(), lambda z: z.clamp(0, 6), lambda z: nn.functional.hardtanh(z, 0.0, 6.0)),
         "hardswish": (nn.Hardswish(), lambda z: z * nn.functional.relu6(z + 3) / 6),
-        "relu": (nn.ReLU(True), torch.relu, lambda z: z.clamp(min=0), lambda z: nn.functional.relu(z.clone(), inplace=True)),
+        "relu": (
+            nn.ReLU(True),
+            torch.relu,
+            lambda z: z.clamp(min=0),
+            lambda z: nn.functional.relu(z.clone(), inplace=True),
+        ),
         "leaky_relu": (nn.LeakyReLU(), lambda z: nn.functional.leaky_relu_(z.clone())),
         "gelu_tanh": (nn.GELU("tanh"),),
         "hardtanh": (nn.Hardtanh(), lambda z: z.clamp(-1, 1)),
@@ -166,7 +203,10 @@ def test_the_module_stays_as_it_is():
     model[4].requires_grad_(False)
     model.train()
     model[1].eval()
-    modes, before = [child.training for child in model.modules()], {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    modes, before = (
+        [child.training for child in model.modules()],
+        {name: tensor.clone() for name, tensor in model.state_dict().items()},
+    )
     state = torch.random.get_rng_state()
     _, weights = trace(model, x)
     assert [child.training for child in model.modules()] == modes

@@ -35,10 +35,16 @@ class Dense(nn.Module):
                 kind = "cat"
             if kind == "chunk" and widths[one] % 2:
                 kind = "linear"
-            width = {"cat": widths[one] + widths[two], "chunk": widths[one] // 2, "linear": draw(st.integers(1, 6))}.get(kind, widths[one])
+            width = {
+                "cat": widths[one] + widths[two],
+                "chunk": widths[one] // 2,
+                "linear": draw(st.integers(1, 6)),
+            }.get(kind, widths[one])
             norms = [nn.LayerNorm, nn.RMSNorm, nn.BatchNorm1d]
             layers.append(
-                nn.Linear(widths[one], width, bias=draw(st.booleans())) if kind == "linear" else draw(st.sampled_from(norms))(width)
+                nn.Linear(widths[one], width, bias=draw(st.booleans()))
+                if kind == "linear"
+                else draw(st.sampled_from(norms))(width)
             )
             self.plan.append((kind, one, two, draw(functions)))
             widths.append(width)
@@ -61,7 +67,9 @@ class Dense(nn.Module):
 
 
 class Convolutional(nn.Module):
-    """Convolutions of any kernel, stride, dilation and grouping, norms, residuals, pooling, and a head of one of three kinds."""
+    """Convolutions of any kernel, stride, dilation and grouping, norms, residuals, pooling, and a head of one of three
+    kinds.
+    """
 
     def __init__(self, draw):
         super().__init__()
@@ -70,10 +78,18 @@ class Convolutional(nn.Module):
         self.function, blocks, self.residual = draw(functions), [], []
         for _ in range(draw(st.integers(1, 3))):
             kernel, groups = draw(st.sampled_from([1, 3, (1, 3), 5])), draw(st.sampled_from([1, 2, width]))
-            norm = draw(st.sampled_from([nn.BatchNorm2d(width), nn.GroupNorm(2, width), nn.InstanceNorm2d(width), nn.Identity()]))
+            norm = draw(
+                st.sampled_from(
+                    [nn.BatchNorm2d(width), nn.GroupNorm(2, width), nn.InstanceNorm2d(width), nn.Identity()]
+                )
+            )
             stride, dilation = draw(st.sampled_from([1, 1, 2])), draw(st.sampled_from([1, 2]))
             padding = "same" if stride == 1 else 2
-            blocks.append(nn.Sequential(nn.Conv2d(width, width, kernel, stride, padding, dilation, groups, bias=draw(st.booleans())), norm))
+            blocks.append(
+                nn.Sequential(
+                    nn.Conv2d(width, width, kernel, stride, padding, dilation, groups, bias=draw(st.booleans())), norm
+                )
+            )
             self.residual.append(stride == 1 and draw(st.booleans()))
         self.blocks = nn.ModuleList(blocks)
         size = self.features(torch.zeros(1, 2, 12, 10)).shape[1:]
@@ -88,7 +104,9 @@ class Convolutional(nn.Module):
     def forward(self, x):
         x = self.features(x)
         return self.last(
-            {"flatten": lambda x: x.flatten(1), "mean": lambda x: x.mean((2, 3)), "max": lambda x: x.amax((-1, -2))}[self.head](x)
+            {"flatten": lambda x: x.flatten(1), "mean": lambda x: x.mean((2, 3)), "max": lambda x: x.amax((-1, -2))}[
+                self.head
+            ](x)
         )
 
 

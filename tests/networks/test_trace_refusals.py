@@ -89,9 +89,18 @@ class Relative(nn.Module):
         (lambda module, scores: scores.softmax(1), "can't read softmax: it is not over the keys"),
         (lambda module, scores: scores, "used without a softmax"),
         (lambda module, scores: scores.relu(), "can't read relu: it puts the scores of an attention through relu"),
-        (lambda module, scores: scores.softmax(-1) * 2, "can't read mul: it changes the scores of an attention by more than a scale"),
-        (lambda module, scores: scores.masked_fill(torch.eye(5) > 0, -1e9).softmax(-1), "its mask is neither causal nor empty"),
-        (lambda module, scores: scores.masked_fill(torch.eye(5) > 0, 0.0).softmax(-1), "it fills in 0.0, not minus infinity"),
+        (
+            lambda module, scores: scores.softmax(-1) * 2,
+            "can't read mul: it changes the scores of an attention by more than a scale",
+        ),
+        (
+            lambda module, scores: scores.masked_fill(torch.eye(5) > 0, -1e9).softmax(-1),
+            "its mask is neither causal nor empty",
+        ),
+        (
+            lambda module, scores: scores.masked_fill(torch.eye(5) > 0, 0.0).softmax(-1),
+            "it fills in 0.0, not minus infinity",
+        ),
     ],
 )
 def test_attention_of_other_kinds_is_named(change, sentence):
@@ -108,9 +117,21 @@ def test_attention_of_other_kinds_is_named(change, sentence):
             (1, 1, 8, 8),
             "module '1' .*: can't read max_pool2d: its windows have",
         ),
-        (nn.Sequential(nn.Conv2d(1, 2, 1), nn.Upsample(size=12, mode="nearest-exact")), (1, 1, 8, 8), '"nearest-exact" is read for whole'),
-        (nn.Sequential(nn.Conv2d(1, 2, 1), nn.Upsample(scale_factor=1.3)), (1, 1, 8, 8), "by a factor that is not their ratio"),
-        (nn.Sequential(nn.Conv2d(1, 2, 1), nn.Upsample(scale_factor=2, mode="bicubic")), (1, 1, 8, 8), "can't read upsample_bicubic2d"),
+        (
+            nn.Sequential(nn.Conv2d(1, 2, 1), nn.Upsample(size=12, mode="nearest-exact")),
+            (1, 1, 8, 8),
+            '"nearest-exact" is read for whole',
+        ),
+        (
+            nn.Sequential(nn.Conv2d(1, 2, 1), nn.Upsample(scale_factor=1.3)),
+            (1, 1, 8, 8),
+            "by a factor that is not their ratio",
+        ),
+        (
+            nn.Sequential(nn.Conv2d(1, 2, 1), nn.Upsample(scale_factor=2, mode="bicubic")),
+            (1, 1, 8, 8),
+            "can't read upsample_bicubic2d",
+        ),
         (nn.TransformerEncoderLayer(4, 2, 8), (5, 2, 4), "it attends across examples"),
         (nn.Sequential(nn.LSTM(4, 3)), (5, 2, 4), "returns 2 things; wrap it"),
     ],
@@ -184,7 +205,11 @@ X = torch.randn(2, 4)
         (nn.ReLU(), X, "ReLU has no parameters"),
         (nn.LazyLinear(3), X, "has no weights yet"),
         (nn.Linear(4, 3, device="meta"), X, "weight has no values"),
-        (nn.Linear(4, 3), torch.randn(2, 5), r"Linear does not take an example of shape \(2, 5\), torch.float32: RuntimeError: mat1"),
+        (
+            nn.Linear(4, 3),
+            torch.randn(2, 5),
+            r"Linear does not take an example of shape \(2, 5\), torch.float32: RuntimeError: mat1",
+        ),
         (nn.Linear(4, 3), torch.randn(4), "it computes across examples"),
         (nn.Linear(4, 3), [1.0], "expected an example input, .* got list"),
         (nn.Linear(4, 3), torch.zeros(0, 4), r"expected an example input, .* got \(0, 4\)"),

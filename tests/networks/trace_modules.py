@@ -1,4 +1,6 @@
-"""Modules as people write them, for the tracer to read: `MODULES[name]` makes one and gives it with an example input."""
+"""Modules as people write them, for the tracer to read: `MODULES[name]` makes one and gives it with an example
+input.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +27,18 @@ def shaken(model: nn.Module) -> nn.Module:
             with torch.no_grad():
                 if name == "running_var":
                     tensor.uniform_(0.5, 2.0)
-                elif name == "running_mean" or (tensor.dim() == 1 and tensor.is_floating_point() and tensor.numel() > 1):
+                elif name == "running_mean" or (
+                    tensor.dim() == 1 and tensor.is_floating_point() and tensor.numel() > 1
+                ):
                     tensor.add_(0.3 * torch.randn_like(tensor))
     return model
 
 
 @module
 def mlp() -> Made:
-    return nn.Sequential(nn.Linear(3, 8), nn.GELU(), nn.Dropout(0.5), nn.Linear(8, 6), nn.Tanh(), nn.Linear(6, 2)), torch.randn(4, 3)
+    return nn.Sequential(
+        nn.Linear(3, 8), nn.GELU(), nn.Dropout(0.5), nn.Linear(8, 6), nn.Tanh(), nn.Linear(6, 2)
+    ), torch.randn(4, 3)
 
 
 class Siren(nn.Module):
@@ -53,8 +59,23 @@ def siren() -> Made:
 
 @module
 def vgg() -> Made:
-    layers = [nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(True), nn.MaxPool2d(2), nn.Conv2d(8, 12, 3, padding=1), nn.BatchNorm2d(12)]
-    layers += [nn.ReLU(True), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(48, 10), nn.ReLU(), nn.Dropout(), nn.Linear(10, 5), nn.LogSoftmax(1)]
+    layers = [
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.ReLU(True),
+        nn.MaxPool2d(2),
+        nn.Conv2d(8, 12, 3, padding=1),
+        nn.BatchNorm2d(12),
+    ]
+    layers += [
+        nn.ReLU(True),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(48, 10),
+        nn.ReLU(),
+        nn.Dropout(),
+        nn.Linear(10, 5),
+        nn.LogSoftmax(1),
+    ]
     return nn.Sequential(*layers), torch.randn(2, 3, 8, 8)
 
 
@@ -77,7 +98,12 @@ class BasicBlock(nn.Module):
 
 def resnet_of(widths: list[int], blocks: int, classes: int, stem: bool) -> nn.Module:
     first = [nn.Conv2d(3, widths[0], 7, 2, 3, bias=False)] if stem else [nn.Conv2d(3, widths[0], 3, 1, 1, bias=False)]
-    layers: list[nn.Module] = [*first, nn.BatchNorm2d(widths[0]), nn.ReLU(inplace=True), *([nn.MaxPool2d(3, 2, 1)] if stem else [])]
+    layers: list[nn.Module] = [
+        *first,
+        nn.BatchNorm2d(widths[0]),
+        nn.ReLU(inplace=True),
+        *([nn.MaxPool2d(3, 2, 1)] if stem else []),
+    ]
     before = widths[0]
     for stage, width in enumerate(widths):
         for block in range(blocks):
@@ -96,7 +122,11 @@ class OptionA(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem, self.conv, self.bn = nn.Conv2d(3, 4, 3, 1, 1), nn.Conv2d(4, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8)
+        self.stem, self.conv, self.bn = (
+            nn.Conv2d(3, 4, 3, 1, 1),
+            nn.Conv2d(4, 8, 3, 2, 1, bias=False),
+            nn.BatchNorm2d(8),
+        )
         self.head = nn.Conv2d(8, 3, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -140,7 +170,9 @@ class DenseBlock(nn.Module):
     def __init__(self, width: int, growth: int, count: int) -> None:
         super().__init__()
         self.norms = nn.ModuleList(nn.BatchNorm2d(width + growth * index) for index in range(count))
-        self.convs = nn.ModuleList(nn.Conv2d(width + growth * index, growth, 3, padding=1, bias=False) for index in range(count))
+        self.convs = nn.ModuleList(
+            nn.Conv2d(width + growth * index, growth, 3, padding=1, bias=False) for index in range(count)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         found = [x]
@@ -151,15 +183,26 @@ class DenseBlock(nn.Module):
 
 @module
 def densenet() -> Made:
-    layers = [nn.Conv2d(3, 4, 3, padding=1), DenseBlock(4, 3, 3), nn.AvgPool2d(2), nn.Conv2d(13, 5, 1), nn.Flatten(), nn.Linear(80, 3)]
+    layers = [
+        nn.Conv2d(3, 4, 3, padding=1),
+        DenseBlock(4, 3, 3),
+        nn.AvgPool2d(2),
+        nn.Conv2d(13, 5, 1),
+        nn.Flatten(),
+        nn.Linear(80, 3),
+    ]
     return nn.Sequential(*layers), torch.randn(2, 3, 8, 8)
 
 
 class UNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.down = nn.ModuleList([nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 6, 3, padding=1), nn.Conv2d(6, 8, 3, padding=1)])
-        self.up = nn.ModuleList([nn.ConvTranspose2d(8, 6, 2, 2), nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)])
+        self.down = nn.ModuleList(
+            [nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 6, 3, padding=1), nn.Conv2d(6, 8, 3, padding=1)]
+        )
+        self.up = nn.ModuleList(
+            [nn.ConvTranspose2d(8, 6, 2, 2), nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)]
+        )
         self.back = nn.ModuleList([nn.Conv2d(12, 6, 3, padding="same"), nn.Conv2d(10, 4, 3, padding=1)])
         self.norm, self.out = nn.GroupNorm(2, 6), nn.Conv2d(4, 2, 1)
 
@@ -181,7 +224,11 @@ class Temporal(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.one, self.two, self.skip = nn.Conv1d(3, 6, 3, padding=4, dilation=2), nn.Conv1d(6, 6, 3, groups=2), nn.Conv1d(3, 6, 1)
+        self.one, self.two, self.skip = (
+            nn.Conv1d(3, 6, 3, padding=4, dilation=2),
+            nn.Conv1d(6, 6, 3, groups=2),
+            nn.Conv1d(3, 6, 1),
+        )
         self.norm, self.out = nn.BatchNorm1d(6), nn.Linear(6, 2)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -227,7 +274,11 @@ class ViT(nn.Module):
         super().__init__()
         self.patch = nn.Conv2d(3, 12, 4, 4)
         self.cls, self.pos = nn.Parameter(torch.randn(1, 1, 12)), nn.Parameter(torch.randn(1, 5, 12))
-        self.blocks, self.norm, self.head = nn.Sequential(Block(12, 3), Block(12, 2)), nn.LayerNorm(12), nn.Linear(12, 4)
+        self.blocks, self.norm, self.head = (
+            nn.Sequential(Block(12, 3), Block(12, 2)),
+            nn.LayerNorm(12),
+            nn.Linear(12, 4),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.patch(x).flatten(2).transpose(1, 2)
@@ -241,7 +292,9 @@ def vit() -> Made:
 
 
 class SimpleViT(nn.Module):
-    """Patches as einops makes them, (b, c, h p1, w p2) -> (b, h w, p1 p2 c), fixed sines for positions, the mean of all tokens."""
+    """Patches as einops makes them, (b, c, h p1, w p2) -> (b, h w, p1 p2 c), fixed sines for positions, the mean of all
+    tokens.
+    """
 
     def __init__(self, order: str = "hwc") -> None:
         super().__init__()
@@ -294,14 +347,24 @@ class CausalSelfAttention(nn.Module):
 
     def __init__(self, dim: int, heads: int, block: int, flash: bool) -> None:
         super().__init__()
-        self.c_attn, self.c_proj, self.heads, self.dim, self.flash = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim), heads, dim, flash
+        self.c_attn, self.c_proj, self.heads, self.dim, self.flash = (
+            nn.Linear(dim, 3 * dim),
+            nn.Linear(dim, dim),
+            heads,
+            dim,
+            flash,
+        )
         self.register_buffer("bias", torch.tril(torch.ones(block, block)).view(1, 1, block, block))
 
     def forward(self, x: Tensor) -> Tensor:
         b, t, c = x.size()
-        q, k, v = (y.view(b, t, self.heads, c // self.heads).transpose(1, 2) for y in self.c_attn(x).split(self.dim, dim=2))
+        q, k, v = (
+            y.view(b, t, self.heads, c // self.heads).transpose(1, 2) for y in self.c_attn(x).split(self.dim, dim=2)
+        )
         if self.flash:
-            y = F.scaled_dot_product_attention(q, k, v, attn_mask=None, dropout_p=0.1 if self.training else 0, is_causal=True)
+            y = F.scaled_dot_product_attention(
+                q, k, v, attn_mask=None, dropout_p=0.1 if self.training else 0, is_causal=True
+            )
         else:
             att = (q @ k.transpose(-2, -1)) * (1.0 / math.sqrt(k.size(-1)))
             att = F.softmax(att.masked_fill(self.bias[:, :, :t, :t] == 0, float("-inf")), dim=-1)
@@ -316,7 +379,11 @@ def new_gelu(x: Tensor) -> Tensor:
 class GPTBlock(nn.Module):
     def __init__(self, dim: int, heads: int, block: int, flash: bool) -> None:
         super().__init__()
-        self.ln_1, self.attn, self.ln_2 = nn.LayerNorm(dim, bias=False), CausalSelfAttention(dim, heads, block, flash), nn.LayerNorm(dim)
+        self.ln_1, self.attn, self.ln_2 = (
+            nn.LayerNorm(dim, bias=False),
+            CausalSelfAttention(dim, heads, block, flash),
+            nn.LayerNorm(dim),
+        )
         self.c_fc, self.c_proj = nn.Linear(dim, 4 * dim), nn.Linear(4 * dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -368,7 +435,11 @@ class LlamaBlock(nn.Module):
         self.heads, self.shared, self.depth = heads, shared, dim // heads
         self.wq, self.wo = nn.Linear(dim, dim, bias=False), nn.Linear(dim, dim, bias=False)
         self.wk, self.wv = (nn.Linear(dim, shared * self.depth, bias=False) for _ in range(2))
-        self.w1, self.w2, self.w3 = nn.Linear(dim, wide, bias=False), nn.Linear(wide, dim, bias=False), nn.Linear(dim, wide, bias=False)
+        self.w1, self.w2, self.w3 = (
+            nn.Linear(dim, wide, bias=False),
+            nn.Linear(wide, dim, bias=False),
+            nn.Linear(dim, wide, bias=False),
+        )
         self.attention_norm, self.ffn_norm = HandRMSNorm(dim), nn.RMSNorm(dim)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -376,7 +447,12 @@ class LlamaBlock(nn.Module):
         q = self.wq(y).view(b, t, self.heads, self.depth).transpose(1, 2)
         k, v = (layer(y).view(b, t, self.shared, self.depth) for layer in (self.wk, self.wv))
         times = self.heads // self.shared
-        k = k[:, :, :, None, :].expand(b, t, self.shared, times, self.depth).reshape(b, t, self.heads, self.depth).transpose(1, 2)
+        k = (
+            k[:, :, :, None, :]
+            .expand(b, t, self.shared, times, self.depth)
+            .reshape(b, t, self.heads, self.depth)
+            .transpose(1, 2)
+        )
         v = torch.repeat_interleave(v, times, dim=2).transpose(1, 2)
         scores = torch.matmul(q, k.transpose(2, 3)) / math.sqrt(self.depth)
         scores = F.softmax(scores.float() + torch.full((t, t), float("-inf")).triu(1), dim=-1).type_as(q)
@@ -407,7 +483,11 @@ class ConvNeXtBlock(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.dwconv, self.norm = nn.Conv2d(dim, dim, 7, padding=3, groups=dim), nn.LayerNorm(dim, eps=1e-6)
-        self.pwconv1, self.pwconv2, self.gamma = nn.Linear(dim, 4 * dim), nn.Linear(4 * dim, dim), nn.Parameter(torch.rand(dim))
+        self.pwconv1, self.pwconv2, self.gamma = (
+            nn.Linear(dim, 4 * dim),
+            nn.Linear(4 * dim, dim),
+            nn.Parameter(torch.rand(dim)),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.norm(self.dwconv(x).permute(0, 2, 3, 1))
@@ -466,7 +546,10 @@ class Decoder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.fc, self.norm = nn.Linear(5, 6 * 4), nn.BatchNorm1d(24)
-        self.up, self.out = nn.ConvTranspose2d(6, 4, 4, 2, 1, groups=2), nn.ConvTranspose2d(4, 1, 3, 2, 1, output_padding=1)
+        self.up, self.out = (
+            nn.ConvTranspose2d(6, 4, 4, 2, 1, groups=2),
+            nn.ConvTranspose2d(4, 1, 3, 2, 1, output_padding=1),
+        )
 
     def forward(self, z: Tensor) -> Tensor:
         x = F.leaky_relu(self.norm(self.fc(z)), 0.1).view(-1, 6, 2, 2)
@@ -557,5 +640,11 @@ def flattened_picture() -> Made:
 
 @module
 def volume() -> Made:
-    layers = [nn.Conv3d(1, 5, 3, (1, 2, 1), 1), nn.InstanceNorm3d(5, affine=True), nn.CELU(), nn.MaxPool3d(2), nn.AdaptiveAvgPool3d(1)]
+    layers = [
+        nn.Conv3d(1, 5, 3, (1, 2, 1), 1),
+        nn.InstanceNorm3d(5, affine=True),
+        nn.CELU(),
+        nn.MaxPool3d(2),
+        nn.AdaptiveAvgPool3d(1),
+    ]
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(5, 2)), torch.randn(2, 1, 4, 8, 4)

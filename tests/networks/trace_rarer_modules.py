@@ -110,7 +110,9 @@ class Segmenter(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.conv(x))
         y = torch.cat([y, F.adaptive_avg_pool2d(y, 1).expand_as(y)], 1)
-        return F.interpolate(self.out(y * torch.sigmoid(self.gate(y))), size=x.shape[2:], mode="bilinear", align_corners=False)
+        return F.interpolate(
+            self.out(y * torch.sigmoid(self.gate(y))), size=x.shape[2:], mode="bilinear", align_corners=False
+        )
 
 
 @module
@@ -158,7 +160,11 @@ class Conformer(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.norm, self.one, self.depthwise = nn.LayerNorm(6), nn.Conv1d(6, 12, 1), nn.Conv1d(6, 6, 3, padding=1, groups=6)
+        self.norm, self.one, self.depthwise = (
+            nn.LayerNorm(6),
+            nn.Conv1d(6, 12, 1),
+            nn.Conv1d(6, 6, 3, padding=1, groups=6),
+        )
         self.batch, self.two = nn.BatchNorm1d(6), nn.Conv1d(6, 6, 1)
 
     def forward(self, x: Tensor) -> Tensor:

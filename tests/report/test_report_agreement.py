@@ -29,7 +29,8 @@ def test_one_point_or_equal_ones_can_be_drawn():
 
 
 @pytest.mark.parametrize(
-    ("true", "predicted"), [(np.zeros(3), np.zeros(2)), (np.zeros(0), np.zeros(0)), (np.array([0.0, np.nan]), np.zeros(2))]
+    ("true", "predicted"),
+    [(np.zeros(3), np.zeros(2)), (np.zeros(0), np.zeros(0)), (np.array([0.0, np.nan]), np.zeros(2))],
 )
 def test_what_cannot_be_drawn_is_refused(true, predicted):
     with pytest.raises(InputError, match="two equally long rows of finite numbers"):

@@ -49,7 +49,10 @@ def page(*blocks: html.Block, title: str = "A title") -> str:
 
 def test_the_page_holds_everything_it_shows(png):
     text = page(
-        html.Text("See https://example.org."), html.Picture(png, "caption", "words"), html.Table(["a"], [[1]]), html.KeyFigures({"x": "1"})
+        html.Text("See https://example.org."),
+        html.Picture(png, "caption", "words"),
+        html.Table(["a"], [[1]]),
+        html.KeyFigures({"x": "1"}),
     )
     outline = Outline(text)
     for tag, attributes in outline.tags:
@@ -61,7 +64,9 @@ def test_the_page_holds_everything_it_shows(png):
 
 
 def test_the_page_is_outlined_for_readers_of_every_kind(png):
-    sections = [html.Section(name, [html.Picture(png, "caption", "two black squares")]) for name in ("", "One", "Two", "Three")]
+    sections = [
+        html.Section(name, [html.Picture(png, "caption", "two black squares")]) for name in ("", "One", "Two", "Three")
+    ]
     outline = Outline(html.render("Title", "Lead.\n\nMore.", sections))
     assert outline.all("html") == [{"lang": "en"}]
     assert [tag for tag, _ in outline.tags if re.fullmatch(r"h\d", tag)] == ["h1", "h2", "h2", "h2"]
@@ -101,7 +106,11 @@ def test_all_text_is_escaped(png):
 
 
 def test_tables_set_numbers_flush_right():
-    outline = Outline(page(html.Table(["stage", "time", "loss"], [["fit", "1 min 12 s", 0.123456], ["train", "41 s", None]], "Stages")))
+    outline = Outline(
+        page(
+            html.Table(["stage", "time", "loss"], [["fit", "1 min 12 s", 0.123456], ["train", "41 s", None]], "Stages")
+        )
+    )
     assert [cell.get("class") for cell in outline.all("th")[:3]] == [None, "number", "number"]
     assert "0.1235" in outline.text
     assert "None" not in outline.text

@@ -68,8 +68,14 @@ def test_rows_of_other_sizes_line_up(digits):
 
 def test_labels_and_captions_make_ink(digits):
     bare = plots.contact_sheet(digits, 6)
-    assert pixels(bare).shape[0] < pixels(plots.contact_sheet(digits, 6, ["a caption far wider than the picture"] * 12)).shape[0]
-    assert pixels(plots.picture_rows({"": digits})).shape[1] < pixels(plots.picture_rows({"a long label": digits})).shape[1]
+    assert (
+        pixels(bare).shape[0]
+        < pixels(plots.contact_sheet(digits, 6, ["a caption far wider than the picture"] * 12)).shape[0]
+    )
+    assert (
+        pixels(plots.picture_rows({"": digits})).shape[1]
+        < pixels(plots.picture_rows({"a long label": digits})).shape[1]
+    )
 
 
 def test_contact_sheet_of_several_sizes(digits):
@@ -103,7 +109,10 @@ def test_a_busy_picture_is_reduced_to_fewer_colours():
 
 
 def test_curves_make_a_panel_per_kind_of_quantity():
-    log = [{"step": s, "loss": 2.0 * 0.9**s + 0.01, "val_loss": 2.1 * 0.9**s + 0.02, "accuracy": 1 - 0.9**s} for s in range(50)]
+    log = [
+        {"step": s, "loss": 2.0 * 0.9**s + 0.01, "val_loss": 2.1 * 0.9**s + 0.02, "accuracy": 1 - 0.9**s}
+        for s in range(50)
+    ]
     one, two = plots.curves(log, y=["loss", "val_loss"]), plots.curves(log)
     assert pixels(one).shape[1] < pixels(two).shape[1]
     assert pixels(one).shape[0] == pixels(two).shape[0]
@@ -115,7 +124,9 @@ def test_curves_make_a_panel_per_kind_of_quantity():
 
 def test_curves_of_long_noisy_broken_and_short_logs():
     noise = np.random.default_rng(0).normal(size=1000)
-    plots.curves([{"epoch": i / 10, "loss": float("nan") if i == 7 else value} for i, value in enumerate(noise)], x="epoch")
+    plots.curves(
+        [{"epoch": i / 10, "loss": float("nan") if i == 7 else value} for i, value in enumerate(noise)], x="epoch"
+    )
     plots.curves([{"step": 1, "loss": 0.0}, {"step": 2}, {"loss": 3.0}])
     plots.curves([{"step": 0, "cost in $": 1e9}, {"step": 10_000_000, "cost in $": 1e-9}])
 
@@ -153,7 +164,11 @@ def test_scatter_map_colours_classes_and_rings_mistakes():
     ringed = plots.scatter_map(points, labels, ["a", "b", "c"], labels == 1)
     assert ink(ringed, plots.INK) > ink(plain, plots.INK) + 1000
     assert (
-        len(plots.scatter_map(np.random.default_rng(0).normal(size=(5000, 2)), np.arange(5000) % 100, [str(k) for k in range(100)]))
+        len(
+            plots.scatter_map(
+                np.random.default_rng(0).normal(size=(5000, 2)), np.arange(5000) % 100, [str(k) for k in range(100)]
+            )
+        )
         < MAX_BYTES
     )
 
@@ -170,9 +185,15 @@ def test_histogram_says_what_it_left_out():
     ("call", "sentence"),
     [
         (lambda: plots.picture_rows({}), "at least one row"),
-        (lambda: plots.picture_rows({"r": np.zeros((2, 2, 8, 8))}), r"row 'r' must be pictures \(n, C, H, W\).*\(2, 2, 8, 8\)"),
+        (
+            lambda: plots.picture_rows({"r": np.zeros((2, 2, 8, 8))}),
+            r"row 'r' must be pictures \(n, C, H, W\).*\(2, 2, 8, 8\)",
+        ),
         (lambda: plots.picture_rows({"r": np.zeros((2, 1, 8, 8), dtype=int)}), "uint8 or floats"),
-        (lambda: plots.picture_rows({"r": np.zeros((2, 1, 8, 8))}, ["one"]), "expected 2 column captions, one per picture, got 1"),
+        (
+            lambda: plots.picture_rows({"r": np.zeros((2, 1, 8, 8))}, ["one"]),
+            "expected 2 column captions, one per picture, got 1",
+        ),
         (lambda: plots.contact_sheet(np.zeros((0, 1, 8, 8)), 3), r"\(0, 1, 8, 8\)"),
         (lambda: plots.contact_sheet(np.zeros((2, 1, 8, 8)), 0), "at least one column"),
         (lambda: plots.contact_sheet([], 3), "at least one picture"),

@@ -28,7 +28,13 @@ def drawn(*shape, seed=0):
     return np.random.default_rng(seed).uniform(-1, 1, shape).astype(np.float32)
 
 
-@given(channels=st.sampled_from([1, 3]), height=st.integers(1, 9), width=st.integers(1, 9), rows=st.integers(1, 9), seed=st.integers(0, 99))
+@given(
+    channels=st.sampled_from([1, 3]),
+    height=st.integers(1, 9),
+    width=st.integers(1, 9),
+    rows=st.integers(1, 9),
+    seed=st.integers(0, 99),
+)
 def test_a_picture_is_what_pillow_reads(tmp_path_factory, channels, height, width, rows, seed):
     path = tmp_path_factory.mktemp("png") / "a.png"
     values = drawn(channels, height, width, seed=seed)
@@ -53,7 +59,12 @@ def test_a_sound_is_what_was_sampled(tmp_path, channels):
     samples = np.random.default_rng(0).integers(-(2**15), 2**15, (channels, 50)).astype("<i2")
     renders.write(tmp_path / "a.wav", in_blocks((samples / 2**15).astype(np.float32), 7), channels, (50,), 8000)
     with wave.open(str(tmp_path / "a.wav")) as sound:
-        assert (sound.getnchannels(), sound.getsampwidth(), sound.getframerate(), sound.getnframes()) == (channels, 2, 8000, 50)
+        assert (sound.getnchannels(), sound.getsampwidth(), sound.getframerate(), sound.getnframes()) == (
+            channels,
+            2,
+            8000,
+            50,
+        )
         assert np.array_equal(np.frombuffer(sound.readframes(50), "<i2").reshape(50, channels).T, samples)
 
 

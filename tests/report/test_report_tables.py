@@ -164,7 +164,16 @@ def test_commit_knows_clean_dirty_and_foreign_sources(tmp_path):
     (source / "a.py").write_text("1\n")
 
     def git(*arguments: str) -> str:
-        identity = ("-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false", "-c", "core.hooksPath=/dev/null")
+        identity = (
+            "-c",
+            "user.name=t",
+            "-c",
+            "user.email=t@example.org",
+            "-c",
+            "commit.gpgsign=false",
+            "-c",
+            "core.hooksPath=/dev/null",
+        )
         clean = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
         return subprocess.run(
             ["git", *identity, *arguments], cwd=tmp_path, env=clean, check=True, capture_output=True, text=True

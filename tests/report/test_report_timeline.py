@@ -30,7 +30,12 @@ def test_longer_networks_are_taller_up_to_a_limit():
 @pytest.mark.parametrize("name", tiny_specs())
 def test_dotted_lines_end_where_residual_edges_do(name):
     graph = DynamicGraph.of(tiny_specs()[name])
-    events = {(shot.timestamp, event.group) for shot in graph.snapshots for event in shot.events if (event.sign, event.kind) == ("+", "R")}
+    events = {
+        (shot.timestamp, event.group)
+        for shot in graph.snapshots
+        for event in shot.events
+        if (event.sign, event.kind) == ("+", "R")
+    }
     lines = list(_residual(graph))
     assert {(t, target) for t, _, target in lines} == events
     assert all(source < t for t, source, _ in lines)

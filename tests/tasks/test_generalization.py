@@ -1,4 +1,6 @@
-"""Predicting accuracy end to end, on zoos that are made in a moment: every encoder, stopped and resumed, evaluated, asked."""
+"""Predicting accuracy end to end, on zoos that are made in a moment: every encoder, stopped and resumed, evaluated,
+asked.
+"""
 
 from __future__ import annotations
 
@@ -100,10 +102,15 @@ def test_on_another_zoo_what_was_found_on_its_own_stays(trained, zoo, tmp_path):
     if len(zoo.specs) == 2:
         own = trained.evaluation(zoo.settings)
         found = evaluate(trained, other, device=CPU)
-        assert (found["networks"], found["runs"]) == ({"train": 210, "val": 6, "test": 12}, {"train": 70, "val": 2, "test": 4})
+        assert (found["networks"], found["runs"]) == (
+            {"train": 210, "val": 6, "test": 12},
+            {"train": 70, "val": 2, "test": 4},
+        )
         assert trained.evaluation(other.settings) == found != trained.evaluation(zoo.settings) == own
         assert len(trained.predictions(other.settings)["rows"]) == 12
-        assert (trained.answers(other.settings) / "evaluation.json").parent.name.startswith(f"on-{other.settings['dataset']}-")
+        assert (trained.answers(other.settings) / "evaluation.json").parent.name.startswith(
+            f"on-{other.settings['dataset']}-"
+        )
     other._views = [np.full_like(view, np.nan) for view in other._views]
     with pytest.raises(InputError, match="run-8-e1: the weights are not finite or too large"):
         predict_rows(trained.load(CPU), other, other.rows("test"))
@@ -123,7 +130,9 @@ def test_every_answer_is_of_its_own_row(trained, zoo):
 def test_the_order_of_hidden_neurons_changes_the_flat_baseline_alone(trained, zoo):
     model = trained.load(CPU)
     weights = zoo.buckets(zoo.rows("test")[:3])[0][1]
-    permuted = weights.permute(random_permutations(weights.spec, len(weights), generator=torch.Generator().manual_seed(1)))
+    permuted = weights.permute(
+        random_permutations(weights.spec, len(weights), generator=torch.Generator().manual_seed(1))
+    )
     before, after = (torch.tensor(predict(model, [each])) for each in (weights, permuted))
     if trained.config.encoder.name == "flat":
         assert (before - after).abs().max() > 1e-3
@@ -198,9 +207,19 @@ def test_the_losses_are_what_they_say():
 def test_the_page_shows_it_all(trained, zoo, tmp_path):
     evaluate(trained, zoo, device=CPU)
     page = report.write(trained, zoo, tmp_path / "report.html", {"train the networks": 60.0}).read_text()
-    for words in ("Kendall&#x27;s tau", "By optimizer.", "By activation", "The farthest off", "regress.learning_rate", "1 min 0 s", "tiny"):
+    for words in (
+        "Kendall&#x27;s tau",
+        "By optimizer.",
+        "By activation",
+        "The farthest off",
+        "regress.learning_rate",
+        "1 min 0 s",
+        "tiny",
+    ):
         assert words in page, words
-    assert page.count("data:image/png") == 3 + (len(zoo.specs) > 2)  # by activation, by epoch, by layers if mixed, the curves
+    assert page.count("data:image/png") == 3 + (
+        len(zoo.specs) > 2
+    )  # by activation, by epoch, by layers if mixed, the curves
     other = tiny_trained_zoo(tmp_path / "other", num_runs=60, seed=3)
     with pytest.raises(InputError, match="expected the evaluation of a run on this zoo"):
         report.write(trained, other, tmp_path / "other.html")
@@ -215,7 +234,9 @@ def test_other_settings_and_zoos_are_refused_and_named(trained, zoo, tmp_path):
     with pytest.raises(InputError, match=r"reads a zoo of the kind vit, got one of cnn; .* --set kind=cnn"):
         train(replace(trained.config, kind="vit"), zoo, tmp_path / "run", device=CPU)
     few = tiny_trained_zoo(tmp_path / "few", num_runs=5)
-    with pytest.raises(InputError, match=r"expected validation networks of different test accuracy in .*, got 0; add runs"):
+    with pytest.raises(
+        InputError, match=r"expected validation networks of different test accuracy in .*, got 0; add runs"
+    ):
         train(trained.config, few, tmp_path / "run", device=CPU)
     assert not (tmp_path / "run").exists()
 
@@ -224,7 +245,9 @@ def test_networks_that_it_does_not_know_are_refused(trained, tmp_path):
     model = trained.load(CPU)
     spec = trained.specs[0]
     other = NetworkSpec((replace(spec.steps[0], fan_in=3), *spec.steps[1:]))
-    with pytest.raises(InputError, match=r"knows networks of 1 inputs and 3 outputs \(channels\), got 3 inputs and 3 outputs"):
+    with pytest.raises(
+        InputError, match=r"knows networks of 1 inputs and 3 outputs \(channels\), got 3 inputs and 3 outputs"
+    ):
         predict(model, [random_weights(other, 1, seed=0)])
     if len(trained.specs) == 2:  # two activations, one shape
         wide = NetworkSpec.mlp([1, 40, 3])

@@ -1,4 +1,6 @@
-"""The task end to end, on a zoo that is made in a moment: both methods, stopped and resumed, evaluated, asked about networks."""
+"""The task end to end, on a zoo that is made in a moment: both methods, stopped and resumed, evaluated, asked about
+networks.
+"""
 
 import json
 import shutil
@@ -65,7 +67,9 @@ def state(run: Run) -> dict:
         for name in ("last", "best"):
             saved = checkpoint.load(run.path / stage.name / f"{name}.safetensors")
             found |= {f"{stage.name}/{name}/{key}": tensor for key, tensor in saved.tensors.items()}
-        found[f"{stage.name}/rows"] = [{k: v for k, v in row.items() if k != "seconds"} for row in run.logs()[stage.name]]
+        found[f"{stage.name}/rows"] = [
+            {k: v for k, v in row.items() if k != "seconds"} for row in run.logs()[stage.name]
+        ]
     return found
 
 
@@ -92,7 +96,9 @@ def test_a_run_goes_from_a_zoo_to_an_evaluation(trained, zoo):
     assert answers["rows"].tolist() == zoo.rows("test", 1).tolist()
     assert answers["labels"].tolist() == zoo.labels[zoo.rows("test", 1)].tolist()
     assert torch.allclose(answers["probabilities"].sum(1), torch.ones(12))
-    assert float((answers["probabilities"].argmax(1) == answers["labels"]).float().mean()) == pytest.approx(found["test_accuracy"])
+    assert float((answers["probabilities"].argmax(1) == answers["labels"]).float().mean()) == pytest.approx(
+        found["test_accuracy"]
+    )
     assert len(answers["features"]) == 12
 
 
@@ -117,7 +123,9 @@ def test_a_network_is_classified_alone_as_among_others(trained, zoo):
     run, _ = trained
     weights = zoo.weights(zoo.rows("test"))
     together = classify(run, weights, CPU)
-    assert_close(torch.cat([classify(run, weights[index], CPU) for index in range(3)]), together[:3], what="probabilities")
+    assert_close(
+        torch.cat([classify(run, weights[index], CPU) for index in range(3)]), together[:3], what="probabilities"
+    )
 
 
 def test_stopped_anywhere_and_resumed_is_the_uninterrupted_run(trained, zoo, tmp_path):
@@ -146,7 +154,9 @@ def test_a_finished_run_is_not_trained_again(trained, zoo, monkeypatch):
     run, outcomes = trained
     before = state(run)
     monkeypatch.setattr(torch.Tensor, "backward", lambda self: pytest.fail("trained again"))
-    assert {name: outcome.steps for name, outcome in train(run.config, zoo, run.path, device=CPU).items()} == dict.fromkeys(outcomes, 60)
+    assert {
+        name: outcome.steps for name, outcome in train(run.config, zoo, run.path, device=CPU).items()
+    } == dict.fromkeys(outcomes, 60)
     assert_same_state(state(Run.open(run.path)), before)
 
 
@@ -163,7 +173,9 @@ def test_an_option_that_a_description_spells_out_or_leaves_out_is_the_same(train
 
 def test_other_settings_are_refused_and_named(trained, zoo, tmp_path):
     run, _ = trained
-    with pytest.raises(InputError, match=r"other settings \(config.seed was 0, now 1; config.classify.steps was 60, now 70\)"):
+    with pytest.raises(
+        InputError, match=r"other settings \(config.seed was 0, now 1; config.classify.steps was 60, now 70\)"
+    ):
         train(override(run.config, ["seed=1", "classify.steps=70"]), zoo, run.path, device=CPU)
     with pytest.raises(InputError, match=r"config.encoder.dim was 8, now 9"):
         train(override(run.config, ["encoder.dim=9"]), zoo, run.path, device=CPU)
@@ -227,7 +239,9 @@ def test_networks_of_sounds_are_read_and_reported_like_others(tmp_path):
     recipe = FitRecipe("tones", hidden=(8,), descent=Descent(steps=20, learning_rate=5e-3))
     fit_zoo([sounds], tmp_path / "zoo", recipe)
     zoo = Zoo.open(tmp_path / "zoo")
-    with pytest.raises(InputError, match=r"decodes pictures \(C, H, W\), got signals of the shape \(1, 30\); choose a recipe"):
+    with pytest.raises(
+        InputError, match=r"decodes pictures \(C, H, W\), got signals of the shape \(1, 30\); choose a recipe"
+    ):
         train(CONFIGS["inr2jls"], zoo, tmp_path / "jls", device=CPU)
     train(replace(CONFIGS["encoder"], classify=replace(STAGE, steps=2)), zoo, tmp_path / "run", device=CPU)
     run = Run.open(tmp_path / "run")
@@ -286,15 +300,28 @@ def test_the_first_stage_decodes_the_pictures_under_their_views(zoo):
     method.model.eval()
     row = zoo.rows("train")[[3]]
     picture = zoo.images(row).float() / 127.5 - 1
-    flips = (picture, picture.flip(-1), picture.flip(-2), picture.rot90(1, (2, 3)), picture.rot90(-1, (2, 3)), picture.flip(-1, -2))
-    errors = [(method.model.decode(zoo.weights(row))[:, view] - flipped).square().mean() for view, flipped in enumerate(flips)]
+    flips = (
+        picture,
+        picture.flip(-1),
+        picture.flip(-2),
+        picture.rot90(1, (2, 3)),
+        picture.rot90(-1, (2, 3)),
+        picture.flip(-1, -2),
+    )
+    errors = [
+        (method.model.decode(zoo.weights(row))[:, view] - flipped).square().mean() for view, flipped in enumerate(flips)
+    ]
     assert_close(objective.loss(torch.tensor([3])), torch.stack(errors).mean(), what="loss")
 
 
 def test_the_seed_decides_the_start(zoo):
     def start(seed: int) -> dict:
         torch.rand(seed + 1)
-        return methods.build(replace(CONFIGS["encoder"], seed=seed), zoo.spec, (1, 8, 8), 3, CPU).modules["classify"].state_dict()
+        return (
+            methods.build(replace(CONFIGS["encoder"], seed=seed), zoo.spec, (1, 8, 8), 3, CPU)
+            .modules["classify"]
+            .state_dict()
+        )
 
     one, same, other = start(0), start(0), start(1)
     assert all(torch.equal(one[name], same[name]) for name in one)

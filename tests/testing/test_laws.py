@@ -4,7 +4,15 @@ from torch import nn
 
 from weightwalk import NetworkSpec
 from weightwalk.encoders import DNGEncoder
-from weightwalk.testing import assert_close, assert_equivariant, assert_invariant, assert_save_load, random_weights, tiny_specs, tiny_zoo
+from weightwalk.testing import (
+    assert_close,
+    assert_equivariant,
+    assert_invariant,
+    assert_save_load,
+    random_weights,
+    tiny_specs,
+    tiny_zoo,
+)
 from weightwalk.zoos.hashes import verify
 
 SPEC = NetworkSpec.mlp([2, 6, 5, 1])
@@ -13,7 +21,9 @@ SPEC = NetworkSpec.mlp([2, 6, 5, 1])
 def test_close_names_the_largest_difference_and_where_it_is():
     expected = torch.zeros(2, 3)
     actual = torch.tensor([[0.0, 1e-6, 0.5], [0.0, -2.0, 0.0]])
-    with pytest.raises(AssertionError, match=r"thing: 2 of 6 numbers differ in torch.float32; the largest difference is 2 at \(1, 1\)"):
+    with pytest.raises(
+        AssertionError, match=r"thing: 2 of 6 numbers differ in torch.float32; the largest difference is 2 at \(1, 1\)"
+    ):
         assert_close(actual, expected, what="thing")
     assert_close(expected + 1e-6, expected, what="thing")
 

@@ -103,9 +103,15 @@ def test_a_parameter_that_is_no_longer_trained_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: m.tied.register_parameter("bias", nn.Parameter(torch.zeros(5))), r"tied.bias is \(4,\) float32 in the file and \(5,\)"),
+        (
+            lambda m: m.tied.register_parameter("bias", nn.Parameter(torch.zeros(5))),
+            r"tied.bias is \(4,\) float32 in the file and \(5,\)",
+        ),
         (lambda m: m.tied.double(), r"tied.weight is \(4, 4\) float32 in the file and \(4, 4\) float64 in the model"),
-        (lambda m: m.register_parameter("more", nn.Parameter(torch.zeros(2))), r"more is absent in the file and \(2,\) float32"),
+        (
+            lambda m: m.register_parameter("more", nn.Parameter(torch.zeros(2))),
+            r"more is absent in the file and \(2,\) float32",
+        ),
         (lambda m: m.register_parameter("scale", None), r"scale is \(\) float32 in the file and absent in the model"),
     ],
 )

@@ -23,7 +23,9 @@ from weightwalk.training import checkpoint, loop
 from weightwalk.training.loop import Outcome, StageConfig, read_log, train
 
 STAGE = StageConfig(steps=22, batch_size=7, learning_rate=0.05, eval_every=4)
-FULL = StageConfig(22, 30, 0.05, 0.1, "amsgrad", warmup_start=0.1, warmup_steps=5, schedule="cosine", clip=0.5, eval_every=5)
+FULL = StageConfig(
+    22, 30, 0.05, 0.1, "amsgrad", warmup_start=0.1, warmup_steps=5, schedule="cosine", clip=0.5, eval_every=5
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -55,7 +57,10 @@ class Toy:
         assert not self.model.training
         assert not torch.is_grad_enabled()
         scores = self.model(self.x[23:])
-        return {"loss": F.cross_entropy(scores, self.y[23:]), "accuracy": (scores.argmax(1) == self.y[23:]).float().mean()}
+        return {
+            "loss": F.cross_entropy(scores, self.y[23:]),
+            "accuracy": (scores.argmax(1) == self.y[23:]).float().mean(),
+        }
 
 
 class Scripted(Toy):
@@ -78,7 +83,9 @@ def everything(folder, model):
     last = checkpoint.load(folder / "last.safetensors")
     rows = [{name: value for name, value in row.items() if name != "seconds"} for row in read_log(folder)]
     with open(folder / "log.csv", newline="") as file:
-        table = [{name: float(value) for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)]
+        table = [
+            {name: float(value) for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)
+        ]
     assert table == rows
     return {
         "last": {name: (tensor.dtype, tensor.numpy().tobytes()) for name, tensor in last.tensors.items()},
@@ -102,7 +109,9 @@ class KilledError(BaseException):
 
 
 def disturbed(config, disturbances, make=Toy):
-    """One call of `train` per disturbance (how, after how many steps or renames), each with a new objective, then one to the end."""
+    """One call of `train` per disturbance (how, after how many steps or renames), each with a new objective, then one
+    to the end.
+    """
     with tempfile.TemporaryDirectory() as name:
         for how, count in disturbances:
             with contextlib.suppress(KilledError):
@@ -135,7 +144,9 @@ def train_disturbed(objective, config, folder, how, count):
 
 
 disturbances = st.lists(
-    st.tuples(st.sampled_from(["stop", "kill in a step", "kill before a rename", "kill after a rename"]), st.integers(0, 22)),
+    st.tuples(
+        st.sampled_from(["stop", "kill in a step", "kill before a rename", "kill after a rename"]), st.integers(0, 22)
+    ),
     min_size=1,
     max_size=3,
 )
@@ -192,7 +203,9 @@ def test_a_wrong_twin_with_a_counter_breaks_the_law(monkeypatch, references, twi
 
 
 def test_a_real_sigkill_is_survived(tmp_path, references):
-    child = subprocess.run([sys.executable, __file__, str(tmp_path), str(torch.get_num_threads())], check=False, timeout=60)
+    child = subprocess.run(
+        [sys.executable, __file__, str(tmp_path), str(torch.get_num_threads())], check=False, timeout=60
+    )
     assert child.returncode == -signal.SIGKILL
     assert read_log(tmp_path)[-1]["step"] == 8
     objective = Toy()
@@ -239,7 +252,9 @@ def test_a_finished_stage_answers_at_once(tmp_path):
     assert objective.calls == 0
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == files
     best = checkpoint.load(tmp_path / "best.safetensors")
-    assert all(torch.equal(tensor, best.tensors[f"model.{name}"]) for name, tensor in objective.model.state_dict().items())
+    assert all(
+        torch.equal(tensor, best.tensors[f"model.{name}"]) for name, tensor in objective.model.state_dict().items()
+    )
 
 
 @pytest.mark.parametrize(("maximise", "best_step"), [(False, 4), (True, 2)])
@@ -300,7 +315,14 @@ def test_progress_is_told_now_and_then(tmp_path, monkeypatch):
     monkeypatch.setattr(loop.time, "monotonic", lambda: next(seconds))
     told = []
     monkeypatch.setattr(Toy, "monitor", "accuracy")
-    train(Toy(), StageConfig(200, 5, 0.01, eval_every=50), tmp_path, seed=0, label="toy", progress=lambda *words: told.append(words))
+    train(
+        Toy(),
+        StageConfig(200, 5, 0.01, eval_every=50),
+        tmp_path,
+        seed=0,
+        label="toy",
+        progress=lambda *words: told.append(words),
+    )
     assert 3 < len(told) < 60
     assert {(label, total) for label, _, total, _ in told} == {("toy", 200)}
     assert told[-1][1] == 200
@@ -310,7 +332,8 @@ def test_progress_is_told_now_and_then(tmp_path, monkeypatch):
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(tmp_path):
     with pytest.raises(
-        InputError, match=r"toy: the training loss became nan in step 7; .*last.safetensors; .*smaller learning_rate \(now 0.05\)"
+        InputError,
+        match=r"toy: the training loss became nan in step 7; .*last.safetensors; .*smaller learning_rate \(now 0.05\)",
     ):
         train(Scripted(nan_at=7), STAGE, tmp_path, seed=5, label="toy")
     last = checkpoint.load(tmp_path / "last.safetensors")
@@ -353,7 +376,9 @@ def stopped(tmp_path):
 
 def test_other_settings_are_listed(stopped):
     with pytest.raises(
-        InputError, match=r"made with other settings: learning_rate was 0.05, now 0.1; clip was None, now 1.0; seed was 5, now 6; go back"
+        InputError,
+        match=r"made with other settings: learning_rate was 0.05, now 0.1; "
+        r"clip was None, now 1.0; seed was 5, now 6; go back",
     ):
         train(Toy(), override(STAGE, ["learning_rate=0.1", "clip=1"]), stopped, seed=6)
 
@@ -370,7 +395,8 @@ def test_a_damaged_checkpoint_is_named(stopped, name):
     path = stopped / f"{name}.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(
-        InputError, match=rf"{name}\.safetensors, got a damaged one .*; restore it from a copy, or delete it and train again"
+        InputError,
+        match=rf"{name}\.safetensors, got a damaged one .*; restore it from a copy, or delete it and train again",
     ):
         train(Toy(), STAGE, stopped, seed=5)
 
@@ -385,7 +411,9 @@ def test_after_the_last_checkpoint_is_deleted_training_starts_anew(stopped, refe
 def test_a_lost_best_model_is_noticed_before_training_goes_on(stopped):
     (stopped / "best.safetensors").unlink()
     with pytest.raises(
-        InputError, match=r"the model of step \d at .*best\.safetensors, found none or another; .*delete .*last\.safetensors as well"
+        InputError,
+        match=r"the model of step \d at .*best\.safetensors, found none or another; "
+        r".*delete .*last\.safetensors as well",
     ):
         train(Toy(), STAGE, stopped, seed=5)
 

@@ -57,7 +57,8 @@ def test_the_order_is_the_argsort_of_philox():
 
 
 @pytest.mark.parametrize(
-    ("num_samples", "seed", "message"), [(0, 0, "at least one sample"), (3, -1, "a seed from 0"), (3, 2**64, "a seed from 0")]
+    ("num_samples", "seed", "message"),
+    [(0, 0, "at least one sample"), (3, -1, "a seed from 0"), (3, 2**64, "a seed from 0")],
 )
 def test_what_cannot_be_sampled_is_refused(num_samples, seed, message):
     with pytest.raises(InputError, match=message):

@@ -44,7 +44,9 @@ def draw(
         "fit": {"name": "drawn", "pixels": config.to_dict(pixels)},
         "seed": 0,
     }
-    writer = ZooWriter.open(path, settings=settings, label_names=("a", "b"), splits=SplitRule(val_every=4), provenance={})
+    writer = ZooWriter.open(
+        path, settings=settings, label_names=("a", "b"), splits=SplitRule(val_every=4), provenance={}
+    )
     coordinates = pixels.coordinates(grid)
     for code, (part, count, fits) in enumerate(parts):
         networks = [random_weights(spec, count, seed=10 * code + fit) for fit in range(fits)]
@@ -57,7 +59,9 @@ def draw(
             writer.add_images(part, block, images[block], block % 2)
             for fit, of_fit in enumerate(networks):
                 outputs = of_fit[torch.from_numpy(block)].run(coordinates).mT
-                psnr = pixels.psnr((outputs - pixels.targets(torch.from_numpy(images[block]))).square().mean(dim=(1, 2)))
+                psnr = pixels.psnr(
+                    (outputs - pixels.targets(torch.from_numpy(images[block]))).square().mean(dim=(1, 2))
+                )
                 writer.add_inrs(part, fit, block, of_fit.flat()[block], psnr)
     return Zoo.open(path)
 
@@ -70,7 +74,9 @@ def draw_zoo() -> Callable[..., Zoo]:
 
 @pytest.fixture(scope="session")
 def rewrite() -> Callable[..., None]:
-    """Changes tensors of a shard and writes its new hash into the manifest: a zoo whose bytes are right and whose content is not."""
+    """Changes tensors of a shard and writes its new hash into the manifest: a zoo whose bytes are right and whose
+    content is not.
+    """
 
     def rewritten(path: Path, file: str, change: Callable[[dict[str, np.ndarray]], None]) -> None:
         tensors = load_file(path / file)

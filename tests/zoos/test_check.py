@@ -240,7 +240,9 @@ def test_a_sample_below_zero(intact):
 
 def test_the_tolerance_is_decibels_where_errors_are_large_and_rounding_where_they_are_not():
     def decibels(stored: float, rounding: float = 0.0) -> float:
-        allowed = float(tolerance(torch.tensor(stored, dtype=torch.float64), torch.tensor(rounding, dtype=torch.float64), 2.0))
+        allowed = float(
+            tolerance(torch.tensor(stored, dtype=torch.float64), torch.tensor(rounding, dtype=torch.float64), 2.0)
+        )
         return float(20 * np.log10(1 + allowed / stored))
 
     assert decibels(2e-2) == pytest.approx(0.01, rel=0.1)  # 40 dB

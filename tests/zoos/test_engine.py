@@ -22,7 +22,9 @@ needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ 
 MODES = ["eager", pytest.param("native", marks=needs_compiler)]
 
 
-def problem(count: int, spec: NetworkSpec = SPEC, dtype: torch.dtype = torch.float32) -> tuple[Weights, torch.Tensor, torch.Tensor]:
+def problem(
+    count: int, spec: NetworkSpec = SPEC, dtype: torch.dtype = torch.float32
+) -> tuple[Weights, torch.Tensor, torch.Tensor]:
     """Starts, coordinates and smooth random targets in [-1, 1]."""
     start = initialise(spec, [Key(0, 0, image, 0) for image in range(count)]).to(dtype)
     directions = torch.randn(count, spec.widths[-1], 2, generator=torch.Generator().manual_seed(1))
@@ -62,7 +64,9 @@ def test_gradients_by_hand_are_autograd_s(widths, activation):
     assert_close(torch.cat([gradient.flatten(1) for gradient in gradients], dim=1), flat.grad, what="gradients")
 
 
-@pytest.mark.parametrize("change", [{}, {"decay": 1.0}, {"decay": 0.2, "betas": (0.5, 0.97)}, {"betas": (0.0, 0.9)}], ids=str)
+@pytest.mark.parametrize(
+    "change", [{}, {"decay": 1.0}, {"decay": 0.2, "betas": (0.5, 0.97)}, {"betas": (0.0, 0.9)}], ids=str
+)
 def test_a_descent_is_torch_s_adam(change):
     descent = Descent(steps=25, learning_rate=2e-3, **change)
     start, x, targets = problem(3, dtype=torch.float64)
@@ -115,13 +119,18 @@ def test_the_kernel_gives_the_same_bits_in_any_batch_and_order():
 
 @needs_compiler
 @pytest.mark.parametrize("activation", kernel.ACTIVATIONS)
-@pytest.mark.parametrize("widths", [[2, 32, 32, 1], [2, 7, 6, 3], [3, 5, 1], [1, 40, 17, 9, 2], [20, 16, 33, 16, 18]], ids=str)
+@pytest.mark.parametrize(
+    "widths", [[2, 32, 32, 1], [2, 7, 6, 3], [3, 5, 1], [1, 40, 17, 9, 2], [20, 16, 33, 16, 18]], ids=str
+)
 @pytest.mark.parametrize("pixels", [1, 16, 90])
 def test_the_kernel_takes_the_steps_of_torch(widths, activation, pixels):
     spec = NetworkSpec.mlp(widths, activation, omega=3.0)
     generator = torch.Generator().manual_seed(0)
     start = random_weights(spec, 3, seed=1)
-    x, targets = torch.rand(pixels, widths[0], generator=generator) * 2 - 1, torch.randn(3, widths[-1], pixels, generator=generator)
+    x, targets = (
+        torch.rand(pixels, widths[0], generator=generator) * 2 - 1,
+        torch.randn(3, widths[-1], pixels, generator=generator),
+    )
     descent = Descent(steps=12, learning_rate=1e-3, decay=1.0)
     expected, expected_errors = fit(start.to(torch.float64), x.double(), targets.double(), descent, "eager")
     found, errors = fit(start, x, targets, descent, "native")
@@ -176,7 +185,9 @@ def test_the_kernel_s_functions_are_torch_s_over_a_wide_range(activation):
     for z in (0.0, 1e-4, 0.7, -1.5, 3.2, 10.0, -88.0, 1000.0):
         x = torch.tensor([[z]])
         _, (error,) = fit(one, x, torch.zeros(1, 1, 1), Descent(1, 1e-30), "native")
-        assert error.sqrt().item() == pytest.approx(abs(one.to(torch.float64).run(x.double()).item()), abs=2e-6, rel=1e-5)
+        assert error.sqrt().item() == pytest.approx(
+            abs(one.to(torch.float64).run(x.double()).item()), abs=2e-6, rel=1e-5
+        )
 
 
 def test_wrong_twin_that_weighs_its_loss_by_the_batch(monkeypatch):
@@ -211,7 +222,11 @@ def test_auto_looks_at_the_machine_and_the_dtype_only(monkeypatch):
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
     monkeypatch.setattr(steps, "can_compile", lambda device: True)
     monkeypatch.setattr(kernel, "available", lambda: True)
-    assert [engine.choose("auto", *where) for where in ((cpu,), (cpu, torch.float64), (cuda,))] == ["native", "eager", "compiled"]
+    assert [engine.choose("auto", *where) for where in ((cpu,), (cpu, torch.float64), (cuda,))] == [
+        "native",
+        "eager",
+        "compiled",
+    ]
     monkeypatch.setattr(steps, "can_compile", lambda device: False)
     monkeypatch.setattr(kernel, "available", lambda: False)
     assert [engine.choose("auto", device) for device in (cpu, cuda)] == ["eager", "eager"]
@@ -238,7 +253,10 @@ def test_a_network_below_stop_loss_stands_still_and_the_others_go_on(mode):
 @pytest.mark.parametrize("mode", MODES)
 def test_one_that_reaches_stop_loss_stays_there(mode):
     start, x, targets = problem(2)
-    short, long = (fit(start, x, targets, Descent(steps=steps, learning_rate=5e-3, stop_loss=0.05), mode)[0].flat() for steps in (400, 500))
+    short, long = (
+        fit(start, x, targets, Descent(steps=steps, learning_rate=5e-3, stop_loss=0.05), mode)[0].flat()
+        for steps in (400, 500)
+    )
     assert torch.equal(short, long)
     assert not torch.equal(short, fit(start, x, targets, Descent(steps=500, learning_rate=5e-3), mode)[0].flat())
 
@@ -336,7 +354,16 @@ def test_targets_that_do_not_fit_are_refused():
 
 
 @pytest.mark.parametrize(
-    "change", [{"steps": 0}, {"learning_rate": 0.0}, {"stop_loss": -1.0}, {"betas": (0.9, 1.0)}, {"betas": (0.9,)}, {"decay": 1.5}], ids=str
+    "change",
+    [
+        {"steps": 0},
+        {"learning_rate": 0.0},
+        {"stop_loss": -1.0},
+        {"betas": (0.9, 1.0)},
+        {"betas": (0.9,)},
+        {"decay": 1.5},
+    ],
+    ids=str,
 )
 def test_descents_that_go_nowhere_are_refused(change):
     with pytest.raises(InputError, match="a fit needs"):

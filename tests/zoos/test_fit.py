@@ -37,7 +37,9 @@ def digits(limit=30, split="all"):
 def content(folder):
     """Every file's bytes, by its path in the zoo."""
     return {
-        str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file() and path.name != ".lock"
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != ".lock"
     }
 
 
@@ -104,7 +106,9 @@ def test_what_is_finished_is_kept_when_the_workers_give_up(tmp_path, monkeypatch
                     raise InputError("workers died")
                 yield result
 
-    monkeypatch.setattr(fitting.time, "monotonic", lambda: 0.0)  # no second goes by, after which shards are written anyway
+    monkeypatch.setattr(
+        fitting.time, "monotonic", lambda: 0.0
+    )  # no second goes by, after which shards are written anyway
     with pytest.raises(InputError, match="workers died"):
         fit_zoo(digits(), tmp_path / "zoo", RECIPE, workers=GiveUp())
     assert len(Zoo.open(tmp_path / "zoo")) == 24
@@ -152,7 +156,9 @@ def names_of(train, test, fits):
 
 @given(calls=st.lists(st.tuples(st.integers(1, 20), st.integers(1, 10), st.integers(1, 3)), min_size=2, max_size=3))
 def test_adding_leaves_the_shards_that_are_there_as_they_were(tmp_path_factory, whole, calls):
-    """Calls with other numbers of images and fits, in any order: files stay, and every network is that of a zoo made at once."""
+    """Calls with other numbers of images and fits, in any order: files stay, and every network is that of a zoo made at
+    once.
+    """
     out, before = tmp_path_factory.mktemp("zoos") / "zoo", {}
     for train, test, fits in calls:
         fit_zoo(train_and_test(train, test), out, RECIPE, fits=fits)
@@ -206,7 +212,9 @@ def test_starts(tmp_path, monkeypatch):
             assert torch.equal(torch.cat(begun), initialise(spec, keys).flat())
         else:
             assert torch.equal(torch.cat(begun), one.flat().expand(6, -1))
-        assert Zoo.open(tmp_path / f"zoo{len(init)}").settings["init"].split(":")[0] == ("file" if "/" in init else init)
+        assert Zoo.open(tmp_path / f"zoo{len(init)}").settings["init"].split(":")[0] == (
+            "file" if "/" in init else init
+        )
 
 
 def test_other_settings_are_refused_and_named(tmp_path):
@@ -216,7 +224,12 @@ def test_other_settings_are_refused_and_named(tmp_path):
     changes = [
         (digits(8), RECIPE, {"seed": 1}, "seed was 0, now 1"),
         (digits(8), RECIPE, {"init": "shared"}, "init was independent, now shared"),
-        (digits(8), replace(RECIPE, omega=(10.0,)), {}, r"spec.steps.0.omega was 30.0, now 10.0; .*fit.omega was \[30.0\], now \[10.0\]"),
+        (
+            digits(8),
+            replace(RECIPE, omega=(10.0,)),
+            {},
+            r"spec.steps.0.omega was 30.0, now 10.0; .*fit.omega was \[30.0\], now \[10.0\]",
+        ),
         (digits(8), replace(RECIPE, descent=Descent(5, 3e-3)), {}, "fit.descent.steps was 4, now 5"),
         ([replace(digits(8)[0], dataset="other")], RECIPE, {}, "dataset was digits, now other"),
     ]
@@ -239,7 +252,10 @@ def test_splits_can_be_fitted_one_after_the_other(tmp_path):
         (lambda out: fit_zoo(digits(2), out, RECIPE, fits=0), "at least 1 fit per image, got 0"),
         (lambda out: fit_zoo([], out, RECIPE), "expected sets of images"),
         (lambda out: fit_zoo(digits(2), out, RECIPE, init="shard"), "expected --init independent, shared or a file"),
-        (lambda out: fit_zoo(digits(2), out, RECIPE, init=__file__), "expected the parameters of one network in a file"),
+        (
+            lambda out: fit_zoo(digits(2), out, RECIPE, init=__file__),
+            "expected the parameters of one network in a file",
+        ),
         (lambda out: fit_zoo(digits(2), out, RECIPE, init=__file__, fits=2), "expected --fits 1"),
         (lambda out: load_sets("digits", None, "val"), "expected --split train, test or all, got 'val'"),
         (lambda out: load_sets("digits", None, "all", 0), "expected --limit of at least 1 image"),
@@ -253,7 +269,10 @@ def test_what_cannot_be_fitted_is_refused(tmp_path, call, sentence):
 
 
 def test_images_of_two_sizes_make_no_zoo(tmp_path):
-    sets = [ImageSet.from_arrays(np.zeros((2, size, size), np.uint8), dataset="x", part=part) for size, part in ((4, "train"), (5, "test"))]
+    sets = [
+        ImageSet.from_arrays(np.zeros((2, size, size), np.uint8), dataset="x", part=part)
+        for size, part in ((4, "train"), (5, "test"))
+    ]
     with pytest.raises(InputError, match="images of one size"):
         fit_zoo(sets, tmp_path / "zoo", RECIPE)
 
@@ -261,7 +280,12 @@ def test_images_of_two_sizes_make_no_zoo(tmp_path):
 def test_recipes_are_their_protocols():
     nfn, dws = FIT_RECIPES["nfn"], FIT_RECIPES["dws"]
     assert (nfn.hidden, nfn.omega, nfn.scheme) == ((32, 32), (30.0,), "nfn")
-    assert (nfn.descent.steps, nfn.descent.learning_rate, nfn.descent.betas, nfn.descent.decay) == (5000, 5e-5, (0.9, 0.999), 0.0)
+    assert (nfn.descent.steps, nfn.descent.learning_rate, nfn.descent.betas, nfn.descent.decay) == (
+        5000,
+        5e-5,
+        (0.9, 0.999),
+        0.0,
+    )
     assert (nfn.pixels.low, nfn.pixels.high, nfn.pixels.axes) == (-1.0, 1.0, "ij")
     assert (dws.pixels.low, dws.pixels.high, dws.pixels.axes) == (-0.5, 0.5, "xy")
     assert float(dws.pixels.psnr(torch.tensor([dws.descent.stop_loss]))) == pytest.approx(40.0)
@@ -269,6 +293,10 @@ def test_recipes_are_their_protocols():
 
 
 def test_validation_images_are_as_many_as_published():
-    for dataset, size, train in (("mnist", 60_000, 55_000), ("fashion-mnist", 60_000, 55_000), ("cifar10", 50_000, 45_000)):
+    for dataset, size, train in (
+        ("mnist", 60_000, 55_000),
+        ("fashion-mnist", 60_000, 55_000),
+        ("cifar10", 50_000, 45_000),
+    ):
         codes = split_rule(dataset).assign("train", np.arange(size))
         assert np.bincount(codes).tolist() == [train, size - train]

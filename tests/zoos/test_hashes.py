@@ -69,7 +69,9 @@ def test_a_zoo_as_it_was_written(intact):
 
 
 @settings(max_examples=200)
-@given(name=st.sampled_from(["manifest.json", *SHARDS]), place=st.floats(0, 1, exclude_max=True), mask=st.integers(1, 255))
+@given(
+    name=st.sampled_from(["manifest.json", *SHARDS]), place=st.floats(0, 1, exclude_max=True), mask=st.integers(1, 255)
+)
 def test_a_changed_byte_anywhere_is_found_and_its_file_named(intact, name, place, mask):
     data = (intact / name).read_bytes()
     with changed(intact / name, flipped(data, int(place * len(data)), mask)):

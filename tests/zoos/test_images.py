@@ -64,7 +64,11 @@ def test_from_arrays_names_the_first_bad_pixel(value):
 def test_from_arrays_keeps_floats_where_it_is_told_to():
     sounds = RNG.normal(size=(3, 7))
     kept = ImageSet.from_arrays(sounds, keep_floats=True)
-    assert (kept.image_shape, kept.image_dtype, kept.pixels[:, 0].tolist()) == ((1, 7), "float32", sounds.astype(np.float32).tolist())
+    assert (kept.image_shape, kept.image_dtype, kept.pixels[:, 0].tolist()) == (
+        (1, 7),
+        "float32",
+        sounds.astype(np.float32).tolist(),
+    )
     assert ImageSet.from_arrays(GREY, keep_floats=True).image_dtype == "uint8"
 
 
@@ -112,7 +116,9 @@ def test_from_arrays_refuses(pixels, labels, names, word):
         ImageSet.from_arrays(pixels, labels, label_names=names)
 
 
-@pytest.mark.parametrize(("shape", "num_axes"), [((3, 4), 2), ((3, 4, 5, 6), 1), ((3,), None), ((3, 4), 4), ((1, 1, 1, 1, 1, 1), None)])
+@pytest.mark.parametrize(
+    ("shape", "num_axes"), [((3, 4), 2), ((3, 4, 5, 6), 1), ((3,), None), ((3, 4), 4), ((1, 1, 1, 1, 1, 1), None)]
+)
 def test_arrays_of_other_axes_are_refused(shape, num_axes):
     with fails("expected pixels", re.escape(str(shape)), "add the axis of images, or give num_axes"):
         ImageSet.from_arrays(np.zeros(shape), num_axes=num_axes)
@@ -146,8 +152,23 @@ def test_digits_are_embedded():
 
 
 def test_names_and_parts():
-    assert set(images.DATASETS) == {"digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "svhn", "folder", "audio", "grids"}
-    assert [name for name in images.DATASETS if images.parts(name) == ("all",)] == ["digits", "folder", "audio", "grids"]
+    assert set(images.DATASETS) == {
+        "digits",
+        "mnist",
+        "fashion-mnist",
+        "cifar10",
+        "cifar100",
+        "svhn",
+        "folder",
+        "audio",
+        "grids",
+    }
+    assert [name for name in images.DATASETS if images.parts(name) == ("all",)] == [
+        "digits",
+        "folder",
+        "audio",
+        "grids",
+    ]
     assert images.parts("cifar10") == ("train", "test")
     with fails("unknown data set 'minst'", "did you mean 'mnist'"):
         images.parts("minst")
@@ -164,7 +185,9 @@ def idx_bytes(array: np.ndarray) -> bytes:
     return struct.pack(f">{1 + array.ndim}I", 0x0800 + array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
 
 
-def write_idx(folder: Path, stem: str = "train", suffix: str = "", pixels=GREY, labels=(3, 1, 9, 0)) -> tuple[Path, Path]:
+def write_idx(
+    folder: Path, stem: str = "train", suffix: str = "", pixels=GREY, labels=(3, 1, 9, 0)
+) -> tuple[Path, Path]:
     pack = gzip.compress if suffix else bytes
     return (
         write(folder / f"{stem}-images-idx3-ubyte{suffix}", pack(idx_bytes(pixels))),
@@ -191,7 +214,12 @@ def test_idx_layouts(tmp_path, dataset, folder, suffix):
     np.testing.assert_array_equal(train.pixels[:, 0], GREY)
     np.testing.assert_array_equal(test.pixels[:, 0], GREY[:1] // 2)
     assert isinstance(train.pixels, np.memmap)
-    assert (train.labels.tolist(), test.labels.tolist(), train.dataset, test.part) == ([3, 1, 9, 0], [4], dataset, "test")
+    assert (train.labels.tolist(), test.labels.tolist(), train.dataset, test.part) == (
+        [3, 1, 9, 0],
+        [4],
+        dataset,
+        "test",
+    )
     assert train.label_names[9] == {"mnist": "9", "fashion-mnist": "Ankle boot"}[dataset]
     train.pixels[:] = 0  # in memory alone; torch.from_numpy warns about arrays that are not writeable
     np.testing.assert_array_equal(images.load(dataset, tmp_path, "train").pixels[:, 0], GREY)
@@ -266,7 +294,9 @@ def test_every_truncation_of_an_idx_file_is_an_input_error(tmp_path, suffix):
 
 def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
     write_idx(tmp_path)
-    monkeypatch.setattr(Path, "open", lambda *arguments: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+    monkeypatch.setattr(
+        Path, "open", lambda *arguments: (_ for _ in ()).throw(PermissionError(13, "Permission denied"))
+    )
     with fails("readable file", "train-images", "Permission denied"):
         images.load("mnist", tmp_path, "train")
 
@@ -285,7 +315,10 @@ def write_binary(folder: Path, dataset: str, part: str = "train", records=RECORD
     names = cifar_files(dataset, part)
     label_bytes = np.array(labels, np.uint8)[:, None]
     rows = np.hstack([*([label_bytes // 5] if dataset == "cifar100" else []), label_bytes, records])
-    return [write(folder / f"{name}.bin", rows[chunk].tobytes()) for name, chunk in zip(names, chunks(len(rows), names), strict=True)]
+    return [
+        write(folder / f"{name}.bin", rows[chunk].tobytes())
+        for name, chunk in zip(names, chunks(len(rows), names), strict=True)
+    ]
 
 
 def chunks(num_records: int, names: list[str]) -> list[slice]:
@@ -294,7 +327,9 @@ def chunks(num_records: int, names: list[str]) -> list[slice]:
 
 
 def python2_pickle(value) -> bytes:
-    """What Python 2's cPickle wrote for dictionaries of numbers, texts, lists and uint8 arrays (protocol 2), as in the published files."""
+    """What Python 2's cPickle wrote for dictionaries of numbers, texts, lists and uint8 arrays (protocol 2), as in the
+    published files.
+    """
 
     def text(content: bytes) -> bytes:
         return b"T" + struct.pack("<i", len(content)) + content
@@ -324,10 +359,14 @@ def old_numpy_pickle(value) -> bytes:
 
 
 def column_major_pickle(value) -> bytes:
-    return pickle.dumps({key: np.asfortranarray(v) if isinstance(v, np.ndarray) else v for key, v in value.items()}, protocol=3)
+    return pickle.dumps(
+        {key: np.asfortranarray(v) if isinstance(v, np.ndarray) else v for key, v in value.items()}, protocol=3
+    )
 
 
-def write_python(folder: Path, dataset: str, part: str = "train", dump=python2_pickle, records=RECORDS, labels=CLASSES) -> list[Path]:
+def write_python(
+    folder: Path, dataset: str, part: str = "train", dump=python2_pickle, records=RECORDS, labels=CLASSES
+) -> list[Path]:
     names, key = cifar_files(dataset, part), "fine_labels" if dataset == "cifar100" else "labels"
     other = {"coarse_labels": [label // 5 for label in labels]} if dataset == "cifar100" else {"batch_label": "a batch"}
     return [
@@ -410,7 +449,9 @@ def test_cifar_label_names(tmp_path, dataset):
 @cifars
 def test_missing_cifar_files_are_named_with_every_place_that_was_searched(tmp_path, dataset):
     first = cifar_files(dataset, "train")[0]
-    with fails(f"{first}.bin or {first}", f"{tmp_path}/{BINARY_FOLDER[dataset]}", f"{tmp_path}/{PYTHON_FOLDER[dataset]}"):
+    with fails(
+        f"{first}.bin or {first}", f"{tmp_path}/{BINARY_FOLDER[dataset]}", f"{tmp_path}/{PYTHON_FOLDER[dataset]}"
+    ):
         images.load(dataset, tmp_path, "train")
 
 
@@ -502,7 +543,9 @@ class Calls:
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_a_pickle_with_code_is_named_and_not_run(tmp_path, protocol):
     victim = tmp_path / "victim"
-    hostile = pickle.dumps({"data": RECORDS[:1].tolist(), "labels": [1], "more": Calls(open, str(victim), "w")}, protocol)
+    hostile = pickle.dumps(
+        {"data": RECORDS[:1].tolist(), "labels": [1], "more": Calls(open, str(victim), "w")}, protocol
+    )
     pickle.loads(hostile)["more"].close()
     assert victim.exists()  # the file is hostile indeed
     victim.unlink()
@@ -577,7 +620,8 @@ def test_pictures_of_different_sizes_or_kinds(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("mode", "options"), [("RGBA", {}), ("LA", {}), ("I;16", {}), ("P", {"transparency": b"\0\x80"}), ("L", {"transparency": 3})]
+    ("mode", "options"),
+    [("RGBA", {}), ("LA", {}), ("I;16", {}), ("P", {"transparency": b"\0\x80"}), ("L", {"transparency": 3})],
 )
 def test_pictures_that_would_lose_something(tmp_path, mode, options):
     path = save(tmp_path / "a" / "1.png", GREY[0], mode=None if mode == "L" else mode, **options)

@@ -19,7 +19,19 @@ KILLS = int(os.environ.get("WEIGHTWALK_KILLS", 3))
 
 
 def fit(out: Path) -> subprocess.Popen[bytes]:
-    rest = ["--out", str(out), "--recipe", "tiny", "--set", "descent.steps=100", "--fits", str(2 * KILLS), "--workers", "2", "--quiet"]
+    rest = [
+        "--out",
+        str(out),
+        "--recipe",
+        "tiny",
+        "--set",
+        "descent.steps=100",
+        "--fits",
+        str(2 * KILLS),
+        "--workers",
+        "2",
+        "--quiet",
+    ]
     return subprocess.Popen(
         [sys.executable, "-c", "from weightwalk.cli import main; main()", "fit", "digits", *rest],
         stdout=subprocess.DEVNULL,
@@ -28,7 +40,11 @@ def fit(out: Path) -> subprocess.Popen[bytes]:
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name[0] != "."}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name[0] != "."
+    }
 
 
 @pytest.mark.slow
@@ -40,7 +56,11 @@ def test_kills_change_nothing(tmp_path):
     for _ in range(KILLS):
         with fit(killed) as process:
             deadline = time.monotonic() + 60
-            while process.poll() is None and len(list(killed.rglob("*.safetensors"))) <= len(shards) and time.monotonic() < deadline:
+            while (
+                process.poll() is None
+                and len(list(killed.rglob("*.safetensors"))) <= len(shards)
+                and time.monotonic() < deadline
+            ):
                 time.sleep(0.005)
             time.sleep(chance.uniform(0, 0.3))
             assert process.poll() is None, "it was done before it could be killed"

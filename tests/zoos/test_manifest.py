@@ -44,7 +44,11 @@ def test_a_zoo_of_an_older_version_goes_on_with_the_same_manifest(tmp_path):
     pixels = np.zeros((1, 1, 3), np.uint8)
     writer.add_images("all", np.arange(1), pixels, np.zeros(1, np.int64))
     writer.add_inrs(
-        "all", 0, np.arange(1), np.zeros((1, Zoo.open(tmp_path / "zoo").spec.num_parameters), np.float32), np.zeros(1, np.float32)
+        "all",
+        0,
+        np.arange(1),
+        np.zeros((1, Zoo.open(tmp_path / "zoo").spec.num_parameters), np.float32),
+        np.zeros(1, np.float32),
     )
     zoo = Zoo.open(tmp_path / "zoo")
     assert zoo.images(zoo.rows()).numpy().tobytes() == pixels.tobytes()
@@ -66,7 +70,9 @@ def test_floats_come_back_as_they_were_and_bytes_are_refused_for_them(tmp_path):
     with pytest.raises(InputError, match="finite pixels, got NaN or infinity in all image 5"):
         writer.add_images("all", np.array([3, 5]), np.float32([[[1, 2, 3]], [[1, np.nan, 3]]]), np.zeros(2, np.int64))
     writer.add_images("all", np.arange(1), pixels, np.zeros(1, np.int64))
-    writer.add_inrs("all", 0, np.arange(1), np.zeros((1, RECIPE.spec(1, 1).num_parameters), np.float32), np.zeros(1, np.float32))
+    writer.add_inrs(
+        "all", 0, np.arange(1), np.zeros((1, RECIPE.spec(1, 1).num_parameters), np.float32), np.zeros(1, np.float32)
+    )
     assert Zoo.open(tmp_path / "zoo").images(np.arange(1)).numpy().tobytes() == pixels.tobytes()
 
 
@@ -77,7 +83,11 @@ def test_an_unknown_dtype_is_no_manifest(tmp_path):
 
 def test_settings_of_older_versions_mean_what_they_meant():
     """A cosine is a decay of all steps; Adam had the usual betas, hidden layers were sines of one omega."""
-    old = {"hidden": [8, 8], "omega": 30.0, "descent": {"steps": 9, "learning_rate": 1e-3, "schedule": "cosine", "stop_loss": 0.0}}
+    old = {
+        "hidden": [8, 8],
+        "omega": 30.0,
+        "descent": {"steps": 9, "learning_rate": 1e-3, "schedule": "cosine", "stop_loss": 0.0},
+    }
     new = {"hidden": [8, 8], "omega": [30.0], "activation": "sine"}
     descent = {"steps": 9, "learning_rate": 1e-3, "betas": [0.9, 0.999], "stop_loss": 0.0}
     assert completed({"fit": old})["fit"] == {**new, "descent": {**descent, "decay": 1.0}}

@@ -60,7 +60,9 @@ SINE, RELU = ("sine", None), ("relu", Fourier(3, 0.7))
 def test_a_network_drawn_at_its_grid_is_the_network_run_at_its_coordinates(grid, kind, channels, low):
     activation, fourier = kind
     pixels = PixelFormat(low, low + 1.5, fourier=fourier)
-    weights = random_weights(NetworkSpec.mlp([pixels.num_inputs(len(grid)), 5, channels], activation), 2, seed=0, dtype=torch.float64)
+    weights = random_weights(
+        NetworkSpec.mlp([pixels.num_inputs(len(grid)), 5, channels], activation), 2, seed=0, dtype=torch.float64
+    )
     drawn = pixels.render(weights, *grid)
     assert drawn.shape == (2, channels, *grid)
     outputs = weights.run(pixels.coordinates(grid).double()).mT
@@ -71,7 +73,9 @@ def test_a_network_drawn_at_its_grid_is_the_network_run_at_its_coordinates(grid,
 def test_some_points_are_rows_of_all_points(grid, data):
     pixels = PixelFormat(fourier=data.draw(st.sampled_from([None, Fourier(2, 1.0)])))
     start, stop = sorted(data.draw(st.tuples(st.integers(0, math.prod(grid)), st.integers(0, math.prod(grid)))))
-    assert_close(pixels.coordinates(grid, points=range(start, stop)), pixels.coordinates(grid)[start:stop], what="inputs")
+    assert_close(
+        pixels.coordinates(grid, points=range(start, stop)), pixels.coordinates(grid)[start:stop], what="inputs"
+    )
 
 
 def test_coordinates_of_sounds_and_volumes():
@@ -87,8 +91,14 @@ def test_fourier_features_are_sines_and_cosines_of_random_frequencies():
     x = torch.linspace(-1, 1, 7, dtype=torch.float64)[:, None].expand(7, 2).contiguous()
     features = Fourier(4000, 3.0, seed=5).features(x)
     assert features.shape == (7, 8000)
-    assert_close(features[:, :4000].square() + features[:, 4000:].square(), torch.ones(7, 4000, dtype=torch.float64), what="circle")
-    at = Fourier(4000, 3.0, seed=5).features(torch.tensor([[1e-6, 0.0], [0.0, 1e-6]], dtype=torch.float64))[:, :4000] / (2 * math.pi * 1e-6)
+    assert_close(
+        features[:, :4000].square() + features[:, 4000:].square(),
+        torch.ones(7, 4000, dtype=torch.float64),
+        what="circle",
+    )
+    at = Fourier(4000, 3.0, seed=5).features(torch.tensor([[1e-6, 0.0], [0.0, 1e-6]], dtype=torch.float64))[
+        :, :4000
+    ] / (2 * math.pi * 1e-6)
     assert [float(row.std()) for row in at] == pytest.approx([3.0, 3.0], rel=0.05)
     assert [float(row.mean()) for row in at] == pytest.approx([0.0, 0.0], abs=0.2)
     assert abs(float(torch.corrcoef(at)[0, 1])) < 0.05

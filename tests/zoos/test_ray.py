@@ -1,4 +1,6 @@
-"""A zoo fitted on a Ray cluster of two nodes on this machine, one of which is killed in the middle, is the zoo fitted here."""
+"""A zoo fitted on a Ray cluster of two nodes on this machine, one of which is killed in the middle, is the zoo fitted
+here.
+"""
 
 import os
 import secrets
@@ -34,23 +36,34 @@ if __name__ == "__main__":
                 cluster.remove_node(second, allow_graceful=False)
                 second = None
 
-    outcome = fit_zoo(load_sets("digits", None), Path(out), FIT_RECIPES["tiny"], workers=ENGINES[engine](None), progress=progress)
+    outcome = fit_zoo(load_sets("digits", None), Path(out), FIT_RECIPES["tiny"], 
+        workers=ENGINES[engine](None), progress=progress)
     assert outcome.finished
     assert engine == "local" or second is None
 """
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file() and p.name != ".lock"}
+    return {
+        str(p.relative_to(folder)): p.read_bytes()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file() and p.name != ".lock"
+    }
 
 
 def test_a_killed_node_changes_nothing(tmp_path):
     script = tmp_path / "fit.py"
     script.write_text(FIT)
-    environment = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
+    environment = os.environ | {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
     for engine in ("local", "ray"):
         with open(tmp_path / f"{engine}.log", "w") as log:
-            done = subprocess.run([sys.executable, str(script), engine, str(tmp_path / engine)], env=environment, stdout=log, stderr=log)
+            done = subprocess.run(
+                [sys.executable, str(script), engine, str(tmp_path / engine)], env=environment, stdout=log, stderr=log
+            )
         assert done.returncode == 0, (tmp_path / f"{engine}.log").read_text()[-2000:]
     assert content(tmp_path / "ray") == content(tmp_path / "local")
     assert (

@@ -45,8 +45,14 @@ def test_the_network_reads_coordinates_or_their_features():
         ({"omega": (30.0, 30.0, 30.0)}, r"one omega for all 2 hidden layers or one for each, got \(30.0, 30.0, 30.0\)"),
         ({"omega": (30.0, -1.0)}, "omega must be a positive number, got -1.0"),
         ({"activation": "sin"}, "unknown activation of a fit 'sin'.*did you mean 'sine'"),
-        ({"activation": "relu", "omega": (30.0,)}, "omega scales sine and gaussian layers, got .* for relu; leave it out"),
-        ({"activation": "relu", "scheme": "nfn"}, "'nfn' starts networks of sine layers, got relu; choose kaiming or default"),
+        (
+            {"activation": "relu", "omega": (30.0,)},
+            "omega scales sine and gaussian layers, got .* for relu; leave it out",
+        ),
+        (
+            {"activation": "relu", "scheme": "nfn"},
+            "'nfn' starts networks of sine layers, got relu; choose kaiming or default",
+        ),
     ],
 )
 def test_recipes_that_make_no_network_are_refused(change, sentence):
@@ -62,7 +68,9 @@ def test_a_recipe_of_pictures_refuses_sounds_before_anything_is_made(tmp_path: P
 
 def test_published_protocols_and_the_networks_of_ours():
     nfn, dws, fast, tiny = (FIT_RECIPES[name] for name in ("nfn", "dws", "fast", "tiny"))
-    assert (nfn.spec(2, 3), dws.spec(2, 1)) == tuple(NetworkSpec.mlp([2, 32, 32, channels], omega=30.0) for channels in (3, 1))
+    assert (nfn.spec(2, 3), dws.spec(2, 1)) == tuple(
+        NetworkSpec.mlp([2, 32, 32, channels], omega=30.0) for channels in (3, 1)
+    )
     assert fast.spec(2, 1) == tiny.spec(2, 1) == nfn.spec(2, 1)
     assert (nfn.scheme, dws.scheme, fast.scheme, tiny.scheme) == ("nfn", "dws", "nfn", "nfn")
     assert nfn.descent == Descent(5000, 5e-5)

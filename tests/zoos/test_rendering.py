@@ -23,7 +23,9 @@ def zoo(draw_zoo, tmp_path_factory):
 def whole(zoo, row, grid):
     """(C, *grid), and the ranges that it came in."""
     parts = list(signal(zoo, row, grid))
-    return torch.from_numpy(np.concatenate([values for _, values in parts], axis=1).reshape(-1, *grid)), [points for points, _ in parts]
+    return torch.from_numpy(np.concatenate([values for _, values in parts], axis=1).reshape(-1, *grid)), [
+        points for points, _ in parts
+    ]
 
 
 def small_blocks(monkeypatch, points, width=6):
@@ -48,12 +50,16 @@ def test_its_error_is_the_stored_psnr(zoo):
 @given(height=st.integers(2, 9), width=st.integers(2, 9), factor=st.integers(1, 4))
 def test_a_finer_grid_goes_through_the_points_of_a_coarse_one(zoo, height, width, factor):
     fine, _ = whole(zoo, 3, (factor * (height - 1) + 1, factor * (width - 1) + 1))
-    assert_close(fine[:, ::factor, ::factor].contiguous(), whole(zoo, 3, (height, width))[0], what="the common points", atol=2e-5)
+    assert_close(
+        fine[:, ::factor, ::factor].contiguous(), whole(zoo, 3, (height, width))[0], what="the common points", atol=2e-5
+    )
 
 
 def test_twice_the_size_is_what_the_network_says_there(zoo):
     fine, _ = whole(zoo, 7, (8, 10))
-    points = [(-1 + 2 * column / 9, -1 + 2 * row / 7) for row in range(8) for column in range(10)]  # xy: the column first
+    points = [
+        (-1 + 2 * column / 9, -1 + 2 * row / 7) for row in range(8) for column in range(10)
+    ]  # xy: the column first
     outputs = zoo.weights(np.array([7])).run(torch.tensor(points))[0].T
     assert_close(fine.flatten(1), 2 * outputs, what="values", atol=2e-5)
 
@@ -94,7 +100,9 @@ def test_to_values_undoes_targets(zoo):
 
 def test_values_that_are_not_finite_are_refused(draw_zoo, tmp_path, rewrite):
     path = draw_zoo(tmp_path / "zoo").path
-    rewrite(path, "inrs/test-f0-000000-000005.safetensors", lambda tensors: tensors["params"].__setitem__((2, 0), np.nan))
+    rewrite(
+        path, "inrs/test-f0-000000-000005.safetensors", lambda tensors: tensors["params"].__setitem__((2, 0), np.nan)
+    )
     broken = type(draw_zoo(tmp_path / "other")).open(path)
     [row] = broken.find(["test-2-f0"])
     with pytest.raises(InputError, match=r"finite values of test-2-f0 .* weightwalk verify"):
@@ -120,7 +128,9 @@ def test_ids_of_every_kind_and_each_row_once(zoo):
 @given(st.lists(st.integers(0, 28), unique=True, min_size=1), st.data())
 def test_rows_their_names_and_ranges_of_one_are_the_same(zoo, rows, data):
     names = zoo.names(np.array(rows))
-    forms = [data.draw(st.sampled_from([str(row), name, f"{row}:{row + 1}"])) for row, name in zip(rows, names, strict=True)]
+    forms = [
+        data.draw(st.sampled_from([str(row), name, f"{row}:{row + 1}"])) for row, name in zip(rows, names, strict=True)
+    ]
     assert chosen(zoo, forms).tolist() == rows
 
 

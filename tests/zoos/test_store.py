@@ -47,12 +47,16 @@ def pixels(part: str, images: np.ndarray) -> np.ndarray:
 
 
 def params(part: str, fit: int, images: np.ndarray) -> np.ndarray:
-    return np.stack([np.random.default_rng([len(part), image, fit]).standard_normal(PARAMS, dtype=np.float32) for image in images])
+    return np.stack(
+        [np.random.default_rng([len(part), image, fit]).standard_normal(PARAMS, dtype=np.float32) for image in images]
+    )
 
 
 def open_writer(path: Path, **changes: Any) -> ZooWriter:
     settings = SETTINGS | changes
-    return ZooWriter.open(path, settings=settings, label_names="abcd", splits=SplitRule(val_every=5), provenance={"weightwalk": "0.1"})
+    return ZooWriter.open(
+        path, settings=settings, label_names="abcd", splits=SplitRule(val_every=5), provenance={"weightwalk": "0.1"}
+    )
 
 
 Task = tuple[str, str, int | None, int]
@@ -68,7 +72,9 @@ def add(writer: ZooWriter, task: Task) -> None:
         writer.add_images(part, images, pixels(part, images), images % NUM_LABELS)
     else:
         assert fit is not None
-        writer.add_inrs(part, fit, images, torch.from_numpy(params(part, fit, images)), np.float32(30) + images.astype(np.float32))
+        writer.add_inrs(
+            part, fit, images, torch.from_numpy(params(part, fit, images)), np.float32(30) + images.astype(np.float32)
+        )
 
 
 def resume(path: Path) -> None:
@@ -114,7 +120,11 @@ def test_round_trip_bitwise(zoo_path: Path) -> None:
     assert (len(zoo), zoo.spec, zoo.image_shape, zoo.label_names) == (70, SPEC, SHAPE, tuple("abcd"))
     assert zoo.settings == json.loads(json.dumps(SETTINGS))
     assert zoo.provenance == {"weightwalk": "0.1"}
-    keys = [("train", 0, i) for i in range(30)] + [("train", 1, i) for i in range(30)] + [("test", 0, i) for i in range(10)]
+    keys = (
+        [("train", 0, i) for i in range(30)]
+        + [("train", 1, i) for i in range(30)]
+        + [("test", 0, i) for i in range(10)]
+    )
     rows = np.random.default_rng(0).integers(0, 70, 200)
     expected = np.concatenate([params(part, fit, np.array([image])) for part, fit, image in keys])
     assert np.array_equal(zoo.weights(rows).flat().numpy(), expected[rows])
@@ -184,7 +194,10 @@ def test_more_fits_and_images_later(tmp_path: Path) -> None:
     assert all(after[name] == before[name] for name in before if name != "manifest.json")
     assert after == content(make(tmp_path / "at_once"))
     # An image keeps its key and its split.
-    assert dict(zip(zoo.image_keys, zoo.splits, strict=True)).items() <= dict(zip(grown.image_keys, grown.splits, strict=True)).items()
+    assert (
+        dict(zip(zoo.image_keys, zoo.splits, strict=True)).items()
+        <= dict(zip(grown.image_keys, grown.splits, strict=True)).items()
+    )
 
 
 def test_same_bytes_in_any_order(tmp_path: Path) -> None:
@@ -337,7 +350,9 @@ def test_no_room_in_the_middle_of_a_shard(zoo_path: Path) -> None:
     writer.add_images("train", images, np.zeros((200, *SHAPE), np.uint8), images % NUM_LABELS)
     with soft_limit(resource.RLIMIT_FSIZE, 20_000):
         writer.add_inrs("train", 7, images[:20], np.zeros((20, PARAMS), np.float32), np.zeros(20, np.float32))
-        with pytest.raises(InputError, match=r"no room left to write .*train-f7-000050-000230.* run the same command again"):
+        with pytest.raises(
+            InputError, match=r"no room left to write .*train-f7-000050-000230.* run the same command again"
+        ):
             writer.add_inrs("train", 7, images[20:], np.zeros((180, PARAMS), np.float32), np.zeros(180, np.float32))
     assert len(Zoo.open(zoo_path)) == 90
     assert not verify(zoo_path).problems
@@ -346,7 +361,9 @@ def test_no_room_in_the_middle_of_a_shard(zoo_path: Path) -> None:
 
 @pytest.mark.parametrize("victim", ["train-f0-000000-000010", "manifest.json"])
 @pytest.mark.parametrize("provenance", ["0.1", "0.2"])
-def test_no_room_for_shard_or_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, victim: str, provenance: str) -> None:
+def test_no_room_for_shard_or_manifest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, victim: str, provenance: str
+) -> None:
     """Also for the shards of another version than the zoo's."""
     writer = open_writer(tmp_path / "zoo")
     for task in TASKS[:4]:
@@ -370,7 +387,9 @@ def test_no_room_for_shard_or_manifest(tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("step", ["write_bytes", "fsync", "replace"])
 @pytest.mark.parametrize("call", range(4))
-def test_no_room_at_any_step_of_an_addition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, call: int) -> None:
+def test_no_room_at_any_step_of_an_addition(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, call: int
+) -> None:
     """An addition writes the shard, then the manifest; each is written, flushed and renamed, and the folder flushed."""
     writer = open_writer(tmp_path / "zoo")
     for task in TASKS[:5]:
@@ -394,7 +413,10 @@ def test_no_room_at_any_step_of_an_addition(tmp_path: Path, monkeypatch: pytest.
                 add(writer, TASKS[5])
         else:
             add(writer, TASKS[5])
-    done = (step, call) == ("fsync", 3) or call >= steps  # the manifest was renamed: only its folder's flush failed, or nothing
+    done = (step, call) == (
+        "fsync",
+        3,
+    ) or call >= steps  # the manifest was renamed: only its folder's flush failed, or nothing
     assert (content(tmp_path / "zoo") == before) != done
     assert not verify(tmp_path / "zoo").problems
     resume(tmp_path / "zoo")
@@ -403,7 +425,9 @@ def test_no_room_at_any_step_of_an_addition(tmp_path: Path, monkeypatch: pytest.
 
 @given(limit=st.integers(0, 8000))
 def test_files_that_may_not_grow(tmp_path_factory: pytest.TempPathFactory, limit: int) -> None:
-    """The system itself stops every write beyond `limit` bytes: of a shard, or of the manifest, which grows past the shards."""
+    """The system itself stops every write beyond `limit` bytes: of a shard, or of the manifest, which grows past the
+    shards.
+    """
     folder = tmp_path_factory.mktemp("limit")
     sentences = []
     with soft_limit(resource.RLIMIT_FSIZE, limit):
@@ -438,7 +462,19 @@ def test_names_are_found_among_gaps(tmp_path: Path) -> None:
     writer.add_inrs("all", 5, images, params("all", 5, images), np.zeros(3, np.float32))
     zoo = Zoo.open(tmp_path)
     assert zoo.find(["all-90-f5", "all-3-f5"]).tolist() == [2, 0]
-    for name in ("all-5-f5", "all-91-f5", "all-3-f0", "test-3-f5", "ALL-3-f5", "all-03-f5", "all-3-f5 ", "all-3", "3", "", "all-²-f5"):
+    for name in (
+        "all-5-f5",
+        "all-91-f5",
+        "all-3-f0",
+        "test-3-f5",
+        "ALL-3-f5",
+        "all-03-f5",
+        "all-3-f5 ",
+        "all-3",
+        "3",
+        "",
+        "all-²-f5",
+    ):
         with pytest.raises(InputError, match=r"unknown INR .* has 3 INRs, rows 0 to 2, all-3-f5 to all-90-f5"):
             zoo.find(["all-3-f5", name])
 
@@ -457,7 +493,8 @@ def test_truncated_shard(zoo_path: Path, keep: int) -> None:
     before, file = content(zoo_path), shard_file(zoo_path)
     file.write_bytes(file.read_bytes()[:keep])
     with pytest.raises(
-        InputError, match=r"whole shard at .*train-f1-000010-000020.*truncated or corrupt.*delete it and run the command that made"
+        InputError,
+        match=r"whole shard at .*train-f1-000010-000020.*truncated or corrupt.*delete it and run the command that made",
     ):
         Zoo.open(zoo_path)
     assert open_writer(zoo_path).done("train", 1).tolist() == [*range(10), *range(20, 30)]
@@ -561,7 +598,10 @@ def test_wrong_arrays_are_named(zoo_path: Path) -> None:
     for changes, sentence in [
         ({"indices": images[::-1]}, "strictly increasing image indices"),
         ({"indices": images.astype(np.int32)}, "expected image .* int64, .* got .* int32"),
-        ({"pixels": np.zeros((10, 1, 4, 4), np.uint8)}, r"expected pixels \('N', 1, 3, 3\) uint8.*got \(10, 1, 4, 4\) uint8"),
+        (
+            {"pixels": np.zeros((10, 1, 4, 4), np.uint8)},
+            r"expected pixels \('N', 1, 3, 3\) uint8.*got \(10, 1, 4, 4\) uint8",
+        ),
         ({"labels": images}, "expected labels from 0 to 3, got 30 to 39"),
         ({"part": "all"}, "a zoo cannot hold part 'all' beside another"),
         ({"part": "valid"}, "expected a shard of"),
@@ -571,7 +611,9 @@ def test_wrong_arrays_are_named(zoo_path: Path) -> None:
     with pytest.raises(InputError, match=r"no pixels of train image 30; add them first"):
         writer.add_inrs("train", 0, images, params("train", 0, images), np.zeros(10, np.float32))
     with pytest.raises(InputError, match=r"expected params .* float32"):
-        writer.add_inrs("train", 2, images - 20, params("train", 0, images).astype(np.float64), np.zeros(10, np.float32))
+        writer.add_inrs(
+            "train", 2, images - 20, params("train", 0, images).astype(np.float64), np.zeros(10, np.float32)
+        )
     assert content(zoo_path) == before
 
 

@@ -25,13 +25,22 @@ JOB = Job(RECIPE.spec(2, 1), RECIPE.scheme, "independent", 0, RECIPE.pixels, REC
 def tasks(count, size=3):
     rng = np.random.default_rng(0)
     return [
-        Task("all", fit=0, images=np.arange(size * k, size * (k + 1)), signals=rng.integers(0, 255, (size, 1, 5, 4), dtype=np.uint8))
+        Task(
+            "all",
+            fit=0,
+            images=np.arange(size * k, size * (k + 1)),
+            signals=rng.integers(0, 255, (size, 1, 5, 4), dtype=np.uint8),
+        )
         for k in range(count)
     ]
 
 
 def by_image(results):
-    return {int(image): (params.tobytes(), psnr) for r in results for image, params, psnr in zip(r.images, r.params, r.psnr, strict=True)}
+    return {
+        int(image): (params.tobytes(), psnr)
+        for r in results
+        for image, params, psnr in zip(r.images, r.params, r.psnr, strict=True)
+    }
 
 
 EXPECTED = by_image(Inline().results(JOB, tasks(12)))
@@ -111,7 +120,10 @@ def test_ray_s_trace_of_a_sentence_is_the_sentence():
     remote = SimpleNamespace(remote=lambda *arguments: "reference")
     workers.count = 1
     workers._ray = SimpleNamespace(
-        remote=lambda **options: lambda function: remote, put=lambda job: job, get=get, wait=lambda under_way, num_returns: (under_way, [])
+        remote=lambda **options: lambda function: remote,
+        put=lambda job: job,
+        get=get,
+        wait=lambda under_way, num_returns: (under_way, []),
     )
     with pytest.raises(InputError, match=r"^expected a C\+\+ compiler$"):
         list(workers.results(JOB, tasks(1)))

@@ -61,7 +61,8 @@ class Bfloat16:
         faster = self.speedup > 1
         times, of_step = (self.speedup, self.step_speedup) if faster else (1 / self.speedup, 1 / self.step_speedup)
         return (
-            f"bfloat16 in the backward products: {times:.2g} times as {'fast' if faster else 'slow'} as float32, a step at most "
+            f"bfloat16 in the backward products: {times:.2g} times as {'fast' if faster else 'slow'} as float32, a "
+            "step at most "
             f"{of_step:.2g} times, with gradients {100 * self.gradient_error:.1g} % off; "
             f"this processor {'has' if self.supported else 'has no'} instructions for it"
         )
@@ -92,7 +93,9 @@ class Figures:
     bfloat16: Bfloat16
 
 
-def run(plan: Plan, workers: int, dataset: str | None = None, root: Path | None = None, progress: Progress = silent) -> dict[str, Figures]:
+def run(
+    plan: Plan, workers: int, dataset: str | None = None, root: Path | None = None, progress: Progress = silent
+) -> dict[str, Figures]:
     """Measure at each size of picture, with `workers` processes of one thread."""
     found = {}
     sets = pictures.by_size(plan.images * workers, dataset, root)
@@ -103,7 +106,9 @@ def run(plan: Plan, workers: int, dataset: str | None = None, root: Path | None 
     return found
 
 
-def _measure(team: Team, plan: Plan, shape: tuple[int, ...], progress: Callable[[int, int, dict[str, float]], None]) -> Figures:
+def _measure(
+    team: Team, plan: Plan, shape: tuple[int, ...], progress: Callable[[int, int, dict[str, float]], None]
+) -> Figures:
     """Figures of the pictures (N, C, *grid) that the team was given."""
     nfn, fast = _with_steps(FIT_RECIPES["nfn"], plan.nfn_steps), FIT_RECIPES["fast"]
     inrs, pixels, spec = shape[0], int(np.prod(shape[2:])), _spec(nfn, shape)
@@ -200,7 +205,9 @@ def _spec(recipe: FitRecipe, shape: tuple[int, ...]) -> NetworkSpec:
 
 @dataclass(eq=False)
 class _Task:
-    """A worker's pictures, the number of the first, and what fitting them begins with, which is made once per recipe."""
+    """A worker's pictures, the number of the first, and what fitting them begins with, which is made once per
+    recipe.
+    """
 
     pixels: NDArray[Any]
     first: int

@@ -56,7 +56,9 @@ class Figures:
     pt_inrs_per_second: float
     ratio: float
     ms_per_2000_rows: float
-    rss_mib: float | None  # growth of the reader's peak memory as it opened the zoo and read every row; mapped pages count
+    rss_mib: (
+        float | None
+    )  # growth of the reader's peak memory as it opened the zoo and read every row; mapped pages count
     private_mib: float | None  # of that, what is the reader's own; the kernel drops mapped pages when it needs room
     zoo_mib: float  # the parameters on disk
     inrs: int
@@ -83,7 +85,12 @@ def run(plan: Plan, zoo: Path | None = None, progress: Progress = silent) -> Fig
             file_s.append(team.run(_read_files, plan.file_batches)[1][0] / plan.file_batches)
             zoo_s.append(team.run(_read_batches, plan.batches, BATCH)[1][0] / plan.batches)
             rows_ms.append(1e3 * team.run(_read_batches, 1, ROWS)[1][0])
-            progress("reading", repetition + 1, plan.repetitions, {"INRs/s": BATCH / median(zoo_s), ".pt/s": BATCH / median(file_s)})
+            progress(
+                "reading",
+                repetition + 1,
+                plan.repetitions,
+                {"INRs/s": BATCH / median(zoo_s), ".pt/s": BATCH / median(file_s)},
+            )
     return Figures(
         inrs_per_second=BATCH / median(zoo_s),
         pt_inrs_per_second=BATCH / median(file_s),
@@ -170,7 +177,9 @@ def _stacked(folder: Path, numbers: NDArray[np.int64]) -> dict[str, torch.Tensor
 
 
 def _read_all(shelf: _Shelf) -> tuple[float | None, float | None]:
-    """Open the zoo and read every row, in random batches: MiB by which this process's peak memory and private memory grew."""
+    """Open the zoo and read every row, in random batches: MiB by which this process's peak memory and private memory
+    grew.
+    """
     before = memory_mib()
     zoo = shelf.zoo
     order = shelf.rng.permutation(len(zoo))
@@ -183,7 +192,9 @@ def _read_all(shelf: _Shelf) -> tuple[float | None, float | None]:
 
 
 def memory_mib(reset: bool = True) -> tuple[float, float] | None:
-    """This process's peak and private memory; `reset` lets the peak begin at what is used now. None where Linux does not say."""
+    """This process's peak and private memory; `reset` lets the peak begin at what is used now. None where Linux does
+    not say.
+    """
     with suppress(OSError):
         if reset:
             Path("/proc/self/clear_refs").write_text("5")

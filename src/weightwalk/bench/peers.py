@@ -56,7 +56,9 @@ def one_at_a_time(start: Weights, coordinates_PI: Tensor, targets_BCP: Tensor, s
 
 
 def vmapped(start: Weights, coordinates_PI: Tensor, targets_BCP: Tensor, steps: int, rate: float) -> Tensor:
-    """All networks at once through `torch.func.vmap(grad)`, eager; Adam on the stacked parameters. Returns the final errors (B,)."""
+    """All networks at once through `torch.func.vmap(grad)`, eager; Adam on the stacked parameters. Returns the final
+    errors (B,).
+    """
     models = [Siren(start[index]) for index in range(len(start))]
     parameters, _ = stack_module_state(models)
     targets_BPC = targets_BCP.mT.contiguous()
@@ -77,8 +79,8 @@ def vmapped(start: Weights, coordinates_PI: Tensor, targets_BCP: Tensor, steps: 
 def step_flops(spec: NetworkSpec, pixels: int) -> int:
     """Floating-point operations of one step's matrix products for one network of dense layers.
 
-    2 I O P forward per layer, as many for the gradient of its weights, and as many for that of its input, which the first
-    layer does not need. Sines, biases and Adam are not counted.
+    2 I O P forward per layer, as many for the gradient of its weights, and as many for that of its input, which the
+    first layer does not need. Sines, biases and Adam are not counted.
     """
     products = [layer.fan_in * layer.fan_out for layer in spec.layers]
     return 2 * pixels * (3 * sum(products) - products[0])

@@ -21,7 +21,11 @@ def by_size(count: int, dataset: str | None = None, root: Path | None = None) ->
 
     Where there are fewer pictures, they come again.
     """
-    sets: list[Pixels] = [_digits(), _photographs()] if dataset is None else [images.load(dataset, root, images.parts(dataset)[0]).pixels]
+    sets: list[Pixels] = (
+        [_digits(), _photographs()]
+        if dataset is None
+        else [images.load(dataset, root, images.parts(dataset)[0]).pixels]
+    )
     axes = len(sets[0].shape) - 2
     if axes != 2:
         raise InputError(f"expected a data set of pictures, got {dataset}, of {axes} axes; choose another")
@@ -34,12 +38,16 @@ def _name(pixels: Pixels) -> str:
 
 
 def _digits() -> NDArray[np.uint8]:
-    """Handwritten digits as MNIST has them: 20 x 20 pixels in the middle of a black 28 x 28, with sharp edges. (1797, 1, 28, 28)."""
+    """Handwritten digits as MNIST has them: 20 x 20 pixels in the middle of a black 28 x 28, with sharp edges. (1797,
+    1, 28, 28).
+    """
     from PIL import Image
 
     small = images.load("digits", None, "all").pixels[:, 0]
     size = (20, 20)
-    grey = np.stack([np.asarray(Image.fromarray(digit).resize(size, Image.Resampling.BICUBIC), np.float32) for digit in small])
+    grey = np.stack(
+        [np.asarray(Image.fromarray(digit).resize(size, Image.Resampling.BICUBIC), np.float32) for digit in small]
+    )
     sharp = np.clip(_CONTRAST * (grey - 127.5) + 127.5, 0, 255)
     return np.pad(np.rint(sharp).astype(np.uint8), ((0, 0), (4, 4), (4, 4)))[:, None]
 

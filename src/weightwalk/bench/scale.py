@@ -1,4 +1,6 @@
-"""How the cost of reading a network grows with the network: seconds and memory of a DNG-Encoder over large architectures."""
+"""How the cost of reading a network grows with the network: seconds and memory of a DNG-Encoder over large
+architectures.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ _MAKERS: dict[str, Callable[[int], NetworkSpec]] = {"resnet18": resnet18, "gpt2"
 
 @dataclass(frozen=True)
 class Plan:
-    """Which widths of each architecture are read, the last one its own, by an encoder of which size (shared maps, one pass)."""
+    """Which widths of each architecture are read, the last one its own, by an encoder of which size (shared maps, one
+    pass).
+    """
 
     resnet18: tuple[int, ...] = (16, 32, 64)
     gpt2: tuple[int, ...] = (192, 384, 768)
@@ -40,9 +44,9 @@ QUICK = Plan(resnet18=(4, 8), gpt2=(12, 24), dim=8, num_frequencies=4, head_dim=
 class Figures:
     """One network read by one thread, without gradients.
 
-    `cpu_seconds` are what that took of a processor, which is less than `seconds` on a busy machine. `edges` are those of the graph: tied
-    weights are read twice. `peak_mib` is by how much the process's peak memory grew as it read, beyond the network's own `network_mib`;
-    None where the system doesn't tell.
+    `cpu_seconds` are what that took of a processor, which is less than `seconds` on a busy machine. `edges` are those
+    of the graph: tied weights are read twice. `peak_mib` is by how much the process's peak memory grew as it read,
+    beyond the network's own `network_mib`; None where the system doesn't tell.
     """
 
     architecture: str
@@ -58,7 +62,9 @@ class Figures:
 
 @dataclass(frozen=True)
 class Scale:
-    """`networks` from small to large, and per architecture the k of cpu_seconds ~ edges^k, by least squares of logarithms."""
+    """`networks` from small to large, and per architecture the k of cpu_seconds ~ edges^k, by least squares of
+    logarithms.
+    """
 
     networks: tuple[Figures, ...]
     exponents: dict[str, float]

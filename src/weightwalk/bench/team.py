@@ -1,4 +1,6 @@
-"""Processes that do the same thing at the same time, so that a measurement is of the whole machine and not of one lucky core."""
+"""Processes that do the same thing at the same time, so that a measurement is of the whole machine and not of one lucky
+core.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,8 @@ Side = Callable[[], tuple[float, list[Any]]]
 class Team:
     """`size` worker processes of one torch thread each. `run` calls a function in all of them and waits for the last.
 
-    A worker keeps the state that `give` hands it, which is what the functions get first. They are named by their module,
-    and what goes to and fro is pickled, so both should be small: only the answers' way back is timed.
+    A worker keeps the state that `give` hands it, which is what the functions get first. They are named by their
+    module, and what goes to and fro is pickled, so both should be small: only the answers' way back is timed.
     """
 
     def __init__(self, size: int):
@@ -40,7 +42,9 @@ class Team:
     def __enter__(self) -> Team:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for process, connection in self._members:
             connection.close()
             if kind is not None:
@@ -56,7 +60,9 @@ class Team:
             connection.send((None, (state,), {}))
         self._answers()
 
-    def run(self, function: Callable[Concatenate[Any, P], R], *args: P.args, **kwargs: P.kwargs) -> tuple[float, list[R]]:
+    def run(
+        self, function: Callable[Concatenate[Any, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> tuple[float, list[R]]:
         """Seconds until the last worker was done with `function(state, *args, **kwargs)`, and what each answered."""
         began = time.perf_counter()
         for _, connection in self._members:
@@ -101,7 +107,9 @@ def _serve(connection: Connection) -> None:
             connection.send((answer, None))
 
 
-def alternated(sides: Mapping[str, Side], repetitions: int) -> Iterator[tuple[dict[str, list[float]], dict[str, list[Any]]]]:
+def alternated(
+    sides: Mapping[str, Side], repetitions: int
+) -> Iterator[tuple[dict[str, list[float]], dict[str, list[Any]]]]:
     """Every side once, `repetitions` times over: all sides' seconds so far, and what they answered this time.
 
     Sides take turns, so what slows the machine down for a while meets them all.

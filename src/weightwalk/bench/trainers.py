@@ -36,16 +36,24 @@ class ConvNet(nn.Module):
 
 
 class Block(nn.Module):
-    """A block of `SimpleViT`: attention and a feed-forward part, each after a norm and beside a residual. (N, T, D) -> the same."""
+    """A block of `SimpleViT`: attention and a feed-forward part, each after a norm and beside a residual. (N, T, D) ->
+    the same.
+    """
 
     def __init__(self, dim: int, heads: int, dim_head: int, mlp: int):
         super().__init__()
         self.heads, inner = heads, heads * dim_head
-        self.norm, self.qkv, self.out = nn.LayerNorm(dim), nn.Linear(dim, 3 * inner, bias=False), nn.Linear(inner, dim, bias=False)
+        self.norm, self.qkv, self.out = (
+            nn.LayerNorm(dim),
+            nn.Linear(dim, 3 * inner, bias=False),
+            nn.Linear(inner, dim, bias=False),
+        )
         self.forward_part = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, mlp), nn.GELU(), nn.Linear(mlp, dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = (part.unflatten(2, [self.heads, -1]).transpose(1, 2) for part in self.qkv(self.norm(x)).chunk(3, dim=2))
+        q, k, v = (
+            part.unflatten(2, [self.heads, -1]).transpose(1, 2) for part in self.qkv(self.norm(x)).chunk(3, dim=2)
+        )
         x = x + self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
         out: Tensor = x + self.forward_part(x)
         return out
@@ -54,7 +62,9 @@ class Block(nn.Module):
 class ViT(nn.Module):
     """`SimpleViT` (Beyer et al. 2022) with learned positions. x: (N, C, H, W) -> (N, classes)."""
 
-    def __init__(self, shape: Sequence[int], classes: int, dim: int, depth: int, heads: int, dim_head: int, mlp: int, patch: int):
+    def __init__(
+        self, shape: Sequence[int], classes: int, dim: int, depth: int, heads: int, dim_head: int, mlp: int, patch: int
+    ):
         super().__init__()
         channels, height, width = shape
         self.patch, numbers = patch, channels * patch**2
@@ -64,14 +74,18 @@ class ViT(nn.Module):
         self.norm, self.head = nn.LayerNorm(dim), nn.Linear(dim, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        patches = x.unflatten(3, [-1, self.patch]).unflatten(2, [-1, self.patch]).permute(0, 2, 4, 3, 5, 1)  # (N, rows, columns, h, w, C)
+        patches = (
+            x.unflatten(3, [-1, self.patch]).unflatten(2, [-1, self.patch]).permute(0, 2, 4, 3, 5, 1)
+        )  # (N, rows, columns, h, w, C)
         x = self.blocks(self.embed(patches.flatten(3).flatten(1, 2)) + self.positions.T)
         out: Tensor = self.head(self.norm(x).mean(dim=1))
         return out
 
 
 def load(module: nn.Module, params: Tensor, spec: NetworkSpec) -> None:
-    """Set a module's tensors to `params` (P,); those of `spec` are its own, in the same order but for a table of positions."""
+    """Set a module's tensors to `params` (P,); those of `spec` are its own, in the same order but for a table of
+    positions.
+    """
     tensors = Weights.from_flat(spec, params[None]).to_state_dict()
     own = dict(module.named_parameters())
     table = own.pop("positions", None)
@@ -96,9 +110,11 @@ def one_at_a_time(module: nn.Module, images: Tensor, labels: Tensor, order: Tens
 
 
 def image_flops(spec: NetworkSpec, shape: Sequence[int]) -> int:
-    """Floating-point operations of products per image (C, H, W) of an epoch of training, were every sum worked out as it is written.
+    """Floating-point operations of products per image (C, H, W) of an epoch of training, were every sum worked out as
+    it is written.
 
-    Forward, and as many again for the gradient of the weights and for that of the values, which the network's own input does not need.
+    Forward, and as many again for the gradient of the weights and for that of the values, which the network's own input
+    does not need.
     """
     positions: dict[int, int] = {}
 

@@ -1,4 +1,5 @@
-"""`weightwalk bench train-zoo`: the training engine against eager PyTorch, one network at a time, in turns, on all cores.
+"""`weightwalk bench train-zoo`: the training engine against eager PyTorch, one network at a time, in turns, on all
+cores.
 
 Times are of the whole machine: wall time of all workers, over all their networks.
 """
@@ -61,7 +62,8 @@ def cases() -> dict[str, Case]:
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured: a share of each case's images (whole batches), so many times; `epochs` by the engine for one in PyTorch.
+    """How much is measured: a share of each case's images (whole batches), so many times; `epochs` by the engine for
+    one in PyTorch.
 
     Both sides then take about as long, or what else the machine does would weigh more on the faster one.
     """
@@ -140,7 +142,11 @@ def _pictures(shape: tuple[int, int, int], images: int) -> tuple[Tensor, Tensor,
     """Noise (uint8), which is learned as fast as anything else, its classes, and an order."""
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (images, *shape), dtype=torch.uint8, generator=generator)
-    return pixels, torch.randint(0, _CLASSES, (images,), generator=generator), torch.randperm(images, generator=generator)
+    return (
+        pixels,
+        torch.randint(0, _CLASSES, (images,), generator=generator),
+        torch.randperm(images, generator=generator),
+    )
 
 
 @cache

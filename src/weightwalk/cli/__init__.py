@@ -1,4 +1,6 @@
-"""The command line: one short file per command, parsing and printing only. Whatever is slow to import is imported inside commands."""
+"""The command line: one short file per command, parsing and printing only. Whatever is slow to import is imported
+inside commands.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,22 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (demo, fit, zoo, inspect, graph, verify, render, import_, export, recipes, train, evaluate, classify, report):
+for module in (
+    demo,
+    fit,
+    zoo,
+    inspect,
+    graph,
+    verify,
+    render,
+    import_,
+    export,
+    recipes,
+    train,
+    evaluate,
+    classify,
+    report,
+):
     app.command(module.__name__.rpartition(".")[2].rstrip("_"))(module.command)
 app.command("predict-accuracy")(predict.command)
 app.add_typer(bench.app, name="bench")
@@ -47,7 +64,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
 ) -> None:
     """Options of the program itself."""
 

@@ -19,22 +19,34 @@ if TYPE_CHECKING:
     from weightwalk.bench.scale import Figures as ReadFigures
     from weightwalk.bench.training import Figures as TrainedFigures
 
-app = typer.Typer(help="Measure this machine: fitting, loading, training, reading large networks.", no_args_is_help=True)
+app = typer.Typer(
+    help="Measure this machine: fitting, loading, training, reading large networks.", no_args_is_help=True
+)
 
-Quick = Annotated[bool, typer.Option("--quick", help="Only see that it runs: in seconds, with figures that mean little.")]
-Workers = Annotated[int | None, typer.Option(help="Processes of one thread each, for every side.", show_default="all cores")]
+Quick = Annotated[
+    bool, typer.Option("--quick", help="Only see that it runs: in seconds, with figures that mean little.")
+]
+Workers = Annotated[
+    int | None, typer.Option(help="Processes of one thread each, for every side.", show_default="all cores")
+]
 
 
 @app.command()
 def fit(
-    dataset: Annotated[str | None, typer.Option(help="Pictures to fit.", show_default="those that scikit-learn ships")] = None,
-    root: Annotated[Path | None, typer.Option(help="The folder of the data set's files. Nothing is downloaded.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Pictures to fit.", show_default="those that scikit-learn ships")
+    ] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="The folder of the data set's files. Nothing is downloaded.")
+    ] = None,
     workers: Workers = None,
     quick: Quick = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Fit pictures with this engine and the way the published zoos were made: eager PyTorch, one SIREN at a time. Two minutes."""
+    """Fit pictures with this engine and the way the published zoos were made: eager PyTorch, one SIREN at a time. Two
+    minutes.
+    """
     with terminal(as_json, quiet) as screen:
         from rich.text import Text
 
@@ -50,11 +62,13 @@ def fit(
             {**next(iter(values.values())), "sizes": values, "plan": asdict(plan), "quick": quick, "workers": team}
             | {"hardware": hardware()},
             "; ".join(
-                f"{name}: {_times(f.ratio_vs_loop)} the published way's speed, {_times(f.ratio_to_equal_psnr)} to equal PSNR"
+                f"{name}: {_times(f.ratio_vs_loop)} the published way's speed, {_times(f.ratio_to_equal_psnr)} to "
+                "equal PSNR"
                 for name, f in found.items()
             ),
             _side_by_side(
-                f"Fitting on {hardware()}: {team} processes of one thread, {plan.images * team} INRs, medians of {plan.repetitions}",
+                f"Fitting on {hardware()}: {team} processes of one thread, {plan.images * team} INRs, medians of "
+                f"{plan.repetitions}",
                 columns,
             ),
             Text("\n".join(f"{name}: {figures.bfloat16}." for name, figures in found.items()) + "\n"),
@@ -63,7 +77,9 @@ def fit(
 
 @app.command()
 def load(
-    zoo: Annotated[Path | None, typer.Option(help="Read this zoo.", show_default="one of 20,000 INRs of random weights")] = None,
+    zoo: Annotated[
+        Path | None, typer.Option(help="Read this zoo.", show_default="one of 20,000 INRs of random weights")
+    ] = None,
     quick: Quick = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -76,10 +92,13 @@ def load(
         plan = QUICK if quick else Plan()
         found = run(plan, zoo, screen.progress)
         screen.answer(
-            asdict(found) | {"plan": asdict(plan), "quick": quick, "zoo": None if zoo is None else str(zoo), "hardware": hardware()},
-            f"{found.inrs_per_second:,.0f} INRs/s in random batches of {BATCH}, {found.ratio:.0f} times as many as from .pt files",
+            asdict(found)
+            | {"plan": asdict(plan), "quick": quick, "zoo": None if zoo is None else str(zoo), "hardware": hardware()},
+            f"{found.inrs_per_second:,.0f} INRs/s in random batches of {BATCH}, {found.ratio:.0f} times as many as "
+            "from .pt files",
             facts(
-                f"Loading {found.inrs:,} INRs of {found.parameters:,} parameters on {hardware()}, medians of {plan.repetitions}",
+                f"Loading {found.inrs:,} INRs of {found.parameters:,} parameters on {hardware()}, medians of "
+                f"{plan.repetitions}",
                 {
                     f"zoo, random batches of {BATCH}": f"{found.inrs_per_second:,.0f} INRs/s",
                     "one .pt per network": f"{found.pt_inrs_per_second:,.0f} INRs/s",
@@ -99,7 +118,9 @@ def scale(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Read ResNet-18 and GPT-2, and narrower ones, with a DNG-Encoder: seconds and memory, and how they grow. Minutes."""
+    """Read ResNet-18 and GPT-2, and narrower ones, with a DNG-Encoder: seconds and memory, and how they grow.
+    Minutes.
+    """
     with terminal(as_json, quiet) as screen:
         from rich.text import Text
 
@@ -112,9 +133,11 @@ def scale(
         largest = max(found.networks, key=lambda figures: figures.parameters)
         screen.answer(
             asdict(found) | {"plan": asdict(plan), "quick": quick, "hardware": hardware()},
-            f"{largest.parameters:,} parameters in {largest.seconds:.1f} s; CPU seconds grow with edges to the power {growth}",
+            f"{largest.parameters:,} parameters in {largest.seconds:.1f} s; CPU seconds grow with edges to the power "
+            f"{growth}",
             table(
-                f"Reading networks on {hardware()}: one thread, memories of {plan.dim}, {2 * plan.num_frequencies} features",
+                f"Reading networks on {hardware()}: one thread, memories of {plan.dim}, {2 * plan.num_frequencies} "
+                "features",
                 [
                     "architecture",
                     "width",
@@ -156,10 +179,21 @@ def train_zoo(
         values = {name: asdict(figures) for name, figures in found.items()}
         columns = {name: _trained(figures) for name, figures in found.items()}
         screen.answer(
-            {**next(iter(values.values())), "zoos": values, "plan": asdict(plan), "quick": quick, "workers": team, "hardware": hardware()},
-            "; ".join(f"{name}: {_times(figures.ratio_vs_one_at_a_time)} as fast as one at a time" for name, figures in found.items()),
+            {
+                **next(iter(values.values())),
+                "zoos": values,
+                "plan": asdict(plan),
+                "quick": quick,
+                "workers": team,
+                "hardware": hardware(),
+            },
+            "; ".join(
+                f"{name}: {_times(figures.ratio_vs_one_at_a_time)} as fast as one at a time"
+                for name, figures in found.items()
+            ),
             _side_by_side(
-                f"Training on {hardware()}: {team} processes of one thread, epochs of {EPOCH:,} images, medians of {plan.repetitions}",
+                f"Training on {hardware()}: {team} processes of one thread, epochs of {EPOCH:,} images, medians of "
+                f"{plan.repetitions}",
                 columns,
             ),
         )
@@ -201,7 +235,9 @@ def _column(found: Figures) -> dict[str, object]:
         "this engine's share of that": percent(found.fraction_of_matmul_peak),
         "recipe nfn": f"{found.nfn_psnr:.2f} dB, {found.nfn_steps:,} steps",
         "recipe fast": f"{found.fast_psnr:.2f} dB",
-        "its steps to be as good": f"{found.steps_to_equal_psnr:,} ({found.equal_psnr:.2f} dB)" if reached else "not reached",
+        "its steps to be as good": f"{found.steps_to_equal_psnr:,} ({found.equal_psnr:.2f} dB)"
+        if reached
+        else "not reached",
         "published way, nfn, one INR (extrapolated)": f"{found.loop_ms_per_inr:.0f} ms",
         "this engine, fast, one INR, as good": f"{found.fast_ms_per_inr:.1f} ms" if reached else "not reached",
         "published way / this engine, to equal PSNR": _times(found.ratio_to_equal_psnr),

@@ -24,7 +24,8 @@ _ROWS = 20
 def command(
     run: RunArgument,
     inputs: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="Zoos, or .safetensors, .pt or .pth of one INR.", show_default=False)
+        list[Path],
+        typer.Argument(metavar="FILE...", help="Zoos, or .safetensors, .pt or .pth of one INR.", show_default=False),
     ],
     device: Device = "auto",
     as_json: AsJson = False,
@@ -52,7 +53,10 @@ def command(
                 found = _answers(opened, names, classify(opened, weights, picked))
                 accuracy[str(path)] = _accuracy(zoo, found)
                 answers += found
-        rights = [f"{path}: " + ", ".join(f"{percent(a)} of {s}" for s, a in of_zoo.items()) for path, of_zoo in accuracy.items()]
+        rights = [
+            f"{path}: " + ", ".join(f"{percent(a)} of {s}" for s, a in of_zoo.items())
+            for path, of_zoo in accuracy.items()
+        ]
         line = f"{'; '.join(rights)} right" if rights else ", ".join(f"{a['name']}: {a['class']}" for a in answers)
         more = f", the first {_ROWS}" if len(answers) > _ROWS else ""
         screen.answer(
@@ -62,7 +66,13 @@ def command(
                 f"{len(answers):,} INRs{more}",
                 ["INR", "class", "probability", "runner-up", "its probability", *(["true class"] if accuracy else [])],
                 [
-                    [a["name"], a["class"], percent(a["probability"]), a["runner_up"], percent(a["runner_up_probability"])]
+                    [
+                        a["name"],
+                        a["class"],
+                        percent(a["probability"]),
+                        a["runner_up"],
+                        percent(a["runner_up_probability"]),
+                    ]
                     + ([a.get("label")] if accuracy else [])
                     for a in answers[:_ROWS]
                 ],
@@ -77,14 +87,17 @@ def _of_zoo(run: Run, zoo: Zoo) -> tuple[Weights, list[str]]:
     check_zoo(run, zoo)
     rows = zoo.rows()
     if not len(rows):
-        raise InputError(f"expected INRs in the zoo {zoo.path}, found none yet; run the fit command that began it again")
+        raise InputError(
+            f"expected INRs in the zoo {zoo.path}, found none yet; run the fit command that began it again"
+        )
     weights, names = zoo.weights(rows), zoo.names(rows)
     flat = weights.flat()
     broken = flat.isfinite().logical_not().nonzero()
     if len(broken):
         row, element = broken[0].tolist()
         raise InputError(
-            f"expected finite weights in {zoo.path}, but {zoo.spec.field_at(element).name} of {names[row]} holds NaN or infinity; "
+            f"expected finite weights in {zoo.path}, but {zoo.spec.field_at(element).name} of {names[row]} holds NaN "
+            "or infinity; "
             "fit this network again"
         )
     return weights, names

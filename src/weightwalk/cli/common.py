@@ -32,7 +32,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Answer with one JSON objec
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, and one line for an answer.")]
 Device = Annotated[str, typer.Option(help="auto (CUDA where there is one), cpu or cuda.")]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a trained run.", show_default=False)]
-ZooOfRun = Annotated[Path | None, typer.Option("--zoo", help="The zoo; without it, the one that the run was trained on.")]
+ZooOfRun = Annotated[
+    Path | None, typer.Option("--zoo", help="The zoo; without it, the one that the run was trained on.")
+]
 
 _WIDTH_OF_FILES = 120
 
@@ -121,7 +123,9 @@ def terminal(as_json: bool, quiet: bool) -> Iterator[Terminal]:
         if error.filename is None:
             raise
         path = error.filename2 or error.filename  # of a file that cannot be renamed, what it was to become
-        raise _failed(screen, f"cannot use {path}: {(error.strerror or 'unknown reason').lower()}; choose another path") from None
+        raise _failed(
+            screen, f"cannot use {path}: {(error.strerror or 'unknown reason').lower()}; choose another path"
+        ) from None
     finally:
         screen.close()
 
@@ -164,12 +168,17 @@ def next_steps(*commands: str) -> RenderableType:
 def source_of(zoo: Path | None, recorded: str) -> Path:
     """Where the zoo of a run is: as the user says, or where it was."""
     if zoo is None and not Path(recorded).exists():
-        raise InputError(f"expected the zoo of the run at {recorded}, found nothing; name the folder that it is in now with --zoo")
+        raise InputError(
+            f"expected the zoo of the run at {recorded}, found nothing; name the folder that it is in now with --zoo"
+        )
     return zoo or Path(recorded)
 
 
 FITTING, TRAINING = "fit the INRs", "train the networks"
-_TIMES = {FITTING: ".fit.json", TRAINING: ".train.json"}  # hidden: not the zoo's, which holds nothing that differs from run to run
+_TIMES = {
+    FITTING: ".fit.json",
+    TRAINING: ".train.json",
+}  # hidden: not the zoo's, which holds nothing that differs from run to run
 
 
 def keep_time(zoo: Path, work: str, seconds: float) -> None:
@@ -181,4 +190,8 @@ def keep_time(zoo: Path, work: str, seconds: float) -> None:
 def times_of(zoo: Path) -> dict[str, float]:
     """The seconds that making a zoo took, by the name of that work; empty where nobody kept them."""
     paths = {work: zoo / name for work, name in _TIMES.items()}
-    return {work: float(files.read_json(path, "the time that a zoo took")["seconds"]) for work, path in paths.items() if path.exists()}
+    return {
+        work: float(files.read_json(path, "the time that a zoo took")["seconds"])
+        for work, path in paths.items()
+        if path.exists()
+    }

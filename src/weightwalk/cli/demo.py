@@ -44,13 +44,17 @@ def command(
         )
         keep_time(zoo_path, FITTING, fitted.seconds if fitted.fitted else 0.0)
         if not fitted.finished:
-            raise screen.stopped({"demo": str(out)}, f"stopped while fitting; the finished shards are saved in {zoo_path}")
+            raise screen.stopped(
+                {"demo": str(out)}, f"stopped while fitting; the finished shards are saved in {zoo_path}"
+            )
         zoo = Zoo.open(zoo_path)
 
         screen.remark(f"2/3  training {RECIPE}: networks that read those INRs, from their weights alone")
         config = RECIPES[RECIPE]()
         task = TASKS[config.task]
-        outcomes = task.train(config, zoo, run_path, device=picked, progress=screen.progress, should_stop=screen.should_stop)
+        outcomes = task.train(
+            config, zoo, run_path, device=picked, progress=screen.progress, should_stop=screen.should_stop
+        )
         stage, last = list(outcomes.items())[-1]
         if not last.finished:
             raise screen.stopped({"demo": str(out)}, f"saved at step {last.steps:,} of {stage} in {run_path}")
@@ -63,15 +67,29 @@ def command(
 
         times |= {f"train: {name}": outcome.seconds for name, outcome in outcomes.items()}
         screen.answer(
-            {"demo": str(out), "test_accuracy": found["test_accuracy"], "seconds": times, "zoo": str(zoo_path), "run": str(run_path)}
+            {
+                "demo": str(out),
+                "test_accuracy": found["test_accuracy"],
+                "seconds": times,
+                "zoo": str(zoo_path),
+                "run": str(run_path),
+            }
             | {"report": str(page)},
-            f"{percent(found['test_accuracy'])} of {found['networks']['test']} held-out INRs right, from weights alone; open {page}",
+            f"{percent(found['test_accuracy'])} of {found['networks']['test']} held-out INRs right, from weights "
+            f"alone; open {page}",
             table(
                 "What was done",
                 ["", "what came of it", "time"],
                 [
-                    ["INRs", f"{len(zoo):,}, PSNR {zoo.psnr.mean():.1f} dB", duration(sum(times_of(zoo_path).values()))],
-                    *([name, f"{o.steps:,} steps, {_figures(o.best)}", duration(o.seconds)] for name, o in outcomes.items()),
+                    [
+                        "INRs",
+                        f"{len(zoo):,}, PSNR {zoo.psnr.mean():.1f} dB",
+                        duration(sum(times_of(zoo_path).values())),
+                    ],
+                    *(
+                        [name, f"{o.steps:,} steps, {_figures(o.best)}", duration(o.seconds)]
+                        for name, o in outcomes.items()
+                    ),
                     ["held-out accuracy", percent(found["test_accuracy"]), ""],
                     ["in all", "", duration(sum(times.values()))],
                 ],

@@ -5,7 +5,9 @@ from __future__ import annotations
 from weightwalk.cli.common import AsJson, Device, Quiet, RunArgument, ZooOfRun, facts, next_steps, source_of, terminal
 
 
-def command(run: RunArgument, zoo: ZooOfRun = None, device: Device = "auto", as_json: AsJson = False, quiet: Quiet = False) -> None:
+def command(
+    run: RunArgument, zoo: ZooOfRun = None, device: Device = "auto", as_json: AsJson = False, quiet: Quiet = False
+) -> None:
     """Measure a run on the test networks of its zoo, or of another zoo of such networks."""
     with terminal(as_json, quiet) as screen:
         from weightwalk import devices
@@ -18,4 +20,9 @@ def command(run: RunArgument, zoo: ZooOfRun = None, device: Device = "auto", as_
         summary = task.summary(opened, source, found)
         report = f"weightwalk report {run}" + (f" --zoo {zoo}" if zoo else "")
         title = f"{opened.config.recipe} on {source.path}"
-        screen.answer({"run": str(run), **found}, summary.line, facts(title, summary.facts), next_steps(report, *summary.next_steps))
+        screen.answer(
+            {"run": str(run), **found},
+            summary.line,
+            facts(title, summary.facts),
+            next_steps(report, *summary.next_steps),
+        )

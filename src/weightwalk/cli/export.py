@@ -14,9 +14,15 @@ from weightwalk.report.words import duration
 
 def command(
     zoo: Annotated[Path, typer.Argument(metavar="ZOO", help="The folder of a zoo.", show_default=False)],
-    layout: Annotated[str, typer.Argument(metavar="LAYOUT", help="nfn or dws: whose code is to read them.", show_default=False)],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write or to go on with.", show_default=False)],
-    number: Annotated[str, typer.Option(help="nfn: number images as the data set does (images), or without gaps (splits).")] = "images",
+    layout: Annotated[
+        str, typer.Argument(metavar="LAYOUT", help="nfn or dws: whose code is to read them.", show_default=False)
+    ],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="The folder to write or to go on with.", show_default=False)
+    ],
+    number: Annotated[
+        str, typer.Option(help="nfn: number images as the data set does (images), or without gaps (splits).")
+    ] = "images",
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -28,7 +34,9 @@ def command(
         from weightwalk.zoos.store import Zoo
         from weightwalk.zoos.trees import export_tree
 
-        outcome = export_tree(Zoo.open(zoo), layout, out, number=number, progress=screen.progress, should_stop=screen.should_stop)
+        outcome = export_tree(
+            Zoo.open(zoo), layout, out, number=number, progress=screen.progress, should_stop=screen.should_stop
+        )
         values = {"out": str(out), **asdict(outcome)}
         if not outcome.finished:
             raise screen.stopped(values, f"stopped while writing {out}; {outcome.written:,} new files are there")
@@ -36,11 +44,13 @@ def command(
             screen.remark(f"{outcome.left_out:,} extra fits have no place in the layout {layout} and were left out")
         if outcome.gaps:
             screen.remark(
-                f"{outcome.gaps:,} numbers have no file: the published loader, which counts from 0, stops at the first; "
+                f"{outcome.gaps:,} numbers have no file: the published loader, which counts from 0, stops at the "
+                "first; "
                 "--number splits leaves no gaps"
             )
         bounds = "" if outcome.bounds is None else f", split points [{outcome.bounds[0]}, {outcome.bounds[1]}]"
         screen.answer(
             values,
-            f"{out}: {outcome.written + outcome.already_there:,} files ({outcome.written:,} new){bounds}, {duration(outcome.seconds)}",
+            f"{out}: {outcome.written + outcome.already_there:,} files ({outcome.written:,} new){bounds}, "
+            f"{duration(outcome.seconds)}",
         )

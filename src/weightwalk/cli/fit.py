@@ -14,9 +14,14 @@ from weightwalk.report.words import duration
 
 def command(
     dataset: Annotated[
-        str, typer.Argument(metavar="DATASET", help="digits, mnist, fashion-mnist, cifar10, cifar100, svhn, folder, audio, grids.")
+        str,
+        typer.Argument(
+            metavar="DATASET", help="digits, mnist, fashion-mnist, cifar10, cifar100, svhn, folder, audio, grids."
+        ),
     ],
-    root: Annotated[Path | None, typer.Option(help="The folder of the data set's files; digits needs none. Nothing is downloaded.")] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="The folder of the data set's files; digits needs none. Nothing is downloaded.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The zoo to make or to add to.", show_default="zoos/DATASET")] = None,
     split: Annotated[str, typer.Option(help="What to fit: train (validation included), test or all.")] = "all",
     limit: Annotated[int | None, typer.Option(help="At most this many of each part of the data set.")] = None,
@@ -29,11 +34,16 @@ def command(
         ),
     ] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe, as in --set hidden=64,64,64; repeatable.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe, as in --set hidden=64,64,64; repeatable."),
     ] = None,
-    init: Annotated[str, typer.Option(help="independent, shared, or a file with one network's parameters.")] = "independent",
+    init: Annotated[
+        str, typer.Option(help="independent, shared, or a file with one network's parameters.")
+    ] = "independent",
     seed: Annotated[int, typer.Option(help="What the starts are drawn from.")] = 0,
-    engine: Annotated[str, typer.Option(help="Who fits: local (processes of this machine) or ray (a Ray cluster).")] = "local",
+    engine: Annotated[
+        str, typer.Option(help="Who fits: local (processes of this machine) or ray (a Ray cluster).")
+    ] = "local",
     workers: Annotated[int | None, typer.Option(help="How many at once.", show_default="all cores; 1 on CUDA")] = None,
     device: Device = "auto",
     as_json: AsJson = False,
@@ -80,20 +90,28 @@ def command(
         zoo = Zoo.open(path)
         diverged = int((~np.isfinite(zoo.psnr)).sum())
         if diverged:
-            screen.remark(f"{diverged:,} INRs diverged, their PSNR is not a number; fit with a lower --set descent.learning_rate")
+            screen.remark(
+                f"{diverged:,} INRs diverged, their PSNR is not a number; fit with a lower --set descent.learning_rate"
+            )
         counts = {name: len(zoo.rows(name)) for name in SPLITS}
         psnr = {name: float(zoo.psnr[zoo.rows(name)].mean()) if count else None for name, count in counts.items()}
         screen.answer(
             {**values, "diverged": diverged, "networks": counts},
             f"{path}: {len(zoo):,} INRs ({outcome.fitted:,} new, {outcome.already_there:,} were there), "
             f"init {init}, PSNR {zoo.psnr.mean():.1f} dB, {duration(outcome.seconds)}",
-            table(f"{path}: {zoo.spec}", ["split", "INRs", "mean PSNR"], [[name, counts[name], _decibel(psnr[name])] for name in SPLITS]),
+            table(
+                f"{path}: {zoo.spec}",
+                ["split", "INRs", "mean PSNR"],
+                [[name, counts[name], _decibel(psnr[name])] for name in SPLITS],
+            ),
             next_steps(f"weightwalk inspect {path}", *_further(path, len(zoo), dataset)),
         )
 
 
 def _further(zoo: Path, inrs: int, dataset: str) -> list[str]:
-    """What to do with a zoo once it was looked at: train on it, where a recipe reads such zoos, else see what its INRs show."""
+    """What to do with a zoo once it was looked at: train on it, where a recipe reads such zoos, else see what its INRs
+    show.
+    """
     from weightwalk.recipes import RECIPES
 
     if any(make().reads == dataset for make in RECIPES.values()):

@@ -11,18 +11,25 @@ from weightwalk.cli.common import AsJson, Quiet, table, terminal
 
 
 def command(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A zoo, a spec .json, or PACKAGE.MODULE:FUNCTION.", show_default=False)],
+    model: Annotated[
+        str,
+        typer.Argument(metavar="MODEL", help="A zoo, a spec .json, or PACKAGE.MODULE:FUNCTION.", show_default=False),
+    ],
     png: Annotated[Path | None, typer.Option(help="Draw the timeline into this file.")] = None,
     page: Annotated[Path | None, typer.Option("--html", help="Write it all as one page.")] = None,
-    run: Annotated[int | None, typer.Option(help="Of a zoo of trained networks: this run's.", show_default="the first")] = None,
+    run: Annotated[
+        int | None, typer.Option(help="Of a zoo of trained networks: this run's.", show_default="the first")
+    ] = None,
     dim: Annotated[int, typer.Option(min=1, help="Memory width of the encoder whose cost is told.")] = 128,
     frequencies: Annotated[int, typer.Option(min=1, help="Fourier frequencies of that encoder.")] = 128,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Show a network's snapshots in the order of inference: which nodes and edges come and go, how many, and what reading them costs.
+    """Show a network's snapshots in the order of inference: which nodes and edges come and go, how many, and what
+    reading them costs.
 
-    A FUNCTION returns a module and an example of its input, or a module alone. The cost is that of a DNG-Encoder, in multiply-adds.
+    A FUNCTION returns a module and an example of its input, or a module alone. The cost is that of a DNG-Encoder, in
+    multiply-adds.
     """
     with terminal(as_json, quiet) as screen:
         from weightwalk import files
@@ -47,7 +54,10 @@ def command(
             for shot, count in zip(graph.snapshots, cost, strict=True)
         ]
         title = f"{spec}: {spec.num_parameters:,} parameters, v^0 has {nodes[0]:,} nodes"
-        line = f"{len(rows)} snapshots, {sum(shot.num_edges for shot in graph.snapshots):,} edges, {sum(cost):,} multiply-adds to read once"
+        line = (
+            f"{len(rows)} snapshots, {sum(shot.num_edges for shot in graph.snapshots):,} edges, "
+            f"{sum(cost):,} multiply-adds to read once"
+        )
         if png is not None or page is not None:
             from weightwalk.report import html
             from weightwalk.report.timeline import timeline
@@ -57,10 +67,19 @@ def command(
                 files.write_bytes(png, picture)
             if page is not None:
                 shown = html.Picture(
-                    picture, "Groups of nodes over time; dotted: residual edges. Bars are logarithmic.", f"Timeline of {spec}."
+                    picture,
+                    "Groups of nodes over time; dotted: residual edges. Bars are logarithmic.",
+                    f"Timeline of {spec}.",
                 )
-                words = f"The forward pass as a dynamic graph: {line}, for memories of {dim} and {frequencies} frequencies."
-                html.write(page, title, words, [html.Section("Timeline", [shown]), html.Section("Snapshots", [html.Table(header, rows)])])
+                words = (
+                    f"The forward pass as a dynamic graph: {line}, for memories of {dim} and {frequencies} frequencies."
+                )
+                html.write(
+                    page,
+                    title,
+                    words,
+                    [html.Section("Timeline", [shown]), html.Section("Snapshots", [html.Table(header, rows)])],
+                )
         drawn = [str(path) for path in (png, page) if path is not None]
         screen.answer(
             {

@@ -22,21 +22,37 @@ def command(
     layout: Annotated[
         str,
         typer.Argument(
-            metavar="LAYOUT", help="nfn or dws (INRs), small-cnn-zoo, wild-park or vit-zoo (trained networks).", show_default=False
+            metavar="LAYOUT",
+            help="nfn or dws (INRs), small-cnn-zoo, wild-park or vit-zoo (trained networks).",
+            show_default=False,
         ),
     ],
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The unpacked download.", show_default=False)],
-    out: Annotated[Path | None, typer.Option(help="The zoo to make or to add to.", show_default="zoos/<name of FOLDER>")] = None,
-    dataset: Annotated[str | None, typer.Option(help="What the INRs show (decides nfn's split), or the networks were trained on.")] = None,
-    root: Annotated[
-        Path | None, typer.Option(help="The folder of that data set's files; without it the zoo's pictures are rendered from the INRs.")
+    out: Annotated[
+        Path | None, typer.Option(help="The zoo to make or to add to.", show_default="zoos/<name of FOLDER>")
     ] = None,
-    size: Annotated[int | None, typer.Option(help="Pixels a side of rendered pictures.", show_default="28, in colour 32")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="What the INRs show (decides nfn's split), or the networks were trained on.")
+    ] = None,
+    root: Annotated[
+        Path | None,
+        typer.Option(
+            help="The folder of that data set's files; without it the zoo's pictures are rendered from the INRs."
+        ),
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Pixels a side of rendered pictures.", show_default="28, in colour 32")
+    ] = None,
     omega: Annotated[float, typer.Option(help="Frequency of the hidden layers: sin(omega (W x + b)).")] = _OMEGA,
-    bounds: Annotated[tuple[int, int] | None, typer.Option(help="nfn: the indices at which validation and test begin.")] = None,
+    bounds: Annotated[
+        tuple[int, int] | None, typer.Option(help="nfn: the indices at which validation and test begin.")
+    ] = None,
     splits: Annotated[
         Path | None,
-        typer.Option(help="A file that tells the split, of dws, small-cnn-zoo, wild-park, vit-zoo.", show_default="that in FOLDER"),
+        typer.Option(
+            help="A file that tells the split, of dws, small-cnn-zoo, wild-park, vit-zoo.",
+            show_default="that in FOLDER",
+        ),
     ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -61,9 +77,12 @@ def command(
         if layout in LAYOUTS:
             if root is not None or size is not None or bounds is not None or omega != _OMEGA:
                 raise InputError(
-                    f"--root, --size, --omega and --bounds are for INRs, but {layout} is a layout of trained networks; leave them out"
+                    f"--root, --size, --omega and --bounds are for INRs, but {layout} is a layout of trained networks; "
+                    "leave them out"
                 )
-            trained.import_published(layout, folder, out or Path("zoos") / folder.resolve().name, splits, dataset, screen)
+            trained.import_published(
+                layout, folder, out or Path("zoos") / folder.resolve().name, splits, dataset, screen
+            )
             return
         if bounds is not None and splits is not None:
             raise InputError("expected --bounds or --splits, got both")

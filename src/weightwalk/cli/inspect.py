@@ -22,7 +22,8 @@ _PICTURES = 16
 def command(
     zoo: Annotated[Path, typer.Argument(metavar="ZOO", help="The folder of a zoo.", show_default=False)],
     sheet: Annotated[
-        Path | None, typer.Option(help="Where the contact sheet goes, a PNG.", show_default="<ZOO>-sheet.png, beside the zoo")
+        Path | None,
+        typer.Option(help="Where the contact sheet goes, a PNG.", show_default="<ZOO>-sheet.png, beside the zoo"),
     ] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Also hash every file: is it as it was written?")] = False,
     as_json: AsJson = False,
@@ -65,7 +66,9 @@ def command(
             sheet = sheet or zoo.resolve().with_name(f"{zoo.resolve().name}-sheet.png")
             files.write_bytes(sheet, _contact_sheet(opened))
         elif sheet:
-            raise InputError(f"a sheet shows pictures, but {zoo} has signals of the shape {opened.image_shape}; leave --sheet out")
+            raise InputError(
+                f"a sheet shows pictures, but {zoo} has signals of the shape {opened.image_shape}; leave --sheet out"
+            )
 
         settings, figures = opened.settings, list(next(iter(psnr.values())))
         graph = DynamicGraph.of(opened.spec)
@@ -104,7 +107,10 @@ def command(
             table(
                 "INRs and their PSNR in dB",
                 ["split", "INRs", *figures],
-                [[name, len(rows[name]), *(f"{value:.1f}" for value in of_split.values())] for name, of_split in psnr.items()],
+                [
+                    [name, len(rows[name]), *(f"{value:.1f}" for value in of_split.values())]
+                    for name, of_split in psnr.items()
+                ],
             ),
             table("Standard deviation, beside the published zoos of this shape", header, stds),
         )
@@ -116,9 +122,15 @@ def _spread(zoo: Zoo) -> tuple[list[str], list[list[Any]]]:
     from weightwalk.zoos.published import comparable
 
     published = comparable(zoo.spec)
-    columns = [layer_stds(zoo), *({"weight": other.weight_stds, "bias": other.bias_stds} for other in published)]
+    columns: list[Any] = [
+        layer_stds(zoo),
+        *({"weight": other.weight_stds, "bias": other.bias_stds} for other in published),
+    ]
     rows = [
-        [f"{role} {layer + 1}", *(None if column[role][layer] is None else round(column[role][layer], 4) for column in columns)]  # type: ignore[index]
+        [
+            f"{role} {layer + 1}",
+            *(None if column[role][layer] is None else round(column[role][layer], 4) for column in columns),
+        ]
         for role in ("weight", "bias")
         for layer in range(len(zoo.spec.layers))
     ]

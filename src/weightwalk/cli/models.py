@@ -1,4 +1,6 @@
-"""What a user may give for a network: PACKAGE.MODULE:FUNCTION, a zoo's folder, a spec as JSON. Imported inside commands."""
+"""What a user may give for a network: PACKAGE.MODULE:FUNCTION, a zoo's folder, a spec as JSON. Imported inside
+commands.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +35,9 @@ def is_function(text: str) -> bool:
 def traced(text: str) -> tuple[NetworkSpec, Weights]:
     """The network that PACKAGE.MODULE:FUNCTION makes: a module and an example of its input, or a module alone.
 
-    The folder that the command runs in is searched first. A module alone is traced on zeros: as many numbers, pictures of 32 positions a
-    side or 8 tokens as its first layer reads. InputError for what cannot be imported or read, and for weights that are not finite.
+    The folder that the command runs in is searched first. A module alone is traced on zeros: as many numbers, pictures
+    of 32 positions a side or 8 tokens as its first layer reads. InputError for what cannot be imported or read, and for
+    weights that are not finite.
     """
     from torch import nn
 
@@ -44,7 +47,9 @@ def traced(text: str) -> tuple[NetworkSpec, Weights]:
     made = _made(text)
     module, example = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
     if not isinstance(module, nn.Module):
-        raise InputError(f"expected a torch.nn.Module, or one and an example of its input, from {text}, got {type(module).__name__}")
+        raise InputError(
+            f"expected a torch.nn.Module, or one and an example of its input, from {text}, got {type(module).__name__}"
+        )
     check_finite(module.state_dict(), f"from {text}")
     try:
         return trace(module, _example(module, text) if example is None else example)
@@ -53,7 +58,9 @@ def traced(text: str) -> tuple[NetworkSpec, Weights]:
 
 
 def _made(text: str) -> Any:
-    """What the function answers, or the module that is there under that name. Whatever the user's code raises becomes one sentence."""
+    """What the function answers, or the module that is there under that name. Whatever the user's code raises becomes
+    one sentence.
+    """
     from torch import nn
 
     module_name, _, name = text.rpartition(":")
@@ -63,9 +70,15 @@ def _made(text: str) -> Any:
             return found if isinstance(found, nn.Module) or not callable(found) else found()
         except Exception as error:
             at = traceback.extract_tb(error.__traceback__)[-1]
-            where = "" if at.filename.startswith("<frozen") or at.filename == __file__ else f", {Path(at.filename).name}:{at.lineno}"
+            where = (
+                ""
+                if at.filename.startswith("<frozen") or at.filename == __file__
+                else f", {Path(at.filename).name}:{at.lineno}"
+            )
             told = f"{type(error).__name__}: {error}{where}"
-            raise InputError(f"expected PACKAGE.MODULE:FUNCTION of what can be called without arguments, got {text} ({told})") from None
+            raise InputError(
+                f"expected PACKAGE.MODULE:FUNCTION of what can be called without arguments, got {text} ({told})"
+            ) from None
 
 
 def _example(module: nn.Module, text: str) -> Any:
@@ -79,7 +92,9 @@ def _example(module: nn.Module, text: str) -> Any:
             return torch.zeros(1, layer.in_channels, *[_SIDE] * len(layer.kernel_size))
         if isinstance(layer, nn.Embedding):
             return torch.zeros(1, _TOKENS, dtype=torch.int64)
-    raise InputError(f"expected a module with a first layer that says what it reads from {text}; return (module, example_input)")
+    raise InputError(
+        f"expected a module with a first layer that says what it reads from {text}; return (module, example_input)"
+    )
 
 
 @contextmanager
@@ -102,7 +117,8 @@ def open_any_zoo(path: Path) -> Zoo | TrainedZoo:
 
 
 def spec_of(text: str, run: int | None = None) -> NetworkSpec:
-    """The architecture of a network by function, of a zoo (that of one `run` where it has several), or in a JSON file: a spec, or all that
+    """The architecture of a network by function, of a zoo (that of one `run` where it has several), or in a JSON file:
+    a spec, or all that
     `weightwalk graph --json` wrote.
     """
     from weightwalk.spec import NetworkSpec
@@ -121,7 +137,9 @@ def spec_of(text: str, run: int | None = None) -> NetworkSpec:
     if is_function(text):
         return traced(text)[0]
     if path.suffix != ".json":
-        beside = ", for a state dict does not say its architecture" if path.suffix in (".pt", ".pth", ".safetensors") else ""
+        beside = (
+            ", for a state dict does not say its architecture" if path.suffix in (".pt", ".pth", ".safetensors") else ""
+        )
         raise InputError(f"expected a zoo's folder, a spec .json or PACKAGE.MODULE:FUNCTION, got {text}{beside}")
     value = files.read_json(path, "a network's spec")
     return NetworkSpec.from_dict(value["spec"] if isinstance(value, dict) and "spec" in value else value)

@@ -33,10 +33,15 @@ def command(
             show_default=False,
         ),
     ],
-    activation: Annotated[str | None, typer.Option(help="That of the state dicts, where the run knows networks of several.")] = None,
+    activation: Annotated[
+        str | None, typer.Option(help="That of the state dicts, where the run knows networks of several.")
+    ] = None,
     spec: Annotated[
         Path | None,
-        typer.Option(help="The architecture of the state dicts, as `weightwalk graph --json` writes it.", show_default="one of the run's"),
+        typer.Option(
+            help="The architecture of the state dicts, as `weightwalk graph --json` writes it.",
+            show_default="one of the run's",
+        ),
     ] = None,
     device: Device = "auto",
     as_json: AsJson = False,
@@ -44,8 +49,8 @@ def command(
 ) -> None:
     """Rank networks by the test accuracy that RUN predicts from their weights alone.
 
-    A FUNCTION returns a module and an example of its input, or a module alone. A MODEL that can't be read is named; the others are ranked,
-    and the exit code is 2.
+    A FUNCTION returns a module and an example of its input, or a module alone. A MODEL that can't be read is named; the
+    others are ranked, and the exit code is 2.
     """
     with terminal(as_json, quiet) as screen:
         from weightwalk import devices
@@ -70,13 +75,22 @@ def command(
         columns = {"true accuracy": "true", "split": "split"}  # where something is known of some network
         more = {name: _column(ranked, key) for name, key in columns.items() if any(key in answer for answer in ranked)}
         screen.answer(
-            {"run": str(run), "models": [{"rank": place, **answer} for place, answer in enumerate(ranked, 1)], "unread": unread},
+            {
+                "run": str(run),
+                "models": [{"rank": place, **answer} for place, answer in enumerate(ranked, 1)],
+                "unread": unread,
+            },
             f"best of {len(ranked):,}: {best['model']}, predicted {percent(best['predicted'])}",
             table(
                 f"{len(ranked):,} networks" + (f", the first {_ROWS}" if len(ranked) > _ROWS else ""),
                 ["rank", "predicted accuracy", *more, "network"],
                 [
-                    [place, percent(answer["predicted"]), *(column[place - 1] for column in more.values()), answer["model"]]
+                    [
+                        place,
+                        percent(answer["predicted"]),
+                        *(column[place - 1] for column in more.values()),
+                        answer["model"],
+                    ]
                     for place, answer in enumerate(ranked[:_ROWS], 1)
                 ],
             ),
@@ -85,7 +99,9 @@ def command(
             raise screen.refused(list(unread.values()))
 
 
-def _answers(run: Run, model: AccuracyModel, text: str, spec: NetworkSpec | None, activation: str | None) -> list[dict[str, Any]]:
+def _answers(
+    run: Run, model: AccuracyModel, text: str, spec: NetworkSpec | None, activation: str | None
+) -> list[dict[str, Any]]:
     """What is predicted of the networks that the user calls `text`, one answer each."""
     from weightwalk.cli.models import is_function, traced
     from weightwalk.tasks.generalization.run import predict
@@ -113,7 +129,9 @@ def _column(answers: list[dict[str, Any]], key: str) -> list[str | None]:
 
 
 def _of_zoo(run: Run, model: AccuracyModel, path: Path) -> list[dict[str, Any]]:
-    """All networks of a zoo, with their accuracy where it is known; those of the run's own zoo with their split: `train` was seen."""
+    """All networks of a zoo, with their accuracy where it is known; those of the run's own zoo with their split:
+    `train` was seen.
+    """
     import numpy as np
 
     from weightwalk.tasks.generalization.model import TARGET
@@ -131,7 +149,9 @@ def _of_zoo(run: Run, model: AccuracyModel, path: Path) -> list[dict[str, Any]]:
     return [
         {"model": f"{path}/{name}", "predicted": float(predicted), "true": float(known) if np.isfinite(known) else None}
         | ({"split": SPLITS[split]} if own else {})
-        for name, predicted, known, split in zip(zoo.names(rows), predict_rows(model, zoo, rows), true, zoo.splits[rows], strict=True)
+        for name, predicted, known, split in zip(
+            zoo.names(rows), predict_rows(model, zoo, rows), true, zoo.splits[rows], strict=True
+        )
     ]
 
 
@@ -155,7 +175,8 @@ def _of_file(run: Run, path: Path, spec: NetworkSpec | None, activation: str | N
     chosen = _chosen(run, fitting, activation)
     if len(chosen) != 1:
         raise InputError(
-            f"{path} fits {len(fitting)} architectures that {run.path} was trained on (with {_kinds(fitting)}), and a state dict does not "
+            f"{path} fits {len(fitting)} architectures that {run.path} was trained on (with {_kinds(fitting)}), and a "
+            "state dict does not "
             "say which of them it is; give --activation or --spec FILE.json, or the network as PACKAGE.MODULE:FUNCTION"
         )
     return to_network(state, chosen[0], path).to(torch.float32)
@@ -170,7 +191,9 @@ def _kinds(specs: list[NetworkSpec], most: int = 6) -> str:
 
 
 def _fitting(run: Run, path: Path, state: Any) -> tuple[list[NetworkSpec], InputError | None]:
-    """The run's architectures that the tensors fit, one of every shape being tried, and why the last one was refused."""
+    """The run's architectures that the tensors fit, one of every shape being tried, and why the last one was
+    refused.
+    """
     from weightwalk.zoos.parameters import check_finite, to_network
 
     check_finite(state, f"in {path}")
@@ -195,5 +218,7 @@ def _chosen(run: Run, fitting: list[NetworkSpec], activation: str | None) -> lis
         if activation not in known:
             raise InputError(unknown("activation", activation, known))
         return [spec for spec in fitting if activations(spec) == (activation,)]
-    blind = not getattr(run.config.encoder, "activation_embedding", False) and len({spec.shape for spec in fitting}) == 1
+    blind = (
+        not getattr(run.config.encoder, "activation_embedding", False) and len({spec.shape for spec in fitting}) == 1
+    )
     return fitting[:1] if blind else fitting

@@ -7,7 +7,16 @@ from collections.abc import Mapping
 from typing import IO
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 SECONDS_PER_LINE = 10.0
@@ -16,7 +25,9 @@ SECONDS_PER_LINE = 10.0
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
         rate = task.finished_speed or task.speed
-        return Text("" if rate is None else f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.1f}/s", style="progress.data.speed")
+        return Text(
+            "" if rate is None else f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.1f}/s", style="progress.data.speed"
+        )
 
 
 class Bars:
@@ -65,7 +76,10 @@ class Lines:
         rate = (done - self._first) / max(now - self._start, 1e-9)
         parts = [f"{label} {done:,}/{total:,}"]
         if rate > 0:
-            parts += [f"{rate:,.1f}/s", f"{now - self._start:.0f} s" if done >= total else f"{(total - done) / rate:.0f} s left"]
+            parts += [
+                f"{rate:,.1f}/s",
+                f"{now - self._start:.0f} s" if done >= total else f"{(total - done) / rate:.0f} s left",
+            ]
         print(", ".join([*parts, *filter(None, [_describe(figures)])]), file=self._file, flush=True)
 
     def close(self) -> None:

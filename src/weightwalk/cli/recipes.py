@@ -12,8 +12,12 @@ from weightwalk.registry import unknown
 
 
 def command(
-    recipe: Annotated[str | None, typer.Argument(metavar="[RECIPE]", help="Show this one's settings.", show_default=False)] = None,
-    dataset: Annotated[str | None, typer.Option(help="Only recipes that read a zoo of this data set, or of this kind.")] = None,
+    recipe: Annotated[
+        str | None, typer.Argument(metavar="[RECIPE]", help="Show this one's settings.", show_default=False)
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Only recipes that read a zoo of this data set, or of this kind.")
+    ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -25,15 +29,25 @@ def command(
 
         if recipe is not None:
             settings = config.keys(RECIPES[recipe]())
-            line = f"{recipe}: {len(settings)} settings; change them with --set KEY=VALUE, as in --set encoder=NAME ({', '.join(encoders)})"
-            screen.answer(settings, line, table(recipe, ["setting", "value"], [[key, _written(value)] for key, value in settings.items()]))
+            line = (
+                f"{recipe}: {len(settings)} settings; change them with --set KEY=VALUE, "
+                f"as in --set encoder=NAME ({', '.join(encoders)})"
+            )
+            screen.answer(
+                settings,
+                line,
+                table(recipe, ["setting", "value"], [[key, _written(value)] for key, value in settings.items()]),
+            )
             return
         made = {name: make() for name, make in RECIPES.items()}
         kinds = dict.fromkeys(value.reads for value in made.values())
         if dataset is not None and dataset not in kinds:
             raise InputError(unknown("data set or kind of zoo with recipes", dataset, list(kinds)))
         shown = {name: value for name, value in made.items() if dataset in (None, value.reads)}
-        stages = {name: {key: n for key, n in config.keys(value).items() if key.endswith(".steps")} for name, value in shown.items()}
+        stages = {
+            name: {key: n for key, n in config.keys(value).items() if key.endswith(".steps")}
+            for name, value in shown.items()
+        }
         screen.answer(
             {name: config.to_dict(value) for name, value in shown.items()},
             ", ".join(shown) if quiet else f"{len(shown)} recipes",
@@ -41,7 +55,13 @@ def command(
                 "Recipes",
                 ["recipe", "zoo of", "method", "encoder", "steps"],
                 [
-                    [name, value.reads, value.method, value.encoder.name, " + ".join(f"{n:,}" for n in stages[name].values())]
+                    [
+                        name,
+                        value.reads,
+                        value.method,
+                        value.encoder.name,
+                        " + ".join(f"{n:,}" for n in stages[name].values()),
+                    ]
                     for name, value in shown.items()
                 ],
             ),

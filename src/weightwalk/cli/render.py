@@ -24,16 +24,26 @@ _ROWS = 20
 def command(
     zoo: Annotated[Path, typer.Argument(metavar="ZOO", help="The folder of a zoo.", show_default=False)],
     ids: Annotated[
-        list[str], typer.Argument(metavar="ID...", help="Names such as train-17-f0, row numbers, ranges such as 0:16.", show_default=False)
+        list[str],
+        typer.Argument(
+            metavar="ID...", help="Names such as train-17-f0, row numbers, ranges such as 0:16.", show_default=False
+        ),
     ],
     size: Annotated[
-        str | None, typer.Option(help="The longer side, or WIDTHxHEIGHT.", show_default="512 for pictures, others at their own size")
+        str | None,
+        typer.Option(
+            help="The longer side, or WIDTHxHEIGHT.", show_default="512 for pictures, others at their own size"
+        ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="A folder, or the file of a single INR.", show_default="<ZOO>-renders, beside the zoo")
+        Path | None,
+        typer.Option(help="A folder, or the file of a single INR.", show_default="<ZOO>-renders, beside the zoo"),
     ] = None,
     sheet: Annotated[
-        Path | None, typer.Option(help=f"Also one PNG of up to {_SHEET_PAIRS} pictures, each with its source beside.", show_default=False)
+        Path | None,
+        typer.Option(
+            help=f"Also one PNG of up to {_SHEET_PAIRS} pictures, each with its source beside.", show_default=False
+        ),
     ] = None,
     rate: Annotated[int, typer.Option(help="Of sounds: what their source was sampled at, in Hz.")] = 16_000,
     device: Device = "auto",
@@ -61,7 +71,9 @@ def command(
         if rate < 1:
             raise InputError(f"expected --rate of at least 1 Hz, got {rate}")
         if sheet and kind != ".png":
-            raise InputError(f"a sheet shows pictures, but {zoo} has signals of the shape {opened.image_shape}; leave --sheet out")
+            raise InputError(
+                f"a sheet shows pictures, but {zoo} has signals of the shape {opened.image_shape}; leave --sheet out"
+            )
 
         rate_out = round(rate * grid[0] / source[0])  # a sound of more samples is not a longer one
         points, written, done = prod(grid), [], 0
@@ -76,7 +88,9 @@ def command(
             done += points
         if sheet:
             files.write_bytes(sheet, _sheet(opened, rows, grid))
-        shape = f"{grid[0]:,} samples" if kind == ".wav" else " x ".join(map(str, grid[::-1] if kind == ".png" else grid))
+        shape = (
+            f"{grid[0]:,} samples" if kind == ".wav" else " x ".join(map(str, grid[::-1] if kind == ".png" else grid))
+        )
         place = " and ".join(written[0]) if len(rows) == 1 else str(paths[0].parent)
         count = f"{len(rows):,} INR{'s'[: len(rows) > 1]}"
         psnr = opened.psnr[rows].tolist()
@@ -94,7 +108,10 @@ def command(
             table(
                 count + (f", the first {_ROWS}" if len(rows) > _ROWS else ""),
                 ["INR", "PSNR at its own size", "files"],
-                [[name, f"{value:.1f} dB", " ".join(made)] for name, value, made in list(zip(names, psnr, written, strict=True))[:_ROWS]],
+                [
+                    [name, f"{value:.1f} dB", " ".join(made)]
+                    for name, value, made in list(zip(names, psnr, written, strict=True))[:_ROWS]
+                ],
             ),
         )
 
@@ -103,7 +120,9 @@ def _paths(zoo: Path, names: list[str], kind: str, out: Path | None) -> list[Pat
     """A file for each name: `out` itself if it is one, else in the folder `out`."""
     if out is not None and out.suffix == kind:
         if len(names) > 1:
-            raise InputError(f"expected a folder as --out of {len(names):,} INRs, got the file {out}; --sheet puts many into one")
+            raise InputError(
+                f"expected a folder as --out of {len(names):,} INRs, got the file {out}; --sheet puts many into one"
+            )
         return [out]
     if out is not None and out.suffix in (".png", ".wav", ".npy"):
         raise InputError(f"INRs of {zoo} are rendered as {kind}, got --out {out}; change its ending, or give a folder")

@@ -12,7 +12,9 @@ from weightwalk.cli.common import AsJson, Quiet, RunArgument, ZooOfRun, source_o
 
 def command(
     run: RunArgument,
-    out: Annotated[Path | None, typer.Option(help="The page.", show_default="report.html beside the evaluation")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The page.", show_default="report.html beside the evaluation")
+    ] = None,
     zoo: ZooOfRun = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -25,5 +27,7 @@ def command(
         opened = task.run_class.open(run)
         source = task.open_zoo(zoo or source_of(None, opened.evaluation(opened.record["zoo"])["zoo_path"]))
         screen.remark("drawing the report")
-        path = task.report(opened, source, out or opened.answers(source.settings) / "report.html", times_of(source.path))
+        path = task.report(
+            opened, source, out or opened.answers(source.settings) / "report.html", times_of(source.path)
+        )
         screen.answer({"run": str(run), "report": str(path)}, f"report in {path}")

@@ -20,8 +20,12 @@ if TYPE_CHECKING:
 
 def command(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="One of `weightwalk recipes`.", show_default=False)],
-    zoo: Annotated[Path | None, typer.Option(help="What to train on.", show_default="zoos/DATASET or zoos/cifar10-KIND")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; repeatable.")] = None,
+    zoo: Annotated[
+        Path | None, typer.Option(help="What to train on.", show_default="zoos/DATASET or zoos/cifar10-KIND")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; repeatable.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder.", show_default="runs/RECIPE")] = None,
     resume: Annotated[
         Literal["auto", "never", "must"],
@@ -41,7 +45,9 @@ def command(
         from weightwalk.recipes import RECIPES
         from weightwalk.tasks.registry import TASKS
 
-        run_config = config.override(RECIPES[recipe](), [*(settings or []), *([] if seed is None else [f"seed={seed}"])])
+        run_config = config.override(
+            RECIPES[recipe](), [*(settings or []), *([] if seed is None else [f"seed={seed}"])]
+        )
         path = out or Path("runs") / recipe
         there = (path / "run.json").exists()
         if there and resume == "never":
@@ -51,9 +57,13 @@ def command(
         task = TASKS[run_config.task]
         source = zoo or task.default_zoo(run_config)
         if not source.exists():
-            raise InputError(f"expected a zoo at {source}, found nothing; make it with `{task.how_to_make(run_config, source)}`")
+            raise InputError(
+                f"expected a zoo at {source}, found nothing; make it with `{task.how_to_make(run_config, source)}`"
+            )
         picked, opened = devices.pick(device), task.open_zoo(source)
-        outcomes = task.train(run_config, opened, path, device=picked, progress=screen.progress, should_stop=screen.should_stop)
+        outcomes = task.train(
+            run_config, opened, path, device=picked, progress=screen.progress, should_stop=screen.should_stop
+        )
         values = {"run": str(path), "stages": {name: asdict(outcome) for name, outcome in outcomes.items()}}
         stage, last = list(outcomes.items())[-1]
         if not last.finished:
@@ -61,7 +71,8 @@ def command(
         best = ", ".join(f"{name} {value:.4g}" for name, value in last.best.items())
         screen.answer(
             values,
-            f"{path}: trained {recipe} on {opened.path} in {duration(sum(outcome.seconds for outcome in outcomes.values()))}; {best}",
+            f"{path}: trained {recipe} on {opened.path} in "
+            f"{duration(sum(outcome.seconds for outcome in outcomes.values()))}; {best}",
             _stages(outcomes),
             next_steps(f"weightwalk evaluate {path}", f"weightwalk report {path}"),
         )

@@ -32,7 +32,9 @@ def described(zoo: TrainedZoo) -> tuple[dict[str, Any], str, list[RenderableType
     from weightwalk.zoos.trained.store import final_rows
 
     runs, epochs, accuracy = zoo.column("run"), zoo.column("epoch"), zoo.column("test_accuracy")
-    counts = {name: {"runs": len(np.unique(runs[zoo.rows(name)])), "checkpoints": len(zoo.rows(name))} for name in SPLITS}
+    counts = {
+        name: {"runs": len(np.unique(runs[zoo.rows(name)])), "checkpoints": len(zoo.rows(name))} for name in SPLITS
+    }
     final, known = final_rows(zoo), np.isfinite(accuracy)  # a published file may not say
     diverged = len(zoo.runs) - len(final)
     final = final[known[final]]
@@ -52,7 +54,10 @@ def described(zoo: TrainedZoo) -> tuple[dict[str, Any], str, list[RenderableType
         "settings": zoo.settings,
         "provenance": zoo.provenance,
     }
-    line = f"{zoo.path}: {len(zoo.runs):,} runs of {zoo.kind} networks on {zoo.settings['dataset']}, {len(zoo):,} checkpoints"
+    line = (
+        f"{zoo.path}: {len(zoo.runs):,} runs of {zoo.kind} networks on "
+        f"{zoo.settings['dataset']}, {len(zoo):,} checkpoints"
+    )
     if last:
         line += f", test accuracy {percent(last['10 %'])} to {percent(last['90 %'])} (10th to 90th percentile of runs)"
     sizes = sorted({spec.num_parameters for spec in zoo.specs})
@@ -66,7 +71,9 @@ def described(zoo: TrainedZoo) -> tuple[dict[str, Any], str, list[RenderableType
                 "data set": zoo.settings["dataset"],
                 **_origin(zoo.settings),
                 **({"runs without a checkpoint": f"{diverged:,}, which diverged"} if diverged else {}),
-                **{f"runs to {name}": f"{n['runs']:,} ({n['checkpoints']:,} checkpoints)" for name, n in counts.items()},
+                **{
+                    f"runs to {name}": f"{n['runs']:,} ({n['checkpoints']:,} checkpoints)" for name, n in counts.items()
+                },
             },
         ),
         table(
@@ -90,14 +97,21 @@ def _distribution(accuracy: NDArray[Any]) -> dict[str, float]:
     import numpy as np
 
     names = {0: "lowest", 50: "median", 100: "highest"}
-    return {names.get(p, f"{p} %"): float(value) for p, value in zip(_PERCENTILES, np.percentile(accuracy, _PERCENTILES), strict=True)}
+    return {
+        names.get(p, f"{p} %"): float(value)
+        for p, value in zip(_PERCENTILES, np.percentile(accuracy, _PERCENTILES), strict=True)
+    }
 
 
 def to_train(zoo: Path, kind: str) -> list[str]:
     """The commands that train on a zoo of a kind, as far as there are recipes for two cores."""
     from weightwalk.recipes import RECIPES
 
-    return [f"weightwalk train {name} --zoo {zoo}" for name, make in RECIPES.items() if make().reads == kind and name.endswith("_small")]
+    return [
+        f"weightwalk train {name} --zoo {zoo}"
+        for name, make in RECIPES.items()
+        if make().reads == kind and name.endswith("_small")
+    ]
 
 
 def inspect(zoo: Path, screen: Terminal, verify: bool) -> None:
@@ -115,7 +129,9 @@ def inspect(zoo: Path, screen: Terminal, verify: bool) -> None:
     screen.answer({**values, "verified": verify}, line, *blocks)
 
 
-def verify(zoo: Path, screen: Terminal, sample: int, root: Path | None) -> tuple[TrainedReport, str, list[RenderableType]]:
+def verify(
+    zoo: Path, screen: Terminal, sample: int, root: Path | None
+) -> tuple[TrainedReport, str, list[RenderableType]]:
     """`weightwalk verify` of a zoo of trained networks: the report, and how to tell it if there is no problem."""
     from weightwalk.zoos.fit import load_sets
     from weightwalk.zoos.listing import TRAINED
@@ -127,13 +143,22 @@ def verify(zoo: Path, screen: Terminal, sample: int, root: Path | None) -> tuple
         recipe_of(zoo, settings)  # which says if nobody knows how
         sets = load_sets(settings["dataset"], root)
     report = check(zoo, sample, sets, screen.progress)
-    scored = f"{report.scored:,} scored anew are as accurate as it says" if report.scored else "none was scored (--root DIR does)"
-    line = f"{zoo}: all well, {report.checkpoints:,} checkpoints of {report.runs:,} runs in {report.files:,} files; {scored}"
+    scored = (
+        f"{report.scored:,} scored anew are as accurate as it says"
+        if report.scored
+        else "none was scored (--root DIR does)"
+    )
+    line = (
+        f"{zoo}: all well, {report.checkpoints:,} checkpoints of {report.runs:,} runs in "
+        f"{report.files:,} files; {scored}"
+    )
     seen = {"holds": TRAINED, "files": f"{report.files:,}, all as they were written", "bytes": f"{report.bytes:,}"}
     return report, line, [facts(str(zoo), seen)]
 
 
-def import_published(layout: str, folder: Path, out: Path, split: Path | None, dataset: str | None, screen: Terminal) -> None:
+def import_published(
+    layout: str, folder: Path, out: Path, split: Path | None, dataset: str | None, screen: Terminal
+) -> None:
     """`weightwalk import` of a published zoo of trained networks."""
     from weightwalk.zoos.trained import published
     from weightwalk.zoos.trained.store import TrainedZoo
@@ -143,7 +168,8 @@ def import_published(layout: str, folder: Path, out: Path, split: Path | None, d
     )
     if not outcome.finished:
         raise screen.stopped(
-            {"zoo": str(out), **asdict(outcome)}, f"stopped while reading {folder}; the finished shards are saved in {out}"
+            {"zoo": str(out), **asdict(outcome)},
+            f"stopped while reading {folder}; the finished shards are saved in {out}",
         )
     values, line, blocks = described(TrainedZoo.open(out))
     screen.answer(

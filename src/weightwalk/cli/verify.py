@@ -22,17 +22,21 @@ def command(
     sample: Annotated[
         int | None,
         typer.Option(
-            help="INRs to render, or networks to score, and to compare with what the zoo says.", show_default="256 INRs, 32 networks"
+            help="INRs to render, or networks to score, and to compare with what the zoo says.",
+            show_default="256 INRs, 32 networks",
         ),
     ] = None,
     root: Annotated[
         Path | None,
-        typer.Option(help="Of trained networks: the folder of their data set, to score some of them anew on its test pictures."),
+        typer.Option(
+            help="Of trained networks: the folder of their data set, to score some of them anew on its test pictures."
+        ),
     ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Check a zoo: every byte against its hash, every INR for its source, a sample rendered and compared with its stored PSNR.
+    """Check a zoo: every byte against its hash, every INR for its source, a sample rendered and compared with its
+    stored PSNR.
 
     Of a zoo of trained networks: every byte, every number, and with --root a sample scored anew.
 
@@ -55,14 +59,22 @@ def command(
         waiting = sum(count.without_inr for count in report.counts)
         screen.answer(
             values,
-            f"{zoo}: all well, {sum(count.inrs for count in report.counts):,} INRs in {report.files:,} files; {_rendered(report)}"
-            + (f"; {waiting:,} images have no INR yet" if waiting else ""),
+            f"{zoo}: all well, {sum(count.inrs for count in report.counts):,} INRs in {report.files:,} files; "
+            f"{_rendered(report)}" + (f"; {waiting:,} images have no INR yet" if waiting else ""),
             facts(str(zoo), {"files": f"{report.files:,}, all as they were written", "bytes": f"{report.bytes:,}"}),
             table(
                 "Images and their INRs",
                 ["part", "split", "images", "without INR", "INRs", "fits", "mean PSNR"],
                 [
-                    [c.part, c.split, c.images, c.without_inr, c.inrs, c.fits, None if c.mean_psnr is None else f"{c.mean_psnr:.1f} dB"]
+                    [
+                        c.part,
+                        c.split,
+                        c.images,
+                        c.without_inr,
+                        c.inrs,
+                        c.fits,
+                        None if c.mean_psnr is None else f"{c.mean_psnr:.1f} dB",
+                    ]
                     for c in report.counts
                 ],
             ),

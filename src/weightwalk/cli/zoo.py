@@ -13,24 +13,43 @@ from weightwalk.report.words import duration
 
 
 def command(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="cnn, wild-park or vit: what networks.", show_default=False)],
+    kind: Annotated[
+        str, typer.Argument(metavar="KIND", help="cnn, wild-park or vit: what networks.", show_default=False)
+    ],
     dataset: Annotated[
-        str, typer.Option(help="cifar10, svhn, mnist or fashion-mnist (or another data set of pictures); cnn makes colours grey.")
+        str,
+        typer.Option(
+            help="cifar10, svhn, mnist or fashion-mnist (or another data set of pictures); cnn makes colours grey."
+        ),
     ] = "cifar10",
-    root: Annotated[Path | None, typer.Option(help="The folder of the data set's files. Nothing is downloaded.")] = None,
-    out: Annotated[Path | None, typer.Option(help="The zoo to make or to add to.", show_default="zoos/DATASET-KIND")] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="The folder of the data set's files. Nothing is downloaded.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The zoo to make or to add to.", show_default="zoos/DATASET-KIND")
+    ] = None,
     runs: Annotated[
         int | None,
-        typer.Option(help="How many networks to train, those that are there included.", show_default="1000, wild-park 500, vit 100"),
+        typer.Option(
+            help="How many networks to train, those that are there included.",
+            show_default="1000, wild-park 500, vit 100",
+        ),
     ] = None,
     recipe: Annotated[
-        str | None, typer.Option(help="KIND (for two cores: fewer pictures and epochs) or KIND-published.", show_default="KIND")
+        str | None,
+        typer.Option(help="KIND (for two cores: fewer pictures and epochs) or KIND-published.", show_default="KIND"),
     ] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe, as in --set epochs=10 --set train_images=5000; repeatable."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change the recipe, as in --set epochs=10 --set train_images=5000; repeatable.",
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="What starts, hyperparameters and the order of pictures are drawn from.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="What starts, hyperparameters and the order of pictures are drawn from.")
+    ] = 0,
     workers: Annotated[int | None, typer.Option(help="How many runs at once.", show_default="all cores")] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -62,9 +81,13 @@ def command(
         )
         keep_time(path, TRAINING, outcome.seconds if outcome.trained else 0.0)
         if not outcome.finished:
-            raise screen.stopped({"zoo": str(path), **asdict(outcome)}, f"stopped while training; the finished runs are saved in {path}")
+            raise screen.stopped(
+                {"zoo": str(path), **asdict(outcome)}, f"stopped while training; the finished runs are saved in {path}"
+            )
         if outcome.diverged:
-            screen.remark(f"{outcome.diverged:,} runs diverged before their first checkpoint; they are in the zoo without one")
+            screen.remark(
+                f"{outcome.diverged:,} runs diverged before their first checkpoint; they are in the zoo without one"
+            )
         values, line, blocks = described(TrainedZoo.open(path))
         screen.answer(
             {**asdict(outcome), **values},

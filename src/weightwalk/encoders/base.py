@@ -33,7 +33,8 @@ class Encoding:
     """What an encoder makes of B networks.
 
     `nodes[l]` (B, n_l, d) are the features of node group l, equivariant to the order of hidden neurons;
-    `pooled` (B, D) is invariant to it, with D the encoder's `pooled_dim`. An encoder of whole networks alone has no `nodes`.
+    `pooled` (B, D) is invariant to it, with D the encoder's `pooled_dim`. An encoder of whole networks alone has no
+    `nodes`.
     """
 
     nodes: tuple[Tensor, ...]
@@ -50,7 +51,9 @@ class Encoder(nn.Module, ABC):
     invariant: bool = True
     """False for one whose answer depends on the order of hidden neurons, and which says so."""
     later: ClassVar[tuple[str, ...]] = ()
-    """Options that came after encoders without them had been recorded; configurations leave them out where they have their defaults."""
+    """Options that came after encoders without them had been recorded; configurations leave them out where they have
+    their defaults.
+    """
     pooled_dim: int
     shared: bool = False
 
@@ -89,7 +92,8 @@ class Encoder(nn.Module, ABC):
         own = next(self.parameters(), None)
         if own is not None and (own.dtype, own.device) != (weights.dtype, weights.device):
             raise InputError(
-                f"this model is {own.dtype} on {own.device}, got networks in {weights.dtype} on {weights.device}; move one with `.to`"
+                f"this model is {own.dtype} on {own.device}, got networks in {weights.dtype} on {weights.device}; move "
+                "one with `.to`"
             )
         return self.read(weights)
 
@@ -99,7 +103,8 @@ class Encoder(nn.Module, ABC):
         return pooled
 
     def encode_many(self, batches: Sequence[Weights]) -> Tensor:
-        """The pooled encodings of batches of any architectures that are read, one after another: (sum of B, pooled_dim).
+        """The pooled encodings of batches of any architectures that are read, one after another: (sum of B,
+        pooled_dim).
 
         Networks of one architecture are read together; none is padded.
         """
@@ -140,17 +145,23 @@ class EncoderConfig:
         for key in settings:
             if key not in known:
                 raise InputError(unknown(f"option of encoder {name!r}", key, known))
-        return kind(name, **{key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()})  # JSON has lists
+        return kind(
+            name, **{key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+        )  # JSON has lists
 
     def build(self, *specs: NetworkSpec) -> Encoder:
-        """The encoder itself, for networks of one spec, or of several: then it is a shared one, whatever the option says."""
+        """The encoder itself, for networks of one spec, or of several: then it is a shared one, whatever the option
+        says.
+        """
         kind, options = encoders[self.name], {entry.name: getattr(self, entry.name) for entry in fields(self)[1:]}
         if len({spec.shape for spec in specs}) <= 1:
             return kind(specs[0], **options)
         if "shared" not in options:
             raise InputError(
                 f"encoder {self.name!r} reads networks of one architecture, got {len(specs)}; choose one of "
-                + ", ".join(name for name in encoders if "shared" in inspect.signature(encoders[name].__init__).parameters)
+                + ", ".join(
+                    name for name in encoders if "shared" in inspect.signature(encoders[name].__init__).parameters
+                )
             )
         encoder = kind(kind.largest(specs), **options | {"shared": True} | kind.covering(specs))
         for spec in specs:
@@ -164,5 +175,8 @@ def _config_of(name: str) -> type[EncoderConfig]:
     signature, hints = inspect.signature(encoders[name].__init__), typing.get_type_hints(encoders[name].__init__)
     options = list(signature.parameters.values())[2:]
     late = {option.name: LATE if option.name in encoders[name].later else None for option in options}
-    entries = [(option.name, hints[option.name], field(default=option.default, metadata=late[option.name])) for option in options]
+    entries = [
+        (option.name, hints[option.name], field(default=option.default, metadata=late[option.name]))
+        for option in options
+    ]
     return make_dataclass(f"{encoders[name].__name__}Config", entries, bases=(EncoderConfig,), frozen=True)

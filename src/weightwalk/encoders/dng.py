@@ -1,4 +1,5 @@
-"""The DNG-Encoder: a recurrent graph network over the dynamic neural graph (Dynamic Neural Graphs, TMLR 2026, section 4).
+"""The DNG-Encoder: a recurrent graph network over the dynamic neural graph (Dynamic Neural Graphs, TMLR 2026, section
+4).
 
 Axes: B networks, I source nodes, O target nodes, F Fourier features, D memory.
 """
@@ -19,7 +20,20 @@ from weightwalk.graphs.features import FourierFeatures
 from weightwalk.graphs.flow import Flow, flow
 from weightwalk.registry import unknown
 from weightwalk.spec import ACTIVATIONS, NetworkSpec
-from weightwalk.steps import Attention, Concat, Conv, Layer, Learned, Multiply, Norm, Pad, Patches, Rearrange, Slice, Step
+from weightwalk.steps import (
+    Attention,
+    Concat,
+    Conv,
+    Layer,
+    Learned,
+    Multiply,
+    Norm,
+    Pad,
+    Patches,
+    Rearrange,
+    Slice,
+    Step,
+)
 from weightwalk.weights import Weights
 
 _CHOICES = {
@@ -34,7 +48,9 @@ _CHOICES = {
 
 
 class Pass(nn.Module):
-    """One walk over all timestamps. The recurrent cell is shared by them; maps are each step's own, or each kind's (`kinds`)."""
+    """One walk over all timestamps. The recurrent cell is shared by them; maps are each step's own, or each kind's
+    (`kinds`).
+    """
 
     def __init__(self, plan: dng_plan.Plan, number: int):
         super().__init__()
@@ -61,32 +77,37 @@ class Pass(nn.Module):
 class DNGEncoder(Encoder):
     r"""Read a network's weights in the order in which inference uses them.
 
-    At the timestamp t_l of a dense, convolutional or embedding layer every target node i gathers a message from its sources j and updates
-    its memory:
+    At the timestamp t_l of a dense, convolutional or embedding layer every target node i gathers a message from its
+    sources j and updates its memory:
 
         m_i(t_l) = sum_j  W_e^l phi(w_ij) * (W_s^l s_j(t_{l-1}))                      (Eq 4, `messages` "pair")
         m_i(t_l) = sum_j  MLP( concat_n [ W_e^l phi(w_ij,n) * (W_{s,n}^l s_j) ] )       (Eq 5, "taps")
         s_i(t_l) = Dropout(LayerNorm(GRU(input = W_b^l phi(b_i), hidden = m_i(t_l))))    (Eq 6)
 
-    with phi random Fourier features and * elementwise. "auto" takes Eq 5 if some layer has several edges per pair. Its heads are
-    `head_dim` numbers each, `max_taps` of them (0: as many as the spec needs); `padding`: see `dng_steps.TapMaps`. Input nodes start from a
-    learned memory each. In pass p > 1 the bias term becomes a map of the memory that the node got in pass p - 1. With
-    `activation_embedding`, a learned vector per activation function is added to phi(b) (paper, appendix: of use where activations vary):
-    of the activation that the layer's values meet next, or with `activation_scope` "network" of the first layer's, for all layers.
+    with phi random Fourier features and * elementwise. "auto" takes Eq 5 if some layer has several edges per pair. Its
+    heads are
+    `head_dim` numbers each, `max_taps` of them (0: as many as the spec needs); `padding`: see `dng_steps.TapMaps`.
+    Input nodes start from a learned memory each. In pass p > 1 the bias term becomes a map of the memory that the node
+    got in pass p - 1. With
+    `activation_embedding`, a learned vector per activation function is added to phi(b) (paper, appendix: of use where
+    activations vary):
+    of the activation that the layer's values meet next, or with `activation_scope` "network" of the first layer's, for
+    all layers.
 
-    Other steps: a norm scales and shifts memories (`dng_steps.NormMaps`, `norm_after`), an addition sends W_r s from the older groups to
-    the newest one's nodes (`residual` "map"; "sum": s), attention is `dng_steps.PairedHeads`, ours and equivariant, or as published
-    (`attention` "positions"), learned values enter by their features, gates multiply, concatenation and slices do to memories what they do
-    to channels, pooling and activations nothing. A layer without biases enters with b = 0, or (`unbiased` "message") its new memories
-    are its messages, without an update.
+    Other steps: a norm scales and shifts memories (`dng_steps.NormMaps`, `norm_after`), an addition sends W_r s from
+    the older groups to the newest one's nodes (`residual` "map"; "sum": s), attention is `dng_steps.PairedHeads`, ours
+    and equivariant, or as published (`attention` "positions"), learned values enter by their features, gates multiply,
+    concatenation and slices do to memories what they do to channels, pooling and activations nothing. A layer without
+    biases enters with b = 0, or (`unbiased` "message") its new memories are its messages, without an update.
 
-    Every step has its own maps, for networks of one architecture. With `shared` each kind of step has one set for all timestamps
-    (section 5, heterogeneous architectures), and any network is read of the same inputs and outputs, of steps of the `kinds` that the
-    spec has or that are named, and of at most `max_taps` taps.
+    Every step has its own maps, for networks of one architecture. With `shared` each kind of step has one set for all
+    timestamps (section 5, heterogeneous architectures), and any network is read of the same inputs and outputs, of
+    steps of the `kinds` that the spec has or that are named, and of at most `max_taps` taps.
 
-    Shapes: Weights of B networks -> nodes (B, n_l, dim) per layer, after the additions to them, pooled (B, n_L * dim): the output nodes'
-    memories in order. `readout` "layers", ours, appends the mean memory of every layer's nodes, (B, L * dim), or with `shared` the mean of
-    these means, (B, dim). Nothing is kept per edge: memory grows with nodes, time with parameters.
+    Shapes: Weights of B networks -> nodes (B, n_l, dim) per layer, after the additions to them, pooled (B, n_L * dim):
+    the output nodes' memories in order. `readout` "layers", ours, appends the mean memory of every layer's nodes, (B, L
+    * dim), or with `shared` the mean of these means, (B, dim). Nothing is kept per edge: memory grows with nodes, time
+    with parameters.
     """
 
     later = (
@@ -123,7 +144,9 @@ class DNGEncoder(Encoder):
                 f"got {dim}, {num_frequencies}, {num_passes}, {head_dim} and {dropout}"
             )
         choices = {"messages": messages, "padding": padding, "residual": residual, "attention": attention}
-        for name, choice in (choices | {"unbiased": unbiased, "activation_scope": activation_scope, "readout": readout}).items():
+        for name, choice in (
+            choices | {"unbiased": unbiased, "activation_scope": activation_scope, "readout": readout}
+        ).items():
             if choice not in _CHOICES[name]:
                 raise InputError(unknown(name, choice, list(_CHOICES[name])))
         taps = max(dng_plan.most_taps(spec), max_taps)
@@ -158,7 +181,9 @@ class DNGEncoder(Encoder):
         return {"shared": True, "kinds": dng_plan.kinds_of(specs), "max_taps": max(map(dng_plan.most_taps, specs))}
 
     def check(self, spec: NetworkSpec) -> None:
-        """InputError for networks of another shape; with `shared`, for those whose inputs, outputs or steps don't fit."""
+        """InputError for networks of another shape; with `shared`, for those whose inputs, outputs or steps don't
+        fit.
+        """
         if not self.shared:
             super().check(spec)
             self.plan.check(spec)
@@ -166,7 +191,8 @@ class DNGEncoder(Encoder):
         own, got = (self.spec.widths[0], self.spec.num_outputs), (spec.widths[0], spec.num_outputs)
         if got != own:
             raise InputError(
-                f"this model reads networks of {own[0]} inputs and {own[1]} outputs, got {got[0]} and {got[1]} in {spec}; "
+                f"this model reads networks of {own[0]} inputs and {own[1]} outputs, got {got[0]} and {got[1]} in "
+                f"{spec}; "
                 "use a model trained on such networks"
             )
         self.plan.check(spec)
@@ -183,8 +209,12 @@ class DNGEncoder(Encoder):
             pooled = torch.cat([pooled, means_BLD.mean(1) if self.shared else means_BLD.flatten(1)], dim=1)
         return Encoding(tuple(nodes), pooled)
 
-    def _walk(self, walk: Pass, weights: Weights, inputs_BID: Tensor, earlier: list[Tensor]) -> tuple[list[Tensor], Tensor]:
-        """The memories of the input's and all layers' nodes after one pass, and the output's; `earlier` are those of the pass before."""
+    def _walk(
+        self, walk: Pass, weights: Weights, inputs_BID: Tensor, earlier: list[Tensor]
+    ) -> tuple[list[Tensor], Tensor]:
+        """The memories of the input's and all layers' nodes after one pass, and the output's; `earlier` are those of
+        the pass before.
+        """
         spec, facts = weights.spec, flow(weights.spec)
         readers = [0] * (len(spec.steps) + 1)
         for value in range(1, len(spec.steps) + 1):
@@ -208,7 +238,9 @@ class DNGEncoder(Encoder):
                     del memories[source]
         return [inputs_BID, *(settled[value] for value in facts.settled)], memories[len(spec.steps)]
 
-    def _layer(self, walk: Pass, value: int, weights: Weights, facts: Flow, layer: int, source: Tensor, earlier: list[Tensor]) -> Tensor:
+    def _layer(
+        self, walk: Pass, value: int, weights: Weights, facts: Flow, layer: int, source: Tensor, earlier: list[Tensor]
+    ) -> Tensor:
         """The memories of a layer's nodes."""
         step, w, bias = weights.spec.steps[value - 1], weights.weights[layer], weights.biases[layer]
         own = walk.of(step, value, layer)
@@ -221,7 +253,9 @@ class DNGEncoder(Encoder):
             return memory
         memory = own.gather(w, self.features, source, step.groups if isinstance(step, Conv) else 1)
         if bias is not None or self.unbiased == "zero":
-            memory = walk.update(own.input(earlier[layer + 1] if earlier else self._bias_features(weights, facts, layer)), memory)
+            memory = walk.update(
+                own.input(earlier[layer + 1] if earlier else self._bias_features(weights, facts, layer)), memory
+            )
         memory = self.dropout(own.norm(memory))
         return memory
 
@@ -246,7 +280,10 @@ def _between(walk: Pass, value: int, spec: NetworkSpec, facts: Flow, read: list[
         memory: Tensor
         if isinstance(step, Attention):
             count = step.kv_heads or step.heads  # keys and values that serve several heads stand for several
-            keys, values = (memory.unflatten(1, (count, -1)).repeat_interleave(step.heads // count, 1).flatten(1, 2) for memory in read[1:])
+            keys, values = (
+                memory.unflatten(1, (count, -1)).repeat_interleave(step.heads // count, 1).flatten(1, 2)
+                for memory in read[1:]
+            )
             memory = own(first, keys, values, step.heads)
         elif isinstance(step, Patches):
             memory = own(first, step.fan_out)

@@ -46,7 +46,24 @@ _KIND: dict[type[Step], str] = {
     **{Norm: "norm", Learned: "learned", Add: "add", Append: "append", Attention: "attention", Patches: "patches"},
 }
 _UNMAPPED = (
-    *(Activate, Affine, MeanPool, Pool, Upsample, Resize, Crop, Pick, Reshape, Rearrange, Softmax, Move, Multiply, Concat, Slice, Pad),
+    *(
+        Activate,
+        Affine,
+        MeanPool,
+        Pool,
+        Upsample,
+        Resize,
+        Crop,
+        Pick,
+        Reshape,
+        Rearrange,
+        Softmax,
+        Move,
+        Multiply,
+        Concat,
+        Slice,
+        Pad,
+    ),
 )
 KINDS = tuple(dict.fromkeys(_KIND.values()))
 """Steps for which there is something to learn."""
@@ -78,7 +95,8 @@ def most_taps(spec: NetworkSpec) -> int:
 def places_of(spec: NetworkSpec, value: int) -> tuple[int, ...]:
     """What a positional map has rows for: the nodes of a head (queries, values), or the numbers of a patch.
 
-    Patches of the network's own input have a place per number, others one per pixel: their channels may be exchangeable.
+    Patches of the network's own input have a place per number, others one per pixel: their channels may be
+    exchangeable.
     """
     step = spec.steps[value - 1]
     if isinstance(step, Attention):
@@ -89,7 +107,9 @@ def places_of(spec: NetworkSpec, value: int) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Plan:
-    """The sizes and choices of an encoder's maps. `taps` 0 means one edge per pair (Eq 4); with `kinds`, maps are shared by timestamps."""
+    """The sizes and choices of an encoder's maps. `taps` 0 means one edge per pair (Eq 4); with `kinds`, maps are
+    shared by timestamps.
+    """
 
     spec: NetworkSpec
     dim: int
@@ -108,7 +128,11 @@ class Plan:
         layers: list[nn.Module] = []
         between: dict[str, nn.Module] = {}
         if self.kinds:
-            return layers, between, {kind: self._make(kind, number, self.taps, self.places.get(kind, (0,))) for kind in self.kinds}
+            return (
+                layers,
+                between,
+                {kind: self._make(kind, number, self.taps, self.places.get(kind, (0,))) for kind in self.kinds},
+            )
         for value, step in enumerate(self.spec.steps, start=1):
             kind = kind_of(step)
             if kind is not None:
@@ -128,7 +152,9 @@ class Plan:
                 return maps.TapMaps(self.feature_dim, input_dim, self.dim, heads, self.head_dim, self.padding)
             return maps.StepMaps(self.feature_dim, input_dim, self.dim)
         if kind == "attention":
-            return maps.PairedHeads(self.dim) if self.attention == "pairs" else maps.PositionedHeads(places[0], self.dim)
+            return (
+                maps.PairedHeads(self.dim) if self.attention == "pairs" else maps.PositionedHeads(places[0], self.dim)
+            )
         made: dict[str, Any] = {
             "norm": lambda: maps.NormMaps(self.feature_dim, self.dim, self.norm_after),
             "learned": lambda: maps.LearnedMaps(self.feature_dim, self.dim),
@@ -140,22 +166,31 @@ class Plan:
         return module
 
     def check(self, spec: NetworkSpec) -> None:
-        """InputError that names the first step of `spec` that can't be read; without `kinds`, of a spec of the same shape."""
+        """InputError that names the first step of `spec` that can't be read; without `kinds`, of a spec of the same
+        shape.
+        """
         for value, step in enumerate(spec.steps, start=1):
             kind, where = kind_of(step), f"step {value - 1} ({step.kind}) of {spec}"
             if kind is None and not isinstance(step, _UNMAPPED):
                 raise InputError(f"the DNG-Encoder can't read {where}")
             if self.kinds and kind not in (None, *self.kinds):
-                raise InputError(f"this model was made for steps of the kinds {', '.join(self.kinds)}, but {where} is {kind!r}")
+                raise InputError(
+                    f"this model was made for steps of the kinds {', '.join(self.kinds)}, but {where} is {kind!r}"
+                )
             if taps_of(step) > max(1, self.taps):
                 limit = f"up to {self.taps} taps" if self.taps else 'one tap (messages "pair")'
-                raise InputError(f"this model reads layers of {limit}, but {where} has {taps_of(step)}; make one with more max_taps")
+                raise InputError(
+                    f"this model reads layers of {limit}, but {where} has {taps_of(step)}; make one with more max_taps"
+                )
             if kind == "attention" and self.attention == "positions" and len(set(places_of(spec, value))) > 1:
                 raise InputError(f'attention "positions" needs as many queries as values in a head, unlike {where}')
             if kind == "patches" or (kind == "attention" and self.attention == "positions"):
                 wanted = self.places.get(kind, (0,)) if self.kinds else places_of(self.spec, value)
                 if places_of(spec, value) != wanted:
-                    raise InputError(f"this model has learned {wanted[0]} places for {kind}, but {where} has {places_of(spec, value)[0]}")
+                    raise InputError(
+                        f"this model has learned {wanted[0]} places for {kind}, but {where} has "
+                        f"{places_of(spec, value)[0]}"
+                    )
 
 
 def shared_places(spec: NetworkSpec) -> dict[str, tuple[int, ...]]:

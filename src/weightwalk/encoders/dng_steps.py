@@ -1,7 +1,7 @@
 """What the DNG-Encoder does at each kind of step of the network that it reads: the learned maps of one timestamp.
 
-Axes: B networks, O target nodes, I source nodes, K taps, F Fourier features, D memory, A numbers of a head, G groups or heads.
-Memories are (B, nodes, D).
+Axes: B networks, O target nodes, I source nodes, K taps, F Fourier features, D memory, A numbers of a head, G groups or
+heads. Memories are (B, nodes, D).
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from weightwalk.graphs.features import FourierFeatures
 
 
 class StepMaps(nn.Module):
-    """One edge per pair of nodes (Eq 4): maps of edges, sources and the update's input, and the norm of the new memories."""
+    """One edge per pair of nodes (Eq 4): maps of edges, sources and the update's input, and the norm of the new
+    memories.
+    """
 
     def __init__(self, edge_dim: int, input_dim: int, dim: int):
         super().__init__()
@@ -30,14 +32,16 @@ class StepMaps(nn.Module):
     def gather(self, weights: Tensor, features: FourierFeatures, sources_BID: Tensor, groups: int) -> Tensor:
         """The message of every target, (B, O, D); block g of the targets hears block g of the sources alone."""
         sources = self.source(sources_BID)
-        return messages(_blocks(weights, groups), features, self.edge, _blocks(sources, groups)).reshape(len(weights), -1, sources.shape[2])
+        return messages(_blocks(weights, groups), features, self.edge, _blocks(sources, groups)).reshape(
+            len(weights), -1, sources.shape[2]
+        )
 
 
 class TapMaps(nn.Module):
     """Parallel edges (Eq 5): as `StepMaps`, with `heads` heads of `head_dim` numbers and the MLP over a pair's heads.
 
-    m_i = sum_j MLP( concat_n [ W_e phi(w_ij,n) * W_{s,n} s_j ] ). Heads beyond a layer's taps are empty (`padding` "mask": their products
-    are zero), or have features of zero ("features": the edge map's bias still acts).
+    m_i = sum_j MLP( concat_n [ W_e phi(w_ij,n) * W_{s,n} s_j ] ). Heads beyond a layer's taps are empty (`padding`
+    "mask": their products are zero), or have features of zero ("features": the edge map's bias still acts).
     """
 
     def __init__(self, edge_dim: int, input_dim: int, dim: int, heads: int, head_dim: int, padding: str):
@@ -62,7 +66,9 @@ class TapMaps(nn.Module):
             missing = F.linear(sources_BID, self.source.weight[used:], self.source.bias[used:])
             product = missing.unflatten(2, (-1, self.head_dim)) * self.edge.bias
             offset = offset + _blocks(F.linear(product.flatten(2), first.weight[:, used:]), groups)
-        summed = tap_sums(w, features, self.edge, sources.unflatten(2, (-1, self.head_dim)), first.weight[:, :used], offset)
+        summed = tap_sums(
+            w, features, self.edge, sources.unflatten(2, (-1, self.head_dim)), first.weight[:, :used], offset
+        )
         # The MLP's last map is the same for all pairs, so it is done once for their sum.
         message = F.linear(summed, last.weight, w.shape[2] * last.bias)
         return message.reshape(len(weights), -1, message.shape[2])
@@ -74,9 +80,11 @@ def _blocks(x: Tensor, groups: int) -> Tensor:
 
 
 class NormMaps(nn.Module):
-    """A normalisation of the network that is read: memory * (W phi(scale) + b) + (V phi(shift) + c), each node by its own parameters.
+    """A normalisation of the network that is read: memory * (W phi(scale) + b) + (V phi(shift) + c), each node by its
+    own parameters.
 
-    With W = V = 0 it is the learned constant scale and shift of the published ViT encoder (appendix F.2). `after` adds a LayerNorm.
+    With W = V = 0 it is the learned constant scale and shift of the published ViT encoder (appendix F.2). `after` adds
+    a LayerNorm.
     """
 
     def __init__(self, feature_dim: int, dim: int, after: bool):
@@ -115,7 +123,8 @@ def mean_features(w_BOP: Tensor, features: FourierFeatures) -> Tensor:
 
 
 class JoinMaps(nn.Module):
-    """Several values become one: the newest one's memories, and a message W s from each of the others' (with `mapped` False, s alone).
+    """Several values become one: the newest one's memories, and a message W s from each of the others' (with `mapped`
+    False, s alone).
 
     `present` says which nodes of the others there are: padding sends nothing, not even the map's bias.
     """
@@ -134,8 +143,8 @@ class JoinMaps(nn.Module):
 class PairedHeads(nn.Module):
     """Attention, ours, equivariant to the order of heads and to that of neurons within them.
 
-    Queries and keys meet where attention multiplies them, p_h = mean_j (W_q s_qj) * (W_k s_kj) for the j of head h; what comes of
-    it gates the values: s_i = LayerNorm(W_v s_vi + (W_g s_vi) * (W_p p_h)).
+    Queries and keys meet where attention multiplies them, p_h = mean_j (W_q s_qj) * (W_k s_kj) for the j of head h;
+    what comes of it gates the values: s_i = LayerNorm(W_v s_vi + (W_g s_vi) * (W_p p_h)).
     """
 
     def __init__(self, dim: int):
@@ -155,10 +164,11 @@ class PairedHeads(nn.Module):
 
 
 class PositionedHeads(nn.Module):
-    """Attention as published (appendix F.2): a learned bilinear map, the same for all heads, from a head's memories to its outputs.
+    """Attention as published (appendix F.2): a learned bilinear map, the same for all heads, from a head's memories to
+    its outputs.
 
-    z_i = LayerNorm( sum_j M_ij * (W s_j + b) ), j over the head's 3 n queries, keys and values in order, i over its n outputs. Neurons
-    count by their place in the head: another order of them gives another encoding.
+    z_i = LayerNorm( sum_j M_ij * (W s_j + b) ), j over the head's 3 n queries, keys and values in order, i over its n
+    outputs. Neurons count by their place in the head: another order of them gives another encoding.
     """
 
     def __init__(self, head_nodes: int, dim: int):

@@ -1,4 +1,5 @@
-"""The DNG-Encoder's message sum over one edge per pair of nodes, a piece at a time (Dynamic Neural Graphs, TMLR 2026, Eq 4).
+"""The DNG-Encoder's message sum over one edge per pair of nodes, a piece at a time (Dynamic Neural Graphs, TMLR 2026,
+Eq 4).
 
 Axes: B networks, O target nodes, I source nodes, F features of a weight, D memory.
 """
@@ -22,10 +23,10 @@ PIECE_BYTES = {"cpu": 2**20, "cuda": 2**28}
 def messages(weights_BOI: Tensor, features: FourierFeatures, edge: nn.Linear, sources_BID: Tensor) -> Tensor:
     """m_i = sum_j  (W_e phi(w_ij) + b_e) * s_j, with s_j the mapped memory of source j and * elementwise: (B, O, D).
 
-    Per edge there are F features and D products, a hundred times the network itself. They are made for a few networks at
-    a time, or for a few targets of one large network, summed, forgotten, and made again for the gradient, so memory grows neither
-    with the batch nor with the layer and the work stays in cache (`benchmarks/messages.py`: twice as fast at F = 64, D = 128,
-    1.4 times at the paper's F = 256, D = 512). Weights that want a gradient go the plain way.
+    Per edge there are F features and D products, a hundred times the network itself. They are made for a few networks
+    at a time, or for a few targets of one large network, summed, forgotten, and made again for the gradient, so memory
+    grows neither with the batch nor with the layer and the work stays in cache (`benchmarks/messages.py`: twice as fast
+    at F = 64, D = 128, 1.4 times at the paper's F = 256, D = 512). Weights that want a gradient go the plain way.
     """
     if weights_BOI.requires_grad:
         return plain_messages(weights_BOI, features, edge, sources_BID)
@@ -41,7 +42,9 @@ def plain_messages(weights_BOI: Tensor, features: FourierFeatures, edge: nn.Line
 
 class _Messages(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, w_BOI: Tensor, features: FourierFeatures, edge_DF: Tensor, bias_D: Tensor, s_BID: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, w_BOI: Tensor, features: FourierFeatures, edge_DF: Tensor, bias_D: Tensor, s_BID: Tensor
+    ) -> Tensor:
         ctx.save_for_backward(w_BOI, edge_DF, bias_D, s_BID)
         ctx.features = features
         m_BOD = s_BID.new_zeros(*w_BOI.shape[:2], len(edge_DF))
@@ -65,7 +68,8 @@ class _Messages(torch.autograd.Function):
 
 
 def pieces(w: Tensor, per_edge: int) -> Iterator[tuple[slice, slice, slice]]:
-    """Slices of networks, targets and sources of `w` (B, O, I, ...) whose products take about PIECE_BYTES, of `per_edge` numbers a pair.
+    """Slices of networks, targets and sources of `w` (B, O, I, ...) whose products take about PIECE_BYTES, of
+    `per_edge` numbers a pair.
 
     Whole networks where that is less than the budget, else targets of one network, else sources of one target.
     """

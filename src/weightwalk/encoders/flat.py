@@ -16,11 +16,13 @@ from weightwalk.weights import Weights
 
 @encoders.register("flat")
 class FlatEncoder(Encoder):
-    """The flat parameters, standardised one by one over the training networks; nothing is trained, and an MLP head reads them.
+    """The flat parameters, standardised one by one over the training networks; nothing is trained, and an MLP head
+    reads them.
 
-    Not invariant: the same function with its hidden neurons in another order has another encoding. With `shared`, networks of other
-    architectures are read that have no more parameters than `spec`, filled up with zeros at the end: position k then means another
-    parameter in every architecture. Mean and standard deviation of every position are buffers, set by `prepare` before training.
+    Not invariant: the same function with its hidden neurons in another order has another encoding. With `shared`,
+    networks of other architectures are read that have no more parameters than `spec`, filled up with zeros at the end:
+    position k then means another parameter in every architecture. Mean and standard deviation of every position are
+    buffers, set by `prepare` before training.
 
     Shapes: Weights of B networks of up to P parameters -> no nodes, pooled (B, P).
     """
@@ -39,7 +41,8 @@ class FlatEncoder(Encoder):
             super().check(spec)
         elif spec.num_parameters > self.pooled_dim:
             raise InputError(
-                f"this model reads networks of at most {self.pooled_dim:,} parameters, got {spec.num_parameters:,} in {spec}; "
+                f"this model reads networks of at most {self.pooled_dim:,} parameters, got {spec.num_parameters:,} in "
+                f"{spec}; "
                 "use a model trained on such networks"
             )
 

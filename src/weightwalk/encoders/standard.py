@@ -13,7 +13,8 @@ CONSTANT = 1e-6  # a feature that varies less among the training networks is onl
 class Standardise(nn.Module):
     """(x - mean) / std per feature. Shapes: (B, D) -> (B, D).
 
-    `mean` and `std` are buffers: saved with the model, never trained. They are 0 and 1 until `measure` has seen the training networks.
+    `mean` and `std` are buffers: saved with the model, never trained. They are 0 and 1 until `measure` has seen the
+    training networks.
     """
 
     mean: Tensor
@@ -27,7 +28,11 @@ class Standardise(nn.Module):
     @torch.no_grad()
     def measure(self, batches: Iterable[Tensor]) -> None:
         """Take the mean and standard deviation over the rows of all batches (B, D), summed in float64."""
-        count, total, squares = 0, torch.zeros_like(self.mean, dtype=torch.float64), torch.zeros_like(self.mean, dtype=torch.float64)
+        count, total, squares = (
+            0,
+            torch.zeros_like(self.mean, dtype=torch.float64),
+            torch.zeros_like(self.mean, dtype=torch.float64),
+        )
         for batch in batches:
             x = batch.double()
             count, total, squares = count + len(x), total + x.sum(0), squares + x.square().sum(0)

@@ -1,4 +1,5 @@
-"""StatNN: seven numbers per weight and bias tensor (Unterthiner et al., Predicting Neural Network Accuracy from Weights, 2020).
+"""StatNN: seven numbers per weight and bias tensor (Unterthiner et al., Predicting Neural Network Accuracy from
+Weights, 2020).
 
 The MLP that reads them, 1000-1000-1 as published, is the head of whoever uses the encoder.
 """
@@ -22,7 +23,9 @@ _COUNT = 2 + len(_QUANTILES)
 
 
 def statistics(x_BN: Tensor) -> Tensor:
-    """Mean, variance (of the numbers themselves, not of a larger population) and quantiles 0, .25, .5, .75, 1 of every row: (B, 7)."""
+    """Mean, variance (of the numbers themselves, not of a larger population) and quantiles 0, .25, .5, .75, 1 of every
+    row: (B, 7).
+    """
     ordered = x_BN.sort(1).values
     at = torch.tensor(_QUANTILES, dtype=torch.float64, device=x_BN.device) * (x_BN.shape[1] - 1)
     low, share = at.floor().long(), at.frac().to(x_BN.dtype)
@@ -34,9 +37,10 @@ def statistics(x_BN: Tensor) -> Tensor:
 class StatNNEncoder(Encoder):
     """Statistics of every layer's weight and bias, standardised over the training networks; nothing is trained.
 
-    A layer without a bias has zeros for its statistics. With `shared`, networks of other architectures are read whose layers are not
-    more than those of `spec`: their weights' and biases' statistics are each filled up with zeros behind the last layer, as published.
-    Mean and standard deviation of every feature are buffers, set by `prepare` before training.
+    A layer without a bias has zeros for its statistics. With `shared`, networks of other architectures are read whose
+    layers are not more than those of `spec`: their weights' and biases' statistics are each filled up with zeros behind
+    the last layer, as published. Mean and standard deviation of every feature are buffers, set by `prepare` before
+    training.
 
     Shapes: Weights of B networks of up to L layers -> no nodes, pooled (B, 14 L): 7 per weight, then 7 per bias.
     """
@@ -58,7 +62,8 @@ class StatNNEncoder(Encoder):
             super().check(spec)
         elif len(spec.layers) > len(self.spec.layers):
             raise InputError(
-                f"this model reads networks of at most {len(self.spec.layers)} layers, got {len(spec.layers)} in {spec}; "
+                f"this model reads networks of at most {len(self.spec.layers)} layers, got {len(spec.layers)} in "
+                f"{spec}; "
                 "use a model trained on such networks"
             )
 

@@ -1,6 +1,7 @@
 """The DNG-Encoder's message sum over parallel edges, a piece at a time (Dynamic Neural Graphs, TMLR 2026, Eq 5).
 
-Axes: B networks, O target nodes, I source nodes, K taps (one edge each), F features of a weight, A numbers of a head, D memory.
+Axes: B networks, O target nodes, I source nodes, K taps (one edge each), F features of a weight, A numbers of a head, D
+memory.
 """
 
 from __future__ import annotations
@@ -17,12 +18,18 @@ from weightwalk.graphs.features import FourierFeatures
 
 
 def tap_sums(
-    weights_BOIK: Tensor, features: FourierFeatures, edge: nn.Linear, sources_BIKA: Tensor, mix_DKA: Tensor, offset_BID: Tensor
+    weights_BOIK: Tensor,
+    features: FourierFeatures,
+    edge: nn.Linear,
+    sources_BIKA: Tensor,
+    mix_DKA: Tensor,
+    offset_BID: Tensor,
 ) -> Tensor:
     """h_i = sum_j ReLU( M concat_n [ (W_e phi(w_ij,n) + b_e) * s_jn ] + c_j ): (B, O, D).
 
-    s_jn is the memory of source j mapped for tap n, M the first map of the MLP, (D, K A) with its columns in the order of taps,
-    and c_j what does not depend on the target: the MLP's bias, and missing taps that count. As in `film.messages` nothing is kept per edge.
+    s_jn is the memory of source j mapped for tap n, M the first map of the MLP, (D, K A) with its columns in the order
+    of taps, and c_j what does not depend on the target: the MLP's bias, and missing taps that count. As in
+    `film.messages` nothing is kept per edge.
     """
     if weights_BOIK.requires_grad:
         return plain_tap_sums(weights_BOIK, features, edge, sources_BIKA, mix_DKA, offset_BID)
@@ -33,7 +40,12 @@ def tap_sums(
 
 
 def plain_tap_sums(
-    weights_BOIK: Tensor, features: FourierFeatures, edge: nn.Linear, sources_BIKA: Tensor, mix_DKA: Tensor, offset_BID: Tensor
+    weights_BOIK: Tensor,
+    features: FourierFeatures,
+    edge: nn.Linear,
+    sources_BIKA: Tensor,
+    mix_DKA: Tensor,
+    offset_BID: Tensor,
 ) -> Tensor:
     """The same in one piece, differentiable in everything."""
     product = (edge(features(weights_BOIK)) * sources_BIKA[:, None]).flatten(3)
@@ -43,7 +55,14 @@ def plain_tap_sums(
 class _TapSums(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, w: Tensor, features: FourierFeatures, edge_AF: Tensor, bias_A: Tensor, s_BIKA: Tensor, mix: Tensor, c_BID: Tensor
+        ctx: Any,
+        w: Tensor,
+        features: FourierFeatures,
+        edge_AF: Tensor,
+        bias_A: Tensor,
+        s_BIKA: Tensor,
+        mix: Tensor,
+        c_BID: Tensor,
     ) -> Tensor:
         ctx.save_for_backward(w, edge_AF, bias_A, s_BIKA, mix, c_BID)
         ctx.features = features

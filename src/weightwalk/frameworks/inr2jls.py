@@ -1,4 +1,5 @@
-"""INR2JLS: from the weights of an INR to a latent space that it shares with its picture (Dynamic Neural Graphs, TMLR 2026, section 5).
+"""INR2JLS: from the weights of an INR to a latent space that it shares with its picture (Dynamic Neural Graphs, TMLR
+2026, section 5).
 
 Axes: B networks, V views, C channels, h x w latent grid.
 """
@@ -17,7 +18,8 @@ class INR2JLS(nn.Module):
     """Encoder, latent generator and decoder: weights -> encoding -> V latent maps -> V pictures.
 
     Self-supervised: the target is the picture that the INR was fitted to, under each of V views (see `views`), and the
-    loss is the mean squared error in [-1, 1]. The input network is never evaluated. The decoder works on every view alone.
+    loss is the mean squared error in [-1, 1]. The input network is never evaluated. The decoder works on every view
+    alone.
     `theta_dim` is the width of the latent generator's learned vectors (the paper: the encoder's memory width).
     """
 
@@ -38,7 +40,9 @@ class INR2JLS(nn.Module):
         doublings = num_doublings(image_shape, self.grid)
         self.num_views = num_views
         self.encoder = encoder
-        self.generator = LatentGenerator(num_views * self.grid[0] * self.grid[1], theta_dim, encoder.pooled_dim, generator_dim, latent_dim)
+        self.generator = LatentGenerator(
+            num_views * self.grid[0] * self.grid[1], theta_dim, encoder.pooled_dim, generator_dim, latent_dim
+        )
         self.decoder = ConvDecoder(latent_dim, decoder_dim, image_shape[0], doublings)
 
     def encode(self, weights: Weights) -> Tensor:

@@ -22,7 +22,9 @@ PAPER_VIEWS = ("identity", "hflip", "vflip", "rot90", "rot270", "rot180")
 
 
 def check(names: Sequence[str], image_shape: Sequence[int]) -> tuple[int, int, int]:
-    """The shape (C, H, W); InputError for no picture, an unknown view, none at all, or a quarter turn of one that is not square."""
+    """The shape (C, H, W); InputError for no picture, an unknown view, none at all, or a quarter turn of one that is
+    not square.
+    """
     if len(image_shape) != 3:
         raise InputError(
             f"INR2JLS decodes pictures (C, H, W), got signals of the shape {tuple(image_shape)}; "

@@ -7,12 +7,15 @@ from weightwalk.steps import Layer, Norm
 
 
 def multiply_adds(graph: DynamicGraph, dim: int = 128, num_frequencies: int = 128, head_dim: int = 16) -> list[int]:
-    """Multiply-adds of one pass over one network, per snapshot, for memories of `dim` = d and F = 2 * `num_frequencies` features.
+    """Multiply-adds of one pass over one network, per snapshot, for memories of `dim` = d and F = 2 * `num_frequencies`
+    features.
 
-    With E edges from S sources to T targets, P pairs of nodes among them, and heads of a numbers (`weightwalk.encoders.dng`, Eq 4 to 6):
+    With E edges from S sources to T targets, P pairs of nodes among them, and heads of a numbers
+    (`weightwalk.encoders.dng`, Eq 4 to 6):
 
         message, one edge per pair     E d (F + 1) + S d^2
-        message, parallel edges        E a (F + 1 + d) + P d + S K a d, K the most edges of a pair, if some layer has several
+        message, parallel edges        E a (F + 1 + d) + P d + S K a d, K the most edges of a pair,
+                                      if some layer has several
         update                         T d (F + 6 d)
         norm                           2 T F d
         addition, attention            E d^2 at most: a map per edge between nodes
@@ -21,7 +24,11 @@ def multiply_adds(graph: DynamicGraph, dim: int = 128, num_frequencies: int = 12
     nodes = node_counts(graph)
     counts = []
     for shot in graph.snapshots:
-        targets, sources, edges = nodes[shot.target], sum(nodes[group] for group in shot.sources), shot.num_edges - shot.residual_edges
+        targets, sources, edges = (
+            nodes[shot.target],
+            sum(nodes[group] for group in shot.sources),
+            shot.num_edges - shot.residual_edges,
+        )
         if isinstance(shot.step, Norm):
             count = 2 * targets * F * dim
         elif isinstance(shot.step, Layer):
@@ -42,7 +49,12 @@ def node_counts(graph: DynamicGraph) -> list[int]:
 def lifetimes(graph: DynamicGraph) -> list[tuple[int, int]]:
     """The first and the last timestamp at which every group v^0, v^1, ... is there."""
     last = len(graph.snapshots)
-    gone = {event.group: shot.timestamp - 1 for shot in graph.snapshots for event in shot.events if (event.sign, event.kind) == ("-", "V")}
+    gone = {
+        event.group: shot.timestamp - 1
+        for shot in graph.snapshots
+        for event in shot.events
+        if (event.sign, event.kind) == ("-", "V")
+    }
     return [(group, gone.get(group, last)) for group in range(last + 1)]
 
 

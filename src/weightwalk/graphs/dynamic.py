@@ -1,14 +1,16 @@
-"""The dynamic neural graph: the forward pass as a sequence of snapshots (Dynamic Neural Graphs, TMLR 2026, section 3, Eq 3).
+"""The dynamic neural graph: the forward pass as a sequence of snapshots (Dynamic Neural Graphs, TMLR 2026, section 3,
+Eq 3).
 
 Time is depth. One timestamp per step with parameters, and per attention; `+` adds and `-` deletes nodes or edges:
 
     t_1                +V v^1, +E e^1                       (the input nodes v^0 are there from the start)
     t_l, 1 < l <= L    +V v^l, +E e^l, -V v^{l-2}, -E e^{l-1}
 
-so the snapshot of a chain at t_l is the bipartite block v^{l-1} -> v^l, the l-th step of inference. In any network v^l is there from t_l
-until the timestamp after the last one that reads it, which is later where a residual connection or a concatenation does. Steps that
-pass nodes on (pooling, activations, slices, additions) happen with the next timestamp, those behind the last layer with the last
-one; an addition's edges r^l run from the nodes of earlier groups to those of v^l, one each.
+so the snapshot of a chain at t_l is the bipartite block v^{l-1} -> v^l, the l-th step of inference. In any network v^l
+is there from t_l until the timestamp after the last one that reads it, which is later where a residual connection or a
+concatenation does. Steps that pass nodes on (pooling, activations, slices, additions) happen with the next timestamp,
+those behind the last layer with the last one; an addition's edges r^l run from the nodes of earlier groups to those of
+v^l, one each.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ from weightwalk.steps import Attention, Layer, Learned, Step
 
 @dataclass(frozen=True)
 class Event:
-    """`sign` is + or -, `kind` is V (nodes), E (edges) or R (residual edges), `group` is the l of v^l, e^l or r^l, `count` how many."""
+    """`sign` is + or -, `kind` is V (nodes), E (edges) or R (residual edges), `group` is the l of v^l, e^l or r^l,
+    `count` how many.
+    """
 
     sign: str
     kind: str
@@ -37,9 +41,11 @@ class Event:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The graph at one timestamp: the block from the node groups `sources` to node group `target` = `timestamp`, made by `step`.
+    """The graph at one timestamp: the block from the node groups `sources` to node group `target` = `timestamp`, made
+    by `step`.
 
-    `passing` are the values of the steps without a timestamp that happen with it, `residual_edges` the edges that those bring.
+    `passing` are the values of the steps without a timestamp that happen with it, `residual_edges` the edges that those
+    bring.
     """
 
     timestamp: int
@@ -93,9 +99,13 @@ class DynamicGraph:
                 events.append(Event("-", "E", t - 1, edges[t - 2]))
                 events += [Event("-", "R", group, count) for group, count in side[t - 2]]
             step = spec.steps[value - 1]
-            sources = () if isinstance(step, Learned) else [g for source in spec.sources(value) for g in found.groups[source]]
+            sources = (
+                () if isinstance(step, Learned) else [g for source in spec.sources(value) for g in found.groups[source]]
+            )
             residual_edges = sum(count for _, count in side[t - 1])
-            snapshots.append(Snapshot(t, tuple(dict.fromkeys(sources)), step, value, passing[t - 1], residual_edges, tuple(events)))
+            snapshots.append(
+                Snapshot(t, tuple(dict.fromkeys(sources)), step, value, passing[t - 1], residual_edges, tuple(events))
+            )
         return cls(spec, tuple(snapshots))
 
     def __str__(self) -> str:
@@ -131,7 +141,9 @@ def _reads(
     side: list[list[tuple[int, int]]] = []
     for value, along in zip(values, passing, strict=True):
         step = spec.steps[value - 1]
-        groups = [] if isinstance(step, Learned) else [g for source in spec.sources(value) for g in found.groups[source]]
+        groups = (
+            [] if isinstance(step, Learned) else [g for source in spec.sources(value) for g in found.groups[source]]
+        )
         edges = []
         for passed in along:
             if joins(spec.steps[passed - 1]):
@@ -146,7 +158,9 @@ def _reads(
 
 
 def _num_edges(step: Step) -> int:
-    """A scalar of the weight each; in an attention, to each output of a head from that head's queries, keys and values."""
+    """A scalar of the weight each; in an attention, to each output of a head from that head's queries, keys and
+    values.
+    """
     if isinstance(step, Attention):
         return step.values * (2 * step.fan_in + step.values) // step.heads
     assert isinstance(step, Layer)

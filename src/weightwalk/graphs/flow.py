@@ -1,7 +1,8 @@
 """Where the nodes of every value of a network come from: facts of a spec that the timeline and the encoders read.
 
-A *timestamp* belongs to every step that computes with parameters, or mixes nodes: layers and attention. The group of nodes that is
-written at t_l is v^l; group 0 is the input. Other steps pass nodes on: their values are made of groups that are there already.
+A *timestamp* belongs to every step that computes with parameters, or mixes nodes: layers and attention. The group of
+nodes that is written at t_l is v^l; group 0 is the input. Other steps pass nodes on: their values are made of groups
+that are there already.
 """
 
 from __future__ import annotations
@@ -10,15 +11,29 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from weightwalk.spec import NetworkSpec
-from weightwalk.steps import Activate, Add, Append, Attention, Concat, Layer, Learned, Multiply, Norm, Pad, Rearrange, Slice, Step
+from weightwalk.steps import (
+    Activate,
+    Add,
+    Append,
+    Attention,
+    Concat,
+    Layer,
+    Learned,
+    Multiply,
+    Norm,
+    Pad,
+    Rearrange,
+    Slice,
+    Step,
+)
 
 
 @dataclass(frozen=True)
 class Flow:
     """Per value v, 0 the input: `groups[v]` are the node groups that it is made of.
 
-    - `targets[v]`: where several values are added, multiplied or appended, the place among its sources of the newest one that is not
-      learned values. Its nodes are there already, and the others send to them.
+    - `targets[v]`: where several values are added, multiplied or appended, the place among its sources of the newest
+      one that is not learned values. Its nodes are there already, and the others send to them.
     - `settled[l]`: the value in which the nodes of layer l are after all additions to them that nobody looked past.
     - `activations[l]`: the activation that layer l's values meet next.
     - `present[v]`: which channels are nodes, and not padding.
@@ -106,7 +121,9 @@ def _settled(spec: NetworkSpec, value: int, readers: list[list[int]], targets: l
 
 
 def _activation(spec: NetworkSpec, value: int, readers: list[list[int]], targets: list[int]) -> str:
-    """The layer's own activation, or the next one, through norms, additions to its nodes and whatever else passes them on."""
+    """The layer's own activation, or the next one, through norms, additions to its nodes and whatever else passes them
+    on.
+    """
     step = spec.steps[value - 1]
     if isinstance(step, (Layer, Activate)) and step.activation != "identity":
         return step.activation

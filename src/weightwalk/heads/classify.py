@@ -30,10 +30,20 @@ class LatentClassifier(nn.Module):
         layers: list[nn.Module] = []
         while size > 2:
             stride = 2 if size & (size - 1) else 1
-            layers += [nn.Conv2d(channels, hidden_dim, 3, stride=stride, padding=1), nn.BatchNorm2d(hidden_dim), nn.ReLU()]
+            layers += [
+                nn.Conv2d(channels, hidden_dim, 3, stride=stride, padding=1),
+                nn.BatchNorm2d(hidden_dim),
+                nn.ReLU(),
+            ]
             layers += [nn.MaxPool2d(2, ceil_mode=True), nn.Dropout(0.2)]
             size, channels = -(-size // (2 * stride)), hidden_dim
-        layers += [nn.Conv2d(channels, hidden_dim, 1), nn.BatchNorm2d(hidden_dim), nn.ReLU(), nn.AdaptiveMaxPool2d(1), nn.Flatten()]
+        layers += [
+            nn.Conv2d(channels, hidden_dim, 1),
+            nn.BatchNorm2d(hidden_dim),
+            nn.ReLU(),
+            nn.AdaptiveMaxPool2d(1),
+            nn.Flatten(),
+        ]
         self.trunk = nn.Sequential(*layers)
         self.head = MLPHead(hidden_dim, hidden_dim, num_classes, num_hidden=2, dropout=0.5)
 

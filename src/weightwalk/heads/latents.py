@@ -1,4 +1,5 @@
-"""From an encoding to a joint latent space, and from there to pictures (Dynamic Neural Graphs, TMLR 2026, section 5, Fig 4).
+"""From an encoding to a joint latent space, and from there to pictures (Dynamic Neural Graphs, TMLR 2026, section 5,
+Fig 4).
 
 Axes: B networks, V views, T = V h w latents, D memory, E encoding, C latent channels.
 """
@@ -15,10 +16,11 @@ from weightwalk.errors import InputError
 
 
 class LatentGenerator(nn.Module):
-    """T learned vectors theta_t, each fused with the encoding: latent_t = W_2 relu(W_1 [theta_t ; encoding] + b_1) + b_2.
+    """T learned vectors theta_t, each fused with the encoding: latent_t = W_2 relu(W_1 [theta_t ; encoding] + b_1) +
+    b_2.
 
-    W_1 acts on theta_t and on the encoding by columns of its own, so the theta part is computed once and the encoding part
-    once per network, and not once per network and latent: the same function.
+    W_1 acts on theta_t and on the encoding by columns of its own, so the theta part is computed once and the encoding
+    part once per network, and not once per network and latent: the same function.
     Shapes: encoding (B, E) -> (B, T, C).
     """
 
@@ -60,7 +62,8 @@ def num_doublings(image_shape: tuple[int, int, int], grid: tuple[int, int]) -> i
     factor = height // grid[0] if grid[0] > 0 else 0
     if factor < 2 or factor & (factor - 1) or (grid[0] * factor, grid[1] * factor) != (height, width):
         raise InputError(
-            f"a latent grid must be the image's size ({height} x {width}) divided by 2, 4, 8, ..., got {grid[0]} x {grid[1]}; "
+            f"a latent grid must be the image's size ({height} x {width}) divided by 2, 4, 8, ..., got {grid[0]} x "
+            f"{grid[1]}; "
             "set latent_stride to a power of two that divides both sides"
         )
     return factor.bit_length() - 1

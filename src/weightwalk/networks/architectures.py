@@ -8,11 +8,30 @@ from itertools import pairwise
 
 from weightwalk.errors import InputError
 from weightwalk.spec import NetworkSpec
-from weightwalk.steps import Activate, Add, Attention, Conv, Dense, Embed, Learned, MeanPool, Move, Norm, Pad, Patches, Pool, Slice, Step
+from weightwalk.steps import (
+    Activate,
+    Add,
+    Attention,
+    Conv,
+    Dense,
+    Embed,
+    Learned,
+    MeanPool,
+    Move,
+    Norm,
+    Pad,
+    Patches,
+    Pool,
+    Slice,
+    Step,
+)
 
 
-def small_cnn(channels: int = 1, classes: int = 10, activation: str = "relu", width: int = 16, depth: int = 3) -> NetworkSpec:
-    """The network of the Small CNN Zoo (Unterthiner et al. 2020): 3 x 3 convolutions of stride 2 without padding, mean, dense.
+def small_cnn(
+    channels: int = 1, classes: int = 10, activation: str = "relu", width: int = 16, depth: int = 3
+) -> NetworkSpec:
+    """The network of the Small CNN Zoo (Unterthiner et al. 2020): 3 x 3 convolutions of stride 2 without padding, mean,
+    dense.
 
     >>> small_cnn().num_parameters
     4970
@@ -32,8 +51,9 @@ def wild_park(
 ) -> NetworkSpec:
     """A network of the CNN Wild Park (Kofinas et al. 2024): convolutions of stride 1 that keep the size, mean, dense.
 
-    Per convolution i its channels, its odd kernel, its activation, and `residual[i]`: -1, or an earlier convolution (not the one before
-    it) whose values, after its activation, are added before i's. Of unequally many channels the first that both have are added.
+    Per convolution i its channels, its odd kernel, its activation, and `residual[i]`: -1, or an earlier convolution
+    (not the one before it) whose values, after its activation, are added before i's. Of unequally many channels the
+    first that both have are added.
     """
     depth = len(widths)
     if not depth or {len(kernels), len(activations), len(residual)} != {depth}:
@@ -44,11 +64,26 @@ def wild_park(
     written: list[int] = []  # the value after each convolution's activation
     for i, (width, kernel, activation, source) in enumerate(zip(widths, kernels, activations, residual, strict=True)):
         if not (source == -1 or 0 <= source < i - 1):
-            raise InputError(f"expected residual source -1, or an earlier convolution not just before it, got {source} of convolution {i}")
+            raise InputError(
+                f"expected residual source -1, or an earlier convolution not just before it, got {source} of "
+                f"convolution {i}"
+            )
         fan_in = widths[i - 1] if i else channels
         alone = source == -1
         sources = (written[-1],) if i else ()
-        steps.append(Conv(fan_in, width, activation if alone else "identity", 1.0, True, (kernel, kernel), 1, kernel // 2, sources=sources))
+        steps.append(
+            Conv(
+                fan_in,
+                width,
+                activation if alone else "identity",
+                1.0,
+                True,
+                (kernel, kernel),
+                1,
+                kernel // 2,
+                sources=sources,
+            )
+        )
         if not alone:
             own, read, common = len(steps), written[source], min(width, widths[source])
             if common < widths[source]:
@@ -72,11 +107,12 @@ def simple_vit(
     mlp: int = 64,
     patch: int = 4,
 ) -> NetworkSpec:
-    """A `SimpleViT` (Beyer et al. 2022): patches, norm, dense, norm, plus a fixed table of positions; blocks; norm, mean, dense.
+    """A `SimpleViT` (Beyer et al. 2022): patches, norm, dense, norm, plus a fixed table of positions; blocks; norm,
+    mean, dense.
 
-    A block is x + out(attention(q, k, v of norm(x))) and then x + dense(gelu(dense(norm(x)))); q, k, v and out have no biases.
-    The table is a `Learned` step that is `fixed`: it lies among the parameters, so that permuted networks take it along, but is not
-    trained (`networks.starts.sincos`).
+    A block is x + out(attention(q, k, v of norm(x))) and then x + dense(gelu(dense(norm(x)))); q, k, v and out have no
+    biases. The table is a `Learned` step that is `fixed`: it lies among the parameters, so that permuted networks take
+    it along, but is not trained (`networks.starts.sincos`).
     """
     channels, height, width = image_shape
     if height % patch or width % patch or height != width:
@@ -108,7 +144,8 @@ def simple_vit(
 
 
 def resnet18(width: int = 64, classes: int = 1000) -> NetworkSpec:
-    """A ResNet-18 (He et al. 2016) of colour pictures: four stages of two blocks, `width` channels in the first, twice as many in the next.
+    """A ResNet-18 (He et al. 2016) of colour pictures: four stages of two blocks, `width` channels in the first, twice
+    as many in the next.
 
     >>> resnet18().num_parameters
     11689512
@@ -141,8 +178,11 @@ def resnet18(width: int = 64, classes: int = 1000) -> NetworkSpec:
     return NetworkSpec((*steps, MeanPool(fan_in), Dense(fan_in, classes)))
 
 
-def gpt2(width: int = 768, depth: int = 12, heads: int = 12, vocabulary: int = 50257, context: int = 1024) -> NetworkSpec:
-    """A GPT-2 (Radford et al. 2019): tokens and learned positions, pre-norm blocks, the embedding once more as the head.
+def gpt2(
+    width: int = 768, depth: int = 12, heads: int = 12, vocabulary: int = 50257, context: int = 1024
+) -> NetworkSpec:
+    """A GPT-2 (Radford et al. 2019): tokens and learned positions, pre-norm blocks, the embedding once more as the
+    head.
 
     >>> gpt2().num_parameters
     124439808

@@ -22,7 +22,9 @@ from weightwalk.weights import Weights
 
 Scheme = Literal["auto", "nfn", "dws", "kaiming", "default"]
 SCHEMES: dict[Scheme, str | None] = {"nfn": "sine", "dws": "sine", "kaiming": "relu", "default": None}
-"""The initialisations, and the activation that each is made for; `default` goes with any. `auto` is the first that fits."""
+"""The initialisations, and the activation that each is made for; `default` goes with any. `auto` is the first that
+fits.
+"""
 
 CLASSIFIER_SCHEMES = ("torch", "glorot", "he", "orthogonal", "normal", "truncated")
 """The initialisations of networks that are trained to classify: torch's own, and those of the Small CNN Zoo."""
@@ -43,11 +45,13 @@ class Key(NamedTuple):
 
 
 def initialise(spec: NetworkSpec, keys: Sequence[Key], scheme: Scheme = "auto") -> Weights:
-    """One start per key, float32. n is a layer's fan-in, omega its frequency (the linear last layer takes the one before it).
+    """One start per key, float32. n is a layer's fan-in, omega its frequency (the linear last layer takes the one
+    before it).
 
-    `nfn` (the recipe of the NFN zoo; spec of Sitzmann et al. 2020): first weights U(+-1/n), further weights U(+-sqrt(6/n)/omega),
-    biases U(+-1/sqrt(n)). `dws` (the DWS zoo): hidden weights, the first included, U(+-sqrt(6/n)/omega) and zero biases; last
-    weights and biases U(+-1/sqrt(n)). `kaiming` (He et al. 2015): the same for relu, where omega is 1. `default` (`torch.nn.Linear`):
+    `nfn` (the recipe of the NFN zoo; spec of Sitzmann et al. 2020): first weights U(+-1/n), further weights
+    U(+-sqrt(6/n)/omega), biases U(+-1/sqrt(n)). `dws` (the DWS zoo): hidden weights, the first included,
+    U(+-sqrt(6/n)/omega) and zero biases; last weights and biases U(+-1/sqrt(n)). `kaiming` (He et al. 2015): the same
+    for relu, where omega is 1. `default` (`torch.nn.Linear`):
     all weights and biases U(+-1/sqrt(n)). `auto`: nfn for sine, kaiming for relu, default for all others.
     Raises InputError for a scheme that is made for another activation.
     """
@@ -58,7 +62,9 @@ def initialise(spec: NetworkSpec, keys: Sequence[Key], scheme: Scheme = "auto") 
 
 
 def resolve(scheme: Scheme, activations: Set[str]) -> Scheme:
-    """The scheme that is meant for hidden layers of these activations; InputError if it is unknown or made for another one."""
+    """The scheme that is meant for hidden layers of these activations; InputError if it is unknown or made for another
+    one.
+    """
     fitting = [name for name, made_for in SCHEMES.items() if made_for is None or activations <= {made_for}]
     if scheme == "auto":
         return fitting[0]
@@ -66,7 +72,9 @@ def resolve(scheme: Scheme, activations: Set[str]) -> Scheme:
         raise InputError(unknown("scheme", scheme, ["auto", *SCHEMES]))
     if scheme not in fitting:
         got = " and ".join(sorted(activations))
-        raise InputError(f"scheme {scheme!r} starts networks of {SCHEMES[scheme]} layers, got {got}; choose {' or '.join(fitting)}")
+        raise InputError(
+            f"scheme {scheme!r} starts networks of {SCHEMES[scheme]} layers, got {got}; choose {' or '.join(fitting)}"
+        )
     return scheme
 
 
@@ -87,10 +95,11 @@ def _bound(spec: NetworkSpec, field: Field, scheme: Scheme) -> float:
 def classifier(spec: NetworkSpec, key: Key, scheme: str = "torch", std: float = 0.05) -> Weights:
     """The start of one network that is to be trained, float32. n is fan-in, m fan-out, taps included.
 
-    `torch` (the defaults of torch.nn): weights and biases U(+-1/sqrt(n)). The others (Keras's; Unterthiner et al. 2020) have zero
-    biases: `glorot` weights of variance 2/(n + m) and `he` of 2/n, truncated normal; `orthogonal` an (n, O) matrix of
-    orthonormal columns or rows; `normal` of standard deviation `std`, and `truncated` the same without what is beyond 2 std.
-    Norms start as the identity. Fixed values are the table of sines of `sincos`; other learned values start at N(0, 0.02^2).
+    `torch` (the defaults of torch.nn): weights and biases U(+-1/sqrt(n)). The others (Keras's; Unterthiner et al. 2020)
+    have zero biases: `glorot` weights of variance 2/(n + m) and `he` of 2/n, truncated normal; `orthogonal` an (n, O)
+    matrix of orthonormal columns or rows; `normal` of standard deviation `std`, and `truncated` the same without what
+    is beyond 2 std. Norms start as the identity. Fixed values are the table of sines of `sincos`; other learned values
+    start at N(0, 0.02^2).
     """
     if scheme not in CLASSIFIER_SCHEMES:
         raise InputError(unknown("scheme", scheme, list(CLASSIFIER_SCHEMES)))
@@ -128,7 +137,9 @@ def _normal(u: NDArray[np.float64], limit: float) -> NDArray[np.float64]:
 
 
 def _orthogonal(normal_OI: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(O, n) with orthonormal rows or columns, whichever are fewer, uniformly distributed (the signs of R's diagonal made positive)."""
+    """(O, n) with orthonormal rows or columns, whichever are fewer, uniformly distributed (the signs of R's diagonal
+    made positive).
+    """
     tall = normal_OI if len(normal_OI) >= normal_OI.shape[1] else normal_OI.T
     q, r = np.linalg.qr(tall)
     q = q * np.sign(np.diag(r))
@@ -136,11 +147,13 @@ def _orthogonal(normal_OI: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def sincos(layer: Learned) -> NDArray[np.float64]:
-    """The positions of `SimpleViT` (Beyer et al. 2022), (O, P): with D = O / 4 and w_i = 10000^(-i / (D - 1)), the channels of the place
-    in row y and column x of a square grid are sin(x w), cos(x w), sin(y w), cos(y w), D each."""
+    """The positions of `SimpleViT` (Beyer et al. 2022), (O, P): with D = O / 4 and w_i = 10000^(-i / (D - 1)), the
+    channels of the place in row y and column x of a square grid are sin(x w), cos(x w), sin(y w), cos(y w), D each."""
     side, quarter = math.isqrt(math.prod(layer.grid)), layer.fan_out // 4
     if side**2 != math.prod(layer.grid) or layer.fan_out % 4 or quarter < 2:
-        raise InputError(f"a table of sines has at least 8 channels, a multiple of 4, over a square of positions, got {layer}")
+        raise InputError(
+            f"a table of sines has at least 8 channels, a multiple of 4, over a square of positions, got {layer}"
+        )
     w = 10000.0 ** (-np.arange(quarter) / (quarter - 1))
     y, x = (w[:, None] * place.reshape(-1) for place in np.mgrid[:side, :side])
     return np.concatenate([np.sin(x), np.cos(x), np.sin(y), np.cos(y)])

@@ -1,12 +1,12 @@
 """Predicting test accuracy from weights: Tables 2 and 8 of Dynamic Neural Graphs (TMLR 2026).
 
-Recipes without a suffix have the paper's sizes, and as many steps as its epochs take on the published zoos; they want a GPU. Each has
-a `_small` twin for two cores: same method, narrower, fewer steps, a cosine schedule. `--set encoder=statnn --set head_dim=1000` is
-StatNN as published, `--set encoder=flat` the plain MLP.
+Recipes without a suffix have the paper's sizes, and as many steps as its epochs take on the published zoos; they want a
+GPU. Each has a `_small` twin for two cores: same method, narrower, fewer steps, a cosine schedule. `--set
+encoder=statnn --set head_dim=1000` is StatNN as published, `--set encoder=flat` the plain MLP.
 
-Deviations: the paper does not say for how long it trains on the ViT zoo, nor how fast: both are ours, and attention is read by our
-equivariant maps (`--set encoder.attention=positions` is the paper's). A batch holds networks of any architectures, where the paper's
-Wild Park batches are each of one.
+Deviations: the paper does not say for how long it trains on the ViT zoo, nor how fast: both are ours, and attention is
+read by our equivariant maps (`--set encoder.attention=positions` is the paper's). A batch holds networks of any
+architectures, where the paper's Wild Park batches are each of one.
 """
 
 from __future__ import annotations
@@ -50,7 +50,14 @@ def _wild_park(recipe: str) -> GeneralizationConfig:
         recipe=recipe,
         kind="wild-park",
         encoder=EncoderConfig.named(
-            "dng", dim=64, num_frequencies=64, scale=1.0, dropout=0.2, head_dim=16, activation_embedding=True, shared=True
+            "dng",
+            dim=64,
+            num_frequencies=64,
+            scale=1.0,
+            dropout=0.2,
+            head_dim=16,
+            activation_embedding=True,
+            shared=True,
         ),
         checkpoints="all",
         seed=0,
@@ -58,7 +65,13 @@ def _wild_park(recipe: str) -> GeneralizationConfig:
         head_dim=256,
         head_dropout=0.2,
         regress=StageConfig(  # 50 epochs of 39,660 checkpoints
-            steps=15_500, batch_size=128, learning_rate=1e-3, weight_decay=5e-4, optimizer="amsgrad", clip=10.0, eval_every=500
+            steps=15_500,
+            batch_size=128,
+            learning_rate=1e-3,
+            weight_decay=5e-4,
+            optimizer="amsgrad",
+            clip=10.0,
+            eval_every=500,
         ),
     )
 
@@ -77,7 +90,9 @@ def _vit(recipe: str) -> GeneralizationConfig:
     )
 
 
-def _small(make: Callable[[str], GeneralizationConfig], steps: int, **options: int | float | bool) -> Callable[[str], GeneralizationConfig]:
+def _small(
+    make: Callable[[str], GeneralizationConfig], steps: int, **options: int | float | bool
+) -> Callable[[str], GeneralizationConfig]:
     """The same for two cores: the encoder with other `options`, all checkpoints, a cosine schedule of `steps`."""
 
     def made(recipe: str) -> GeneralizationConfig:

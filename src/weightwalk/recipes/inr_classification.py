@@ -1,9 +1,11 @@
 """INR classification: Table 1 and the encoder-only row of Table 3 of Dynamic Neural Graphs (TMLR 2026).
 
 Recipes without a suffix have the paper's sizes and steps, and want a GPU and a zoo with 10 further fits per training
-image. Each has a `_small` twin for two cores: same method, narrower, fewer steps, a cosine schedule. `digits_*` are small from the start.
+image. Each has a `_small` twin for two cores: same method, narrower, fewer steps, a cosine schedule. `digits_*` are
+small from the start.
 
-Deviation: the paper's warm-up factors min(1, 0.5 + 0.05 k) and min(1, 0.3 + 0.07 k) change every thousand steps; ours grow by the step.
+Deviation: the paper's warm-up factors min(1, 0.5 + 0.05 k) and min(1, 0.3 + 0.07 k) change every thousand steps; ours
+grow by the step.
 """
 
 from __future__ import annotations
@@ -62,10 +64,23 @@ def _small_inr2jls(recipe: str, dataset: str) -> INR2JLSConfig:
         seed=0,
         latents=LatentSizes(theta_dim=64, generator_dim=128, latent_dim=32, decoder_dim=32, classifier_dim=128),
         pretrain=StageConfig(
-            steps=5_000, batch_size=64, learning_rate=2e-3, warmup_start=0.1, warmup_steps=100, schedule="cosine", clip=1.0, eval_every=500
+            steps=5_000,
+            batch_size=64,
+            learning_rate=2e-3,
+            warmup_start=0.1,
+            warmup_steps=100,
+            schedule="cosine",
+            clip=1.0,
+            eval_every=500,
         ),
         classify=StageConfig(
-            steps=4_000, batch_size=128, learning_rate=1e-3, weight_decay=0.05, optimizer="adamw", schedule="cosine", eval_every=500
+            steps=4_000,
+            batch_size=128,
+            learning_rate=1e-3,
+            weight_decay=0.05,
+            optimizer="adamw",
+            schedule="cosine",
+            eval_every=500,
         ),
     )
 

@@ -20,7 +20,8 @@ Array = NDArray[Any]
 def agreement(
     true: Array, predicted: Array, groups: Mapping[str, Array] | None = None, what: str = "value", by: str | None = None
 ) -> bytes:
-    """A point per entry of `true` and `predicted` (n,), with the diagonal where both are equal; at most ten `groups` of positions by name.
+    """A point per entry of `true` and `predicted` (n,), with the diagonal where both are equal; at most ten `groups` of
+    positions by name.
 
     What is in several groups is drawn with the last of them, what is in none in grey. `by` says what the groups are.
     """
@@ -43,8 +44,15 @@ def agreement(
     layers += [(name, color, positions) for color, (name, positions) in zip(PALETTE, named.items(), strict=False)]
     for name, color, at in layers:
         if len(at):
-            axes.scatter(true[at], predicted[at], s=area, color=color, linewidths=0.2, edgecolors=PAPER, label=name, alpha=0.8)
-    axes.set(xlabel=f"true {what}", ylabel=f"predicted {what}", xlim=(low - margin, high + margin), ylim=(low - margin, high + margin))
+            axes.scatter(
+                true[at], predicted[at], s=area, color=color, linewidths=0.2, edgecolors=PAPER, label=name, alpha=0.8
+            )
+    axes.set(
+        xlabel=f"true {what}",
+        ylabel=f"predicted {what}",
+        xlim=(low - margin, high + margin),
+        ylim=(low - margin, high + margin),
+    )
     axes.set_box_aspect(1)
     axes.grid()
     axes.tick_params(length=0)

@@ -34,12 +34,16 @@ class Text:
 
     def html(self) -> str:
         """One `<p>` per paragraph."""
-        return "\n".join(f"<p>{escape(paragraph.strip())}</p>" for paragraph in self.text.split("\n\n") if paragraph.strip())
+        return "\n".join(
+            f"<p>{escape(paragraph.strip())}</p>" for paragraph in self.text.split("\n\n") if paragraph.strip()
+        )
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG with `density` of its pixels to one of the page's; `alt` says in words what it shows. Neighbours share a line if they fit."""
+    """A PNG with `density` of its pixels to one of the page's; `alt` says in words what it shows. Neighbours share a
+    line if they fit.
+    """
 
     png: bytes
     caption: str
@@ -48,7 +52,9 @@ class Picture:
 
     def __post_init__(self) -> None:
         if self.png[:8] != b"\x89PNG\r\n\x1a\n" or self.png[12:16] != b"IHDR":
-            raise InputError(f"expected a PNG for the picture {self.caption!r}, got bytes that start with {self.png[:8]!r}")
+            raise InputError(
+                f"expected a PNG for the picture {self.caption!r}, got bytes that start with {self.png[:8]!r}"
+            )
 
     def html(self) -> str:
         """A `<figure>` of the size that the PNG's header gives."""
@@ -70,7 +76,9 @@ class Table:
         """A `<table>` that scrolls sideways where it is wider than the page."""
         rows = tables.cells(self.header, self.rows)
         sides = [' class="number"' if right else "" for right in tables.numeric(rows, len(self.header))]
-        head = "".join(f'<th scope="col"{side}>{escape(name)}</th>' for name, side in zip(self.header, sides, strict=True))
+        head = "".join(
+            f'<th scope="col"{side}>{escape(name)}</th>' for name, side in zip(self.header, sides, strict=True)
+        )
         body = "\n".join(
             "<tr>"
             + "".join(
@@ -90,13 +98,17 @@ class Table:
 
 @dataclass(frozen=True)
 class KeyFigures:
-    """The few numbers that matter, large: what each is, and its value as it should read (`{"held-out accuracy": "94.7 %"}`)."""
+    """The few numbers that matter, large: what each is, and its value as it should read (`{"held-out accuracy": "94.7
+    %"}`).
+    """
 
     figures: Mapping[str, str]
 
     def html(self) -> str:
         """A description list, which a style sheet sets as tiles."""
-        tiles = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in self.figures.items())
+        tiles = "".join(
+            f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in self.figures.items()
+        )
         return f'<dl class="figures">{tiles}</dl>'
 
 
@@ -111,7 +123,9 @@ class Section:
 def render(title: str, lead: str, sections: Sequence[Section]) -> str:
     """The whole page."""
     titled = [section for section in sections if section.title]
-    links = "".join(f'<li><a href="#part-{number}">{escape(section.title)}</a></li>' for number, section in enumerate(titled, 1))
+    links = "".join(
+        f'<li><a href="#part-{number}">{escape(section.title)}</a></li>' for number, section in enumerate(titled, 1)
+    )
     parts: list[str] = []
     number = 0
     for section in sections:
@@ -119,7 +133,9 @@ def render(title: str, lead: str, sections: Sequence[Section]) -> str:
         heading = f'<h2 id="part-{number}">{escape(section.title)}</h2>\n' if section.title else ""
         parts.append(f"<section>\n{heading}{_blocks(section.blocks)}\n</section>")
     navigation = f'<nav aria-label="Contents"><ol>{links}</ol></nav>' if len(titled) > 2 else ""
-    return _PAGE.format(title=escape(title), lead=Text(lead).html(), style=_STYLE, navigation=navigation, sections="\n".join(parts))
+    return _PAGE.format(
+        title=escape(title), lead=Text(lead).html(), style=_STYLE, navigation=navigation, sections="\n".join(parts)
+    )
 
 
 def _blocks(blocks: Sequence[Block]) -> str:
@@ -165,7 +181,8 @@ _STYLE = """
   font: 100%/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif;
 }
 @media (prefers-color-scheme: dark) {
-  :root { --ink: #e6ebf0; --quiet: #9aa8b5; --rule: #2d3743; --page: #11161c; --card: #1a212a; --plate: #e2e3e4; --accent: #7db4ec; }
+  :root { --ink: #e6ebf0; --quiet: #9aa8b5; --rule: #2d3743; --page: #11161c; --card: #1a212a; --plate: #e2e3e4;
+  --accent: #7db4ec; }
 }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 70rem; padding: 3.5rem 1.5rem 5rem; background: var(--page); color: var(--ink); }
@@ -173,8 +190,8 @@ h1 { margin: 0; font-size: clamp(1.7rem, 4vw, 2.4rem); line-height: 1.15; letter
 h2 { margin: 0 0 1rem; font-size: 1.3rem; line-height: 1.25; letter-spacing: -.01em; scroll-margin-top: 1.5rem; }
 p { max-width: 42rem; margin: 0 0 1rem; }
 .lead p { font-size: 1.1rem; color: var(--quiet); margin: .75rem 0 0; }
-nav ol { display: flex; flex-wrap: wrap; gap: .35rem 1.4rem; margin: 1.4rem 0 0; padding: 0; list-style: none; font-size: .92rem; }
-nav a { color: var(--accent); text-decoration: none; }
+nav ol { display: flex; flex-wrap: wrap; gap: .35rem 1.4rem; margin: 1.4rem 0 0; padding: 0; list-style: none;
+font-size: .92rem; } nav a { color: var(--accent); text-decoration: none; }
 nav a:hover, nav a:focus-visible { text-decoration: underline; }
 section { margin-top: 3rem; }
 .figures { display: flex; flex-wrap: wrap; gap: .8rem; margin: 0 0 1rem; }
@@ -197,8 +214,8 @@ figure img {
   display: block; max-width: calc(100% - 2rem); height: auto; margin: auto; padding: .8rem 0;
   box-sizing: content-box; mix-blend-mode: multiply;
 }
-figcaption { padding: .7rem 1rem .8rem; color: var(--quiet); background: var(--card); border-top: 1px solid var(--rule); font-size: .9rem; }
-.scroll { overflow-x: auto; margin: 0 0 1rem; padding: .3rem 0; }
+figcaption { padding: .7rem 1rem .8rem; color: var(--quiet); background: var(--card); border-top: 1px solid var(--rule);
+font-size: .9rem; } .scroll { overflow-x: auto; margin: 0 0 1rem; padding: .3rem 0; }
 table { border-collapse: collapse; width: 100%; font-size: .92rem; font-variant-numeric: tabular-nums; }
 caption { padding: .5rem 1rem .6rem; text-align: left; color: var(--quiet); }
 th, td { padding: .42rem 1rem; text-align: left; vertical-align: top; }

@@ -1,7 +1,7 @@
 """The one look of every picture in a report.
 
-A PNG has two pixels per pixel of the page (`DENSITY`) and aims to stay under 400 KB: a larger one is reduced to 256 colours.
-Colours are Petroff's ten (arXiv:2107.02270), chosen to stay apart for colour-blind readers.
+A PNG has two pixels per pixel of the page (`DENSITY`) and aims to stay under 400 KB: a larger one is reduced to 256
+colours. Colours are Petroff's ten (arXiv:2107.02270), chosen to stay apart for colour-blind readers.
 """
 
 from __future__ import annotations

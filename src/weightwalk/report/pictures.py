@@ -21,7 +21,8 @@ _BROKEN = np.array([0xE7, 0x63, 0x00], np.uint8)
 
 
 def picture_rows(rows: Mapping[str, Array], columns: Sequence[str] | None = None) -> bytes:
-    """One labelled row per entry, pictures (n, C, H, W) as uint8 or as floats in [-1, 1]; `columns` are captions on top.
+    """One labelled row per entry, pictures (n, C, H, W) as uint8 or as floats in [-1, 1]; `columns` are captions on
+    top.
 
     Rows may differ in length and in picture size; every picture is enlarged by a whole factor. NaN pixels are orange.
     """
@@ -29,12 +30,16 @@ def picture_rows(rows: Mapping[str, Array], columns: Sequence[str] | None = None
     if not pictures:
         raise InputError("expected at least one row of pictures, got none")
     if columns is not None and len(columns) != max(map(len, pictures.values())):
-        raise InputError(f"expected {max(map(len, pictures.values()))} column captions, one per picture, got {len(columns)}")
+        raise InputError(
+            f"expected {max(map(len, pictures.values()))} column captions, one per picture, got {len(columns)}"
+        )
     return _sheet([list(row) for row in pictures.values()], labels=list(pictures), heads=columns or ())
 
 
 def contact_sheet(pictures: Array | Sequence[Array], columns: int, captions: Sequence[str] | None = None) -> bytes:
-    """Pictures (C, H, W) in reading order, `columns` to a row, each with its caption below; sizes and pixels as in `picture_rows`."""
+    """Pictures (C, H, W) in reading order, `columns` to a row, each with its caption below; sizes and pixels as in
+    `picture_rows`.
+    """
     groups = [pictures] if isinstance(pictures, np.ndarray) else [picture[None] for picture in pictures]
     rgb = [picture for group in groups for picture in _to_rgb(group, "pictures")]
     if not rgb:
@@ -44,7 +49,9 @@ def contact_sheet(pictures: Array | Sequence[Array], columns: int, captions: Seq
     if captions is not None and len(captions) != len(rgb):
         raise InputError(f"expected {len(rgb)} captions, one per picture, got {len(captions)}")
     starts = range(0, len(rgb), columns)
-    return _sheet([rgb[i : i + columns] for i in starts], captions=[captions[i : i + columns] for i in starts] if captions else ())
+    return _sheet(
+        [rgb[i : i + columns] for i in starts], captions=[captions[i : i + columns] for i in starts] if captions else ()
+    )
 
 
 def shades(values: Array) -> NDArray[np.uint8]:
@@ -67,7 +74,10 @@ def _to_rgb(pictures: Array, what: str) -> NDArray[np.uint8]:
 
 
 def _sheet(
-    rows: Sequence[Sequence[Array]], labels: Sequence[str] = (), heads: Sequence[str] = (), captions: Sequence[Sequence[str]] = ()
+    rows: Sequence[Sequence[Array]],
+    labels: Sequence[str] = (),
+    heads: Sequence[str] = (),
+    captions: Sequence[Sequence[str]] = (),
 ) -> bytes:
     """Rows of (H, W, 3) pictures, framed by hairlines on paper, with names at the left, on top, or below each."""
     font = ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf")), 12 * DENSITY)
@@ -77,14 +87,23 @@ def _sheet(
     room = min(_CELL, (_PAGE_WIDTH - left) // num_columns - _GAP)
     cell = largest * max(1, room // largest)
     scales = [[max(1, cell // max(picture.shape[:2])) for picture in row] for row in rows]
-    heights = [max(p.shape[0] * s for p, s in zip(row, factors, strict=True)) for row, factors in zip(rows, scales, strict=True)]
+    heights = [
+        max(p.shape[0] * s for p, s in zip(row, factors, strict=True))
+        for row, factors in zip(rows, scales, strict=True)
+    ]
     top = _GAP + (_LINE if heads else 0)
     below = _GAP + (_LINE if captions else 0)
     canvas = Image.new("RGB", (left + num_columns * (cell + _GAP), top + sum(heights) + below * len(rows)), PAPER)
     draw = ImageDraw.Draw(canvas)
 
     def caption(text: str, column: int, y: int) -> None:
-        draw.text((left + column * (cell + _GAP) + cell / 2, y), _shorten(text, font, cell + _GAP - 4), QUIET, font, anchor="mm")
+        draw.text(
+            (left + column * (cell + _GAP) + cell / 2, y),
+            _shorten(text, font, cell + _GAP - 4),
+            QUIET,
+            font,
+            anchor="mm",
+        )
 
     for column, text in enumerate(heads):
         caption(text, column, top - _LINE // 2 - 2)

@@ -37,9 +37,9 @@ _WRONG = LinearSegmentedColormap.from_list("wrong", ["#ffffff", "#fbd3b4", "#e76
 def curves(log: Sequence[Mapping[str, float]], x: str = "step", y: Sequence[str] | None = None) -> bytes:
     """Quantities of a training log over `x`; without `y`, all that the log holds.
 
-    Keys share a panel when their last words agree (`loss` and `val_loss`, but not `val_accuracy`). A quantity that falls
-    by more than ten times gets a logarithmic axis; a long noisy curve is drawn faintly, its moving mean boldly. Rows without a key,
-    and values that are not finite, are left out.
+    Keys share a panel when their last words agree (`loss` and `val_loss`, but not `val_accuracy`). A quantity that
+    falls by more than ten times gets a logarithmic axis; a long noisy curve is drawn faintly, its moving mean boldly.
+    Rows without a key, and values that are not finite, are left out.
     """
     known = list(dict.fromkeys(key for row in log for key in row if key != x))
     series = {key: _series(log, x, key) for key in (known if y is None else y)}
@@ -74,7 +74,9 @@ def curves(log: Sequence[Mapping[str, float]], x: str = "step", y: Sequence[str]
 
 
 def _series(log: Sequence[Mapping[str, float]], x: str, key: str) -> tuple[Array, Array]:
-    points = np.array([(row[x], row[key]) for row in log if x in row and row.get(key) is not None], dtype=float).reshape(-1, 2)
+    points = np.array(
+        [(row[x], row[key]) for row in log if x in row and row.get(key) is not None], dtype=float
+    ).reshape(-1, 2)
     points = points[np.isfinite(points).all(1)]
     return points[:, 0], points[:, 1]
 
@@ -82,12 +84,18 @@ def _series(log: Sequence[Mapping[str, float]], x: str, key: str) -> tuple[Array
 def _curve(axes: Axes, at: Array, values: Array, color: str, label: str) -> None:
     label = f"{label}, last {values[-1]:.4g}"
     if len(values) < 120:
-        axes.plot(at, values, color=color, label=label, linewidth=1.8, marker="o" if len(values) < 40 else "", markersize=3)
+        axes.plot(
+            at, values, color=color, label=label, linewidth=1.8, marker="o" if len(values) < 40 else "", markersize=3
+        )
         return
     axes.plot(at, values, color=color, alpha=0.25, linewidth=0.8)
     window = np.ones(len(values) // 40)
     axes.plot(
-        at, np.convolve(values, window, "same") / np.convolve(np.ones(len(values)), window, "same"), color=color, label=label, linewidth=1.8
+        at,
+        np.convolve(values, window, "same") / np.convolve(np.ones(len(values)), window, "same"),
+        color=color,
+        label=label,
+        linewidth=1.8,
     )
 
 
@@ -104,9 +112,11 @@ def _scale(axes: Axes, values: Sequence[Array]) -> None:
 
 @matplotlib.rc_context(STYLE)
 def confusion(matrix: Array, names: Sequence[str]) -> bytes:
-    """Counts `matrix[true, predicted]` (K, K): right answers in blue, mistakes in orange, shaded by their share of the row.
+    """Counts `matrix[true, predicted]` (K, K): right answers in blue, mistakes in orange, shaded by their share of the
+    row.
 
-    Up to 20 classes carry their counts, and at the right the share that is right. The full orange is the worst mistake, or 10 % of a row.
+    Up to 20 classes carry their counts, and at the right the share that is right. The full orange is the worst mistake,
+    or 10 % of a row.
     """
     counts = np.asarray(matrix)
     size = len(names)
@@ -129,7 +139,9 @@ def confusion(matrix: Array, names: Sequence[str]) -> bytes:
     axes.imshow(colors, interpolation="nearest")
     axes.set(xlabel="predicted", ylabel="true")
     axes.xaxis.set_label_position("top")
-    axes.set_xticks(shown, ticks, rotation=45 if turned else 0, ha="left" if turned else "center", rotation_mode="anchor")
+    axes.set_xticks(
+        shown, ticks, rotation=45 if turned else 0, ha="left" if turned else "center", rotation_mode="anchor"
+    )
     axes.set_yticks(shown, ticks)
     axes.tick_params(length=0, labeltop=True, labelbottom=False, labelsize=9 if with_text else 7)
     axes.spines[:].set_visible(not with_text)
@@ -149,21 +161,34 @@ def _counts(axes: Axes, counts: Array, colors: Array) -> None:
     axes.tick_params(which="minor", length=0)
     for true, predicted in np.argwhere(counts):
         dark = np.dot(colors[true, predicted, :3], (0.3, 0.59, 0.11)) < 0.6
-        axes.text(predicted, true, str(counts[true, predicted]), color=PAPER if dark else INK, ha="center", va="center_baseline")
+        axes.text(
+            predicted,
+            true,
+            str(counts[true, predicted]),
+            color=PAPER if dark else INK,
+            ha="center",
+            va="center_baseline",
+        )
 
 
 @matplotlib.rc_context(STYLE)
 def scatter_map(points: Array, labels: Array, names: Sequence[str], wrong: Array | None = None) -> bytes:
     """Points (n, 2) coloured and shaped by class, `labels` (n,) into `names`; those that are `wrong` (n,) get a ring.
 
-    A hundred classes are told apart: ten colours, and past ten classes ten shapes. Up to twenty are also named on the map.
+    A hundred classes are told apart: ten colours, and past ten classes ten shapes. Up to twenty are also named on the
+    map.
     """
     points, labels = np.asarray(points, dtype=float), np.asarray(labels)
     mistaken = np.zeros(len(points), dtype=bool) if wrong is None else np.asarray(wrong, dtype=bool)
     if points.ndim != 2 or points.shape[1] != 2 or labels.shape != (len(points),) or mistaken.shape != labels.shape:
-        raise InputError(f"expected points (n, 2), labels (n,) and wrong (n,), got {points.shape}, {labels.shape} and {mistaken.shape}")
+        raise InputError(
+            f"expected points (n, 2), labels (n,) and wrong (n,), got {points.shape}, {labels.shape} and "
+            f"{mistaken.shape}"
+        )
     if len(labels) and (labels.min() < 0 or labels.max() >= len(names)):
-        raise InputError(f"labels must lie in 0..{len(names) - 1} for {len(names)} names, got {labels.min()}..{labels.max()}")
+        raise InputError(
+            f"labels must lie in 0..{len(names) - 1} for {len(names)} names, got {labels.min()}..{labels.max()}"
+        )
 
     legend_columns = -(-len(names) // 26)
     figure = Figure(figsize=(4.4 + 1.1 * legend_columns, 4.3 if legend_columns == 1 else 5.2))
@@ -177,15 +202,29 @@ def scatter_map(points: Array, labels: Array, names: Sequence[str], wrong: Array
         handles.append(Line2D([], [], color=color, marker=marker, linestyle="", markersize=5.5, label=name))
         if len(x) and len(names) <= 20:
             halo = [withStroke(linewidth=3.5, foreground=PAPER)]
-            axes.text(np.median(x), np.median(y), name, ha="center", va="center", size=11, weight="bold", path_effects=halo)
+            axes.text(
+                np.median(x), np.median(y), name, ha="center", va="center", size=11, weight="bold", path_effects=halo
+            )
     if wrong is not None:
-        axes.scatter(points[mistaken, 0], points[mistaken, 1], s=3 * area + 10, facecolors="none", edgecolors=INK, linewidths=0.9)
-        handles.append(Line2D([], [], marker="o", linestyle="", markersize=8, mfc="none", mec=INK, label=f"wrong ({mistaken.sum():,})"))
+        axes.scatter(
+            points[mistaken, 0], points[mistaken, 1], s=3 * area + 10, facecolors="none", edgecolors=INK, linewidths=0.9
+        )
+        handles.append(
+            Line2D(
+                [], [], marker="o", linestyle="", markersize=8, mfc="none", mec=INK, label=f"wrong ({mistaken.sum():,})"
+            )
+        )
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(True)
     axes.margins(0.04)
     small = len(names) > 26
-    figure.legend(handles=handles, loc="outside right upper", ncols=max(legend_columns, 1), fontsize=7 if small else 8.5, columnspacing=0.8)
+    figure.legend(
+        handles=handles,
+        loc="outside right upper",
+        ncols=max(legend_columns, 1),
+        fontsize=7 if small else 8.5,
+        columnspacing=0.8,
+    )
     return draw(figure)
 
 
@@ -201,7 +240,14 @@ def histogram(values: Array, xlabel: str, title: str = "") -> bytes:
     axes.hist(finite, bins=int(np.clip(np.sqrt(len(finite)), 8, 60)), color=PALETTE[0], edgecolor=PAPER, linewidth=0.6)
     median = float(np.median(finite))
     axes.axvline(median, color=INK, linewidth=1.2)
-    axes.annotate(f"median {median:.4g}", (median, 1), (5, -2), xycoords=("data", "axes fraction"), textcoords="offset points", va="top")
+    axes.annotate(
+        f"median {median:.4g}",
+        (median, 1),
+        (5, -2),
+        xycoords=("data", "axes fraction"),
+        textcoords="offset points",
+        va="top",
+    )
     left_out = f"  ({len(values) - len(finite):,} not finite, left out)" if len(finite) < len(values) else ""
     axes.set(xlabel=xlabel + left_out, ylabel="count", title=title)
     axes.margins(y=0.12)

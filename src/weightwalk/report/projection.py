@@ -11,17 +11,19 @@ from weightwalk.errors import InputError
 
 
 def plane(features: NDArray[Any], seed: int) -> NDArray[np.float64]:
-    """(n, d) -> (n, 2): PCA to at most 50 dimensions, then t-SNE (van der Maaten & Hinton, 2008), started from the first two.
+    """(n, d) -> (n, 2): PCA to at most 50 dimensions, then t-SNE (van der Maaten & Hinton, 2008), started from the
+    first two.
 
-    The same features and seed give the same plane: t-SNE runs on one thread, since its parallel sums have no fixed order.
-    Fewer than four points keep their principal axes; features that are all alike land on the origin.
+    The same features and seed give the same plane: t-SNE runs on one thread, since its parallel sums have no fixed
+    order. Fewer than four points keep their principal axes; features that are all alike land on the origin.
     """
     features = np.asarray(features, dtype=np.float64)
     if features.ndim != 2:
         raise InputError(f"expected features (n, d) to project, got {features.shape}")
     if not np.isfinite(features).all():
         raise InputError(
-            f"features must be finite to be projected, got {np.count_nonzero(~np.isfinite(features).all(1))} rows that are not"
+            f"features must be finite to be projected, got {np.count_nonzero(~np.isfinite(features).all(1))} rows that "
+            "are not"
         )
     num_points = len(features)
     varied = features[:, np.ptp(features, axis=0) > 0] if num_points else features[:, :0]

@@ -1,7 +1,7 @@
 """Signals of any size as files: pictures .png, sounds .wav, everything else .npy.
 
-They come as blocks: values (C, p), nominally -1 ... 1, on consecutive ranges of the points of a grid, row by row. What is in memory
-is a block, however large the grid.
+They come as blocks: values (C, p), nominally -1 ... 1, on consecutive ranges of the points of a grid, row by row. What
+is in memory is a block, however large the grid.
 """
 
 from __future__ import annotations
@@ -37,8 +37,9 @@ def suffix(channels: int, grid: Sequence[int]) -> str:
 def write(path: Path, blocks: Blocks, channels: int, grid: Sequence[int], rate: int) -> list[Path]:
     """Write a signal to `path`, wholly or not at all; `rate` is that of a sound in Hz. Returns the files.
 
-    Pictures get 8 bits a channel and sounds 16, values beyond -1 ... 1 clipped; a .npy has them all, float32 (C, *grid), or (*grid)
-    of one channel, and beside that of a volume lies a .png of the slice in the middle of its first axis.
+    Pictures get 8 bits a channel and sounds 16, values beyond -1 ... 1 clipped; a .npy has them all, float32 (C,
+    *grid), or (*grid) of one channel, and beside that of a volume lies a .png of the slice in the middle of its first
+    axis.
     """
     kind = suffix(channels, grid)
     if kind == ".wav":
@@ -83,7 +84,9 @@ def write_png(path: Path, channels: int, grid: Sequence[int], bands: Iterable[ND
 
 def _write_wav(path: Path, blocks: Blocks, channels: int, samples: int, rate: int) -> None:
     if rate < 1 or channels > 0xFFFF or 2 * channels * samples > _WAV_BYTES:
-        raise InputError(f"a .wav holds up to 4 GiB at a rate from 1 Hz, got {samples:,} samples of {channels} channels at {rate} Hz")
+        raise InputError(
+            f"a .wav holds up to 4 GiB at a rate from 1 Hz, got {samples:,} samples of {channels} channels at {rate} Hz"
+        )
     with files.replacing(path) as scratch, wave.open(str(scratch), "wb") as sound:
         sound.setparams((channels, 2, rate, samples, "NONE", ""))
         for _, values in blocks:

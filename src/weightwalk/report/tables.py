@@ -56,9 +56,15 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
     def line(row: Sequence[str]) -> str:
         columns = zip(row, widths, flush_right, strict=True)
-        return "| " + " | ".join(cell.rjust(width) if right else cell.ljust(width) for cell, width, right in columns) + " |"
+        return (
+            "| "
+            + " | ".join(cell.rjust(width) if right else cell.ljust(width) for cell, width, right in columns)
+            + " |"
+        )
 
-    rule = [("-" * (width - 1) + ":") if right else "-" * width for width, right in zip(widths, flush_right, strict=True)]
+    rule = [
+        ("-" * (width - 1) + ":") if right else "-" * width for width, right in zip(widths, flush_right, strict=True)
+    ]
     return "\n".join(map(line, [header, rule, *body])) + "\n"
 
 
@@ -78,8 +84,8 @@ def csv(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 class ResultRow:
     """One number of results/*.csv; `access` is "weights" when the input network is never evaluated, "query" when it is.
 
-    `zoo` is the recipe that its networks were fitted by, `recipe` that of the method, each `name@fingerprint`. `value` is the
-    mean over `seeds` and `std` their standard deviation, None for one seed.
+    `zoo` is the recipe that its networks were fitted by, `recipe` that of the method, each `name@fingerprint`. `value`
+    is the mean over `seeds` and `std` their standard deviation, None for one seed.
     """
 
     task: str
@@ -102,20 +108,35 @@ class ResultRow:
         object.__setattr__(self, "seeds", tuple(self.seeds))
         if self.access not in ("weights", "query"):
             raise InputError(
-                f"access must be 'weights' (the input network is never evaluated) or 'query' (it is), got {self.access!r}; "
+                "access must be 'weights' (the input network is never evaluated) or 'query' (it is), got "
+                f"{self.access!r}; "
                 f"the row is {self.task}, {self.dataset}, {self.method}"
             )
         if not self.seeds or self.fits < 1:
-            raise InputError(f"a result needs at least one seed and one fit, got seeds {self.seeds} and {self.fits} fits")
+            raise InputError(
+                f"a result needs at least one seed and one fit, got seeds {self.seeds} and {self.fits} fits"
+            )
         for name in ("value", "minutes", "std"):
             number = getattr(self, name)
             if number is not None and not math.isfinite(number):
-                raise InputError(f"{name} of {self.task}, {self.dataset}, {self.method} must be a finite number, got {number}")
+                raise InputError(
+                    f"{name} of {self.task}, {self.dataset}, {self.method} must be a finite number, got {number}"
+                )
 
     @property
     def key(self) -> tuple[object, ...]:
         """What a number is of: a new measurement of the same replaces the old."""
-        return (self.task, self.dataset, self.zoo, self.method, self.access, self.init, self.fits, self.metric, self.recipe)
+        return (
+            self.task,
+            self.dataset,
+            self.zoo,
+            self.method,
+            self.access,
+            self.init,
+            self.fits,
+            self.metric,
+            self.recipe,
+        )
 
 
 _COLUMNS = [field.name for field in dataclasses.fields(ResultRow)]
@@ -160,13 +181,20 @@ def read(path: Path) -> list[ResultRow]:
     except FileNotFoundError:
         raise InputError(f"expected a file of results at {path}, found no such file; check the path") from None
     except (CSVError, UnicodeDecodeError) as error:
-        raise InputError(f"expected a file of results at {path}, got one that is not CSV ({error}); restore it") from error
+        raise InputError(
+            f"expected a file of results at {path}, got one that is not CSV ({error}); restore it"
+        ) from error
     if not lines or lines[0] != _COLUMNS:
-        raise InputError(f"expected the columns {','.join(_COLUMNS)} in {path}, got {','.join(lines[0]) if lines else 'an empty file'}")
+        raise InputError(
+            f"expected the columns {','.join(_COLUMNS)} in {path}, got "
+            f"{','.join(lines[0]) if lines else 'an empty file'}"
+        )
     rows = []
     for number, line in enumerate(lines[1:], 2):
         try:
-            rows.append(ResultRow(**{name: _PARSERS.get(name, str)(text) for name, text in zip(_COLUMNS, line, strict=True)}))
+            rows.append(
+                ResultRow(**{name: _PARSERS.get(name, str)(text) for name, text in zip(_COLUMNS, line, strict=True)})
+            )
         except ValueError as error:
             raise InputError(f"row {number} of {path} is not a result: {error}") from error
     return rows
@@ -184,15 +212,25 @@ def hardware() -> str:
         info = Path("/proc/cpuinfo").read_text()
     model = re.search(r"^model name\s*:\s*(.+)$", info, re.MULTILINE)
     name = re.sub(
-        r"\((R|TM)\)|\bCPU\b|\bProcessor\b|@.*|\b\d+-Core\b", "", model[1] if model else platform.processor() or platform.machine()
+        r"\((R|TM)\)|\bCPU\b|\bProcessor\b|@.*|\b\d+-Core\b",
+        "",
+        model[1] if model else platform.processor() or platform.machine(),
     )
     vectors = next(
-        (known for flag, known in (("avx512f", "AVX-512"), ("avx2", "AVX2"), ("asimd", "NEON")) if re.search(rf"\b{flag}\b", info)), ""
+        (
+            known
+            for flag, known in (("avx512f", "AVX-512"), ("avx2", "AVX2"), ("asimd", "NEON"))
+            if re.search(rf"\b{flag}\b", info)
+        ),
+        "",
     )
     memory = ""
     with suppress(ValueError, OSError, AttributeError):
         memory = f", {os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB"
-    return f"{devices.cores()} x {' '.join(name.split()) or 'unknown processor'}{f' ({vectors})' if vectors else ''}{memory}"
+    return (
+        f"{devices.cores()} x {' '.join(name.split()) or 'unknown processor'}"
+        f"{f' ({vectors})' if vectors else ''}{memory}"
+    )
 
 
 def commit(source: Path = Path(__file__).parents[1]) -> str:
@@ -203,7 +241,9 @@ def commit(source: Path = Path(__file__).parents[1]) -> str:
     try:
         if not _git(source, "ls-files", "."):
             return "unknown"
-        return _git(source, "rev-parse", "--short", "HEAD") + ("+dirty" if _git(source, "status", "--porcelain", ".") else "")
+        return _git(source, "rev-parse", "--short", "HEAD") + (
+            "+dirty" if _git(source, "status", "--porcelain", ".") else ""
+        )
     except (OSError, subprocess.SubprocessError):
         return "unknown"
 
@@ -211,5 +251,7 @@ def commit(source: Path = Path(__file__).parents[1]) -> str:
 def _git(folder: Path, *arguments: str) -> str:
     """Git's answer about `folder`, also inside a git hook, which would point it elsewhere."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    done = subprocess.run(["git", *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=True, timeout=20)
+    done = subprocess.run(
+        ["git", *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=True, timeout=20
+    )
     return done.stdout.strip()

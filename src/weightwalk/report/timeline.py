@@ -1,4 +1,6 @@
-"""A network's dynamic graph as a picture: when its groups of nodes come and go, and how much happens at every timestamp."""
+"""A network's dynamic graph as a picture: when its groups of nodes come and go, and how much happens at every
+timestamp.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +21,11 @@ _ROW, _MOST = 0.24, 120  # inches per timestamp, and how many of them fit a pict
 
 @matplotlib.rc_context(STYLE)
 def timeline(graph: DynamicGraph, cost: Sequence[int]) -> bytes:
-    """One row per group of nodes: a bar for the timestamps at which it is there, lines from the groups that it is computed from.
+    """One row per group of nodes: a bar for the timestamps at which it is there, lines from the groups that it is
+    computed from.
 
-    Dotted lines are residual edges. At the right the edges of each timestamp and its `cost`, as bars on logarithmic axes. Of more than
-    120 groups the first are shown.
+    Dotted lines are residual edges. At the right the edges of each timestamp and its `cost`, as bars on logarithmic
+    axes. Of more than 120 groups the first are shown.
     """
     nodes, lives = node_counts(graph)[:_MOST], lifetimes(graph)[:_MOST]
     shots = graph.snapshots[: _MOST - 1]
@@ -34,16 +37,26 @@ def timeline(graph: DynamicGraph, cost: Sequence[int]) -> bytes:
     of_row = [QUIET, *(colors[shot.step.kind] for shot in shots)]
     first, last = np.array(lives).T
     left.barh(range(rows), np.minimum(last, rows - 1) - first + 0.8, left=first - 0.4, height=0.5, color=of_row)
-    lines = np.array([(shot.timestamp - 0.4, source, shot.target) for shot in shots for source in shot.sources]).reshape(-1, 3)
+    lines = np.array(
+        [(shot.timestamp - 0.4, source, shot.target) for shot in shots for source in shot.sources]
+    ).reshape(-1, 3)
     left.vlines(*lines.T, color=RULE, linewidth=1.2, zorder=0)
     meeting = [(t, source, target) for t, source, target in _residual(graph) if max(t, source, target) < rows]
     for t, source, target in meeting:
-        left.plot([t - 0.2, t - 0.2], [source, target], color=INK, linewidth=1.2, linestyle=":", marker=".", markersize=4)
+        left.plot(
+            [t - 0.2, t - 0.2], [source, target], color=INK, linewidth=1.2, linestyle=":", marker=".", markersize=4
+        )
     left.set_yticks(range(rows), _labels(graph, nodes))
     left.set_xlabel("timestamp")
     left.xaxis.set_major_locator(MaxNLocator(12, integer=True))
-    left.set_title("Groups of nodes, and when they are there" + (f" (the first {_MOST})" if rows < len(graph.snapshots) + 1 else ""))
-    for axes, values, title in ((edges, [shot.num_edges for shot in shots], "Edges"), (costs, list(cost), "Multiply-adds")):
+    left.set_title(
+        "Groups of nodes, and when they are there"
+        + (f" (the first {_MOST})" if rows < len(graph.snapshots) + 1 else "")
+    )
+    for axes, values, title in (
+        (edges, [shot.num_edges for shot in shots], "Edges"),
+        (costs, list(cost), "Multiply-adds"),
+    ):
         bars = axes.barh(range(1, rows), np.maximum(values[: rows - 1], 1), height=0.5, color=of_row[1:])
         axes.bar_label(bars, [_short(value) for value in values[: rows - 1]], padding=3, fontsize=7.5, color=QUIET)
         axes.set_xscale("log")
@@ -66,7 +79,12 @@ def _residual(graph: DynamicGraph) -> Iterator[tuple[int, int, int]]:
             if joins(graph.spec.steps[value - 1]):
                 sources = graph.spec.sources(value)
                 target = found.groups[sources[found.targets[value]]][0]
-                others = (group for place, source in enumerate(sources) if place != found.targets[value] for group in found.groups[source])
+                others = (
+                    group
+                    for place, source in enumerate(sources)
+                    if place != found.targets[value]
+                    for group in found.groups[source]
+                )
                 yield from ((shot.timestamp, group, target) for group in others)
 
 

@@ -1,8 +1,8 @@
 """The steps that a forward pass is made of: what they read, what they write, which parameters they have.
 
-A value is an array (C, *grid) per example: C channels, the nodes of the graph, on a grid of positions, `()` for a plain vector, (T,)
-for tokens, (H, W) for pictures. Value 0 is the network's input and value s what step s writes, counted from 1. A step reads the
-values `sources`; left out, it reads the one before it.
+A value is an array (C, *grid) per example: C channels, the nodes of the graph, on a grid of positions, `()` for a plain
+vector, (T,) for tokens, (H, W) for pictures. Value 0 is the network's input and value s what step s writes, counted
+from 1. A step reads the values `sources`; left out, it reads the one before it.
 
 Steps with parameters are layers. A layer has a weight, `weight_shape` per network, and may have a bias (O,).
 Pure Python: describing a network never imports torch.
@@ -30,7 +30,23 @@ from weightwalk.steps.positions import Append, Crop, MeanPool, Pick, Pool, Resha
 
 _KINDS: tuple[type[Step], ...] = (
     *(Dense, Conv, Norm, Embed, Learned),
-    *(Activate, Affine, MeanPool, Pool, Upsample, Resize, Add, Multiply, Concat, Append, Slice, Pad, Crop, Pick, Reshape),
+    *(
+        Activate,
+        Affine,
+        MeanPool,
+        Pool,
+        Upsample,
+        Resize,
+        Add,
+        Multiply,
+        Concat,
+        Append,
+        Slice,
+        Pad,
+        Crop,
+        Pick,
+        Reshape,
+    ),
     *(Patches, Rearrange, Softmax, Move, Attention),
 )
 STEPS: dict[str, type[Step]] = {step.kind: step for step in _KINDS}

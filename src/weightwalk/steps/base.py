@@ -19,7 +19,9 @@ LEAK = 0.01
 
 @dataclass(frozen=True)
 class Step:
-    """One move of the forward pass. Steps without parameters pass values on: the order of their nodes is tied to that of their sources'."""
+    """One move of the forward pass. Steps without parameters pass values on: the order of their nodes is tied to that
+    of their sources'.
+    """
 
     kind: ClassVar[str]
     num_sources: ClassVar[tuple[int, int]] = (1, 1)  # at least, at most
@@ -29,10 +31,15 @@ class Step:
     def __post_init__(self) -> None:
         object.__setattr__(self, "sources", tuple(self.sources))
         if self.fan_in < 1 or self.fan_out < 1:
-            raise InputError(f"a {self.kind} step needs at least one node on each side, got {self.fan_in} -> {self.fan_out}")
+            raise InputError(
+                f"a {self.kind} step needs at least one node on each side, got {self.fan_in} -> {self.fan_out}"
+            )
         low, high = self.num_sources
         if self.sources and not low <= len(self.sources) <= high:
-            raise InputError(f"a {self.kind} step reads {low if low == high else f'{low} or more'} values, got sources {self.sources}")
+            raise InputError(
+                f"a {self.kind} step reads {low if low == high else f'{low} or more'} values, got sources "
+                f"{self.sources}"
+            )
 
     if TYPE_CHECKING:
 

@@ -16,7 +16,8 @@ from weightwalk.steps.base import ACTIVATIONS, LEAK, NORMS, Sized
 class Layer(Sized):
     """What steps with parameters share: nodes in, nodes out, a bias, an activation.
 
-    The step computes `activation(omega * (W x + b))`; omega is 1 except for sine and gaussian. `slope` is leaky_relu's below zero.
+    The step computes `activation(omega * (W x + b))`; omega is 1 except for sine and gaussian. `slope` is leaky_relu's
+    below zero.
     """
 
     activation: str = "identity"
@@ -51,9 +52,10 @@ class Layer(Sized):
 class Dense(Layer):
     """A fully connected step, at every position: (I, *grid) -> (O, *grid), one edge per node pair.
 
-    With `positions` = P > 1 it reads a flattened grid of P positions: (I, *grid) -> (O,), P parallel edges per pair, so that a dense
-    layer after a flatten still has channels for nodes. `ties` names a layer (by its number among `NetworkSpec.layers`) whose weight,
-    transposed, is used here: the head of a language model that shares its embedding.
+    With `positions` = P > 1 it reads a flattened grid of P positions: (I, *grid) -> (O,), P parallel edges per pair, so
+    that a dense layer after a flatten still has channels for nodes. `ties` names a layer (by its number among
+    `NetworkSpec.layers`) whose weight, transposed, is used here: the head of a language model that shares its
+    embedding.
     """
 
     kind: ClassVar[str] = "dense"
@@ -77,8 +79,9 @@ class Dense(Layer):
 class Conv(Layer):
     """A convolution over 1, 2 or 3 axes: (I, *grid) -> (O, *grid'), K parallel edges per node (channel) pair.
 
-    `stride`, `padding` and `dilation` are one number for all axes or one for each. With `groups` = G, output block g reads input block
-    g only, and the weight is (O, I / G, K). `transposed` is a transposed convolution (weight still (O, I / G, K)).
+    `stride`, `padding` and `dilation` are one number for all axes or one for each. With `groups` = G, output block g
+    reads input block g only, and the weight is (O, I / G, K). `transposed` is a transposed convolution (weight still
+    (O, I / G, K)).
     """
 
     kind: ClassVar[str] = "conv"
@@ -96,11 +99,24 @@ class Conv(Layer):
             value = getattr(self, name)
             if not isinstance(value, int):
                 sizes = tuple(value)
-                object.__setattr__(self, name, sizes[0] if len(set(sizes)) == 1 and len(sizes) == len(self.kernel) else sizes)
+                object.__setattr__(
+                    self, name, sizes[0] if len(set(sizes)) == 1 and len(sizes) == len(self.kernel) else sizes
+                )
         super().__post_init__()
-        per_axis = (self.per_axis("stride"), self.per_axis("dilation"), self.per_axis("padding"), self.per_axis("output_padding"))
-        if not 1 <= len(self.kernel) <= 3 or min(self.kernel) < 1 or any(len(sizes) != len(self.kernel) for sizes in per_axis):
-            raise InputError(f"a conv step needs a kernel over one to three axes, and other sizes of as many, got {self}")
+        per_axis = (
+            self.per_axis("stride"),
+            self.per_axis("dilation"),
+            self.per_axis("padding"),
+            self.per_axis("output_padding"),
+        )
+        if (
+            not 1 <= len(self.kernel) <= 3
+            or min(self.kernel) < 1
+            or any(len(sizes) != len(self.kernel) for sizes in per_axis)
+        ):
+            raise InputError(
+                f"a conv step needs a kernel over one to three axes, and other sizes of as many, got {self}"
+            )
         if min(*per_axis[0], *per_axis[1]) < 1 or min(*per_axis[2], *per_axis[3]) < 0:
             raise InputError(f"a conv step needs stride and dilation >= 1 and padding >= 0, got {self}")
         if self.groups < 1 or self.fan_in % self.groups or self.fan_out % self.groups:
@@ -128,8 +144,9 @@ class Conv(Layer):
 class Norm(Layer):
     """A normalisation and its scale (the weight, (O,)) and shift (the bias): (C, *grid) -> the same.
 
-    `norm`: "layer" and "rms" standardise over the channels at every position, "group" over blocks of channels and all positions, by the
-    values at hand. "batch" is a batch norm in evaluation mode, a scale and a shift alone: running statistics are folded into them.
+    `norm`: "layer" and "rms" standardise over the channels at every position, "group" over blocks of channels and all
+    positions, by the values at hand. "batch" is a batch norm in evaluation mode, a scale and a shift alone: running
+    statistics are folded into them.
     """
 
     kind: ClassVar[str] = "norm"
@@ -142,7 +159,9 @@ class Norm(Layer):
         if self.norm not in NORMS:
             raise InputError(unknown("norm", self.norm, list(NORMS)))
         if self.fan_in != self.fan_out or self.groups < 1 or self.fan_in % self.groups or self.eps < 0:
-            raise InputError(f"a norm step writes the nodes that it reads, in groups that divide them, eps >= 0, got {self}")
+            raise InputError(
+                f"a norm step writes the nodes that it reads, in groups that divide them, eps >= 0, got {self}"
+            )
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
@@ -151,7 +170,9 @@ class Norm(Layer):
 
 @dataclass(frozen=True)
 class Embed(Layer):
-    """A table of vectors: tokens (T,) in 0 .. I - 1 -> (O, T). The weight is (O, I), that of a dense step on one-hot tokens."""
+    """A table of vectors: tokens (T,) in 0 .. I - 1 -> (O, T). The weight is (O, I), that of a dense step on one-hot
+    tokens.
+    """
 
     kind: ClassVar[str] = "embed"
 
@@ -168,7 +189,8 @@ class Embed(Layer):
 class Learned(Layer):
     """Learned values that depend on no input, such as positional embeddings or a class token: () -> (O, *grid).
 
-    The weight is (O, 1, P) with P the positions of `grid`. It reads nothing; its one source only says how many examples there are.
+    The weight is (O, 1, P) with P the positions of `grid`. It reads nothing; its one source only says how many examples
+    there are.
     `fixed` says that they are given and not trained, such as a table of sines.
     """
 

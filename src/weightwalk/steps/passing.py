@@ -38,7 +38,9 @@ class Affine(Passing):
 
 @dataclass(frozen=True)
 class Add(Passing):
-    """Sum of values of equally many channels: a residual connection. A vector is added at every position, one position to all."""
+    """Sum of values of equally many channels: a residual connection. A vector is added at every position, one position
+    to all.
+    """
 
     kind: ClassVar[str] = "add"
     num_sources: ClassVar[tuple[int, int]] = (2, 64)
@@ -86,7 +88,8 @@ class Slice(Sized):
 
 @dataclass(frozen=True)
 class Pad(Sized):
-    """Zeros beside a value: channels up to fan_out, `before` of them in front and the others behind; positions, `grid` per axis.
+    """Zeros beside a value: channels up to fan_out, `before` of them in front and the others behind; positions, `grid`
+    per axis.
 
     `grid` is (in front, behind) of the first axis of the grid, then of the next; left out, the grid stays as it is.
     """
@@ -99,12 +102,16 @@ class Pad(Sized):
         object.__setattr__(self, "grid", tuple(self.grid))
         super().__post_init__()
         if not 0 <= self.before <= self.fan_out - self.fan_in or len(self.grid) % 2 or min(self.grid, default=0) < 0:
-            raise InputError(f"a pad step writes at least what it reads, with two counts per axis of the grid, got {self}")
+            raise InputError(
+                f"a pad step writes at least what it reads, with two counts per axis of the grid, got {self}"
+            )
 
 
 @dataclass(frozen=True)
 class Patches(Sized):
-    """Patches of a picture as tokens: (C, H, W) -> (C ph pw, T), T row by row; within a token pixels row by row, each with its channels."""
+    """Patches of a picture as tokens: (C, H, W) -> (C ph pw, T), T row by row; within a token pixels row by row, each
+    with its channels.
+    """
 
     kind: ClassVar[str] = "patches"
     size: tuple[int, int] = (4, 4)
@@ -122,10 +129,12 @@ class Patches(Sized):
 
 @dataclass(frozen=True)
 class Rearrange(Sized):
-    """Channels and positions in another order: flatten with the positions for channels, unflatten, shuffle channels, transpose grids.
+    """Channels and positions in another order: flatten with the positions for channels, unflatten, shuffle channels,
+    transpose grids.
 
-    (C, *grid) is seen as an array of `sizes`, row by row, whose axes are then put into `order`; the result, row by row, is
-    (fan_out, *grid') with `grid` for the new grid. Every axis of `sizes` belongs to either channels or positions, before and after.
+    (C, *grid) is seen as an array of `sizes`, row by row, whose axes are then put into `order`; the result, row by row,
+    is (fan_out, *grid') with `grid` for the new grid. Every axis of `sizes` belongs to either channels or positions,
+    before and after.
     """
 
     kind: ClassVar[str] = "rearrange"
@@ -139,10 +148,19 @@ class Rearrange(Sized):
         super().__post_init__()
         ordered = sorted(self.order) == list(range(len(self.sizes)))
         written = [self.sizes[axis] for axis in self.order] if ordered else []
-        products = [{math.prod(sizes[:count]) for count in range(len(sizes) + 1)} for sizes in (list(self.sizes), written)]
+        products = [
+            {math.prod(sizes[:count]) for count in range(len(sizes) + 1)} for sizes in (list(self.sizes), written)
+        ]
         total = self.fan_out * math.prod(self.grid)
-        if not ordered or self.fan_in not in products[0] or self.fan_out not in products[1] or math.prod(self.sizes) != total:
-            raise InputError(f"a rearrange step has sizes that split channels and positions, and an order of all of them, got {self}")
+        if (
+            not ordered
+            or self.fan_in not in products[0]
+            or self.fan_out not in products[1]
+            or math.prod(self.sizes) != total
+        ):
+            raise InputError(
+                f"a rearrange step has sizes that split channels and positions, and an order of all of them, got {self}"
+            )
 
     @property
     def input_axes(self) -> int | None:
@@ -170,9 +188,11 @@ class Softmax(Passing):
 
 @dataclass(frozen=True)
 class Move(Passing):
-    """Where the channels lie: `last` moves them behind the positions, (C, *grid) -> (*grid, C); not `last`, the other way round.
+    """Where the channels lie: `last` moves them behind the positions, (C, *grid) -> (*grid, C); not `last`, the other
+    way round.
 
-    Only for a network's own input and output, whose layout is the module's; values in between have their channels first.
+    Only for a network's own input and output, whose layout is the module's; values in between have their channels
+    first.
     """
 
     kind: ClassVar[str] = "move"
@@ -188,9 +208,10 @@ class Move(Passing):
 class Attention(Step):
     """Softmax attention of `heads` heads over a grid of one axis: q, k (fan_in, T), v (values, T) -> (values, T).
 
-    Head h has channels h D .. (h + 1) D - 1 of each. With `causal` position t sees positions up to t. `scale` multiplies q k
-    before the softmax; 0 means 1 / sqrt(D). With `kv_heads` = G, not 0, keys and values have G heads only, (fan_in G / heads, T) and
-    (values G / heads, T), and each serves heads / G heads that follow one another (grouped-query attention).
+    Head h has channels h D .. (h + 1) D - 1 of each. With `causal` position t sees positions up to t. `scale`
+    multiplies q k before the softmax; 0 means 1 / sqrt(D). With `kv_heads` = G, not 0, keys and values have G heads
+    only, (fan_in G / heads, T) and (values G / heads, T), and each serves heads / G heads that follow one another
+    (grouped-query attention).
     """
 
     kind: ClassVar[str] = "attention"
@@ -205,7 +226,13 @@ class Attention(Step):
         if not self.values:
             object.__setattr__(self, "values", self.fan_in)
         super().__post_init__()
-        if len(self.sources) != 3 or self.heads < 1 or self.fan_in % self.heads or self.values % self.heads or self.scale < 0:
+        if (
+            len(self.sources) != 3
+            or self.heads < 1
+            or self.fan_in % self.heads
+            or self.values % self.heads
+            or self.scale < 0
+        ):
             raise InputError(f"an attention step has three sources, and heads that divide its widths, got {self}")
         if self.kv_heads < 0 or self.heads % (self.kv_heads or self.heads):
             raise InputError(f"an attention step's heads are so many times its key and value heads, got {self}")

@@ -32,7 +32,11 @@ class Pool(Passing):
         for name in ("kernel", "stride", "padding"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         super().__post_init__()
-        if self.op not in ("max", "mean") or {len(self.kernel)} != {len(self.stride), len(self.padding)} or not 1 <= len(self.kernel) <= 3:
+        if (
+            self.op not in ("max", "mean")
+            or {len(self.kernel)} != {len(self.stride), len(self.padding)}
+            or not 1 <= len(self.kernel) <= 3
+        ):
             raise InputError(f"a pool step is a max or mean over one to three axes, got {self}")
 
     @property
@@ -42,7 +46,9 @@ class Pool(Passing):
 
 @dataclass(frozen=True)
 class Upsample(Passing):
-    """Every position becomes `factor` positions along each axis: copies ("nearest"), or between its neighbours ("linear")."""
+    """Every position becomes `factor` positions along each axis: copies ("nearest"), or between its neighbours
+    ("linear").
+    """
 
     kind: ClassVar[str] = "upsample"
     factor: tuple[int, ...] = (2, 2)
@@ -60,8 +66,9 @@ class Upsample(Passing):
 class Resize(Passing):
     """Positions onto another grid, whatever its size: (C, *grid) -> (C, *size).
 
-    `mode` "mean" or "max": of windows, along an axis of n positions onto m from floor(i n / m) to ceil((i + 1) n / m) - 1, which may differ
-    in size and overlap (adaptive pooling); "nearest" or "linear": between positions (interpolation).
+    `mode` "mean" or "max": of windows, along an axis of n positions onto m from floor(i n / m) to ceil((i + 1) n / m) -
+    1, which may differ in size and overlap (adaptive pooling); "nearest" or "linear": between positions
+    (interpolation).
     """
 
     kind: ClassVar[str] = "resize"
@@ -82,7 +89,9 @@ class Resize(Passing):
 
 @dataclass(frozen=True)
 class Append(Passing):
-    """Positions of several values of equally many channels, one after another, along a grid of one axis: a class token, say."""
+    """Positions of several values of equally many channels, one after another, along a grid of one axis: a class token,
+    say.
+    """
 
     kind: ClassVar[str] = "append"
     num_sources: ClassVar[tuple[int, int]] = (1, 4096)
@@ -102,7 +111,9 @@ class Crop(Passing):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         super().__post_init__()
         axes = {len(self.start), len(self.stop), len(self.stride)}
-        if len(axes) != 1 or any(not 0 <= a < b or step < 1 for a, b, step in zip(self.start, self.stop, self.stride, strict=True)):
+        if len(axes) != 1 or any(
+            not 0 <= a < b or step < 1 for a, b, step in zip(self.start, self.stop, self.stride, strict=True)
+        ):
             raise InputError(f"a crop step has 0 <= start < stop and stride >= 1 for each axis of the grid, got {self}")
 
     @property

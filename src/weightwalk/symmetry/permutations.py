@@ -1,4 +1,5 @@
-"""Permutations of hidden neurons, in the form that `Weights.permute` takes: one per group of `spec.hidden_widths`, (n,) or (B, n).
+"""Permutations of hidden neurons, in the form that `Weights.permute` takes: one per group of `spec.hidden_widths`, (n,)
+or (B, n).
 
 New neuron i is old neuron `permutation[i]`.
 """
@@ -14,8 +15,11 @@ from weightwalk import exchange
 from weightwalk.spec import NetworkSpec
 
 
-def random_permutations(spec: NetworkSpec, num_networks: int | None = None, *, generator: torch.Generator) -> list[Tensor]:
-    """A uniformly drawn permutation of every hidden group: (n,), the same for all networks, or (B, n) for `num_networks` each its own.
+def random_permutations(
+    spec: NetworkSpec, num_networks: int | None = None, *, generator: torch.Generator
+) -> list[Tensor]:
+    """A uniformly drawn permutation of every hidden group: (n,), the same for all networks, or (B, n) for
+    `num_networks` each its own.
 
     Attention heads, and other blocks that belong together, change places as wholes.
     """

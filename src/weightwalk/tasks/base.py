@@ -1,6 +1,7 @@
 """What a task is to the command line: open a zoo, train on it, evaluate, report. One object per task, under its name.
 
-A run's folder and a recipe both say which task they are of, so `train`, `evaluate` and `report` ask `TASKS` and know no task.
+A run's folder and a recipe both say which task they are of, so `train`, `evaluate` and `report` ask `TASKS` and know no
+task.
 """
 
 from __future__ import annotations
@@ -104,5 +105,7 @@ def task_of(run: Path) -> Task[Any, Any, Any]:
     record = files.read_json(Path(run) / "run.json", "a run's description")
     name = record.get("task") if isinstance(record, dict) else None
     if not isinstance(name, str) or name not in TASKS:
-        raise InputError(f"expected a run of one of the tasks {', '.join(TASKS)} at {run}, got another description; check the path")
+        raise InputError(
+            f"expected a run of one of the tasks {', '.join(TASKS)} at {run}, got another description; check the path"
+        )
     return TASKS[name]

@@ -18,12 +18,18 @@ def curves(run: RunFolder[Any], titles: Mapping[str, str]) -> list[html.Block]:
         quantities = [key for key in (log[0] if log else {}) if key not in ("step", "learning_rate", "seconds")]
         if quantities:
             title = titles.get(stage, stage)
-            blocks.append(html.Picture(plots.curves(log, y=quantities), f"{title}.", f"Curves of {', '.join(quantities)} over steps."))
+            blocks.append(
+                html.Picture(
+                    plots.curves(log, y=quantities), f"{title}.", f"Curves of {', '.join(quantities)} over steps."
+                )
+            )
     return blocks
 
 
 def conditions(run: RunFolder[Any], own: Mapping[str, object], made: Mapping[str, Any], words: str) -> list[html.Block]:
-    """What was run: recipe, the task's `own` facts, versions; every setting; and those by which the networks were `made`, under `words`."""
+    """What was run: recipe, the task's `own` facts, versions; every setting; and those by which the networks were
+    `made`, under `words`.
+    """
     record = run.record["made"]
     facts: dict[str, object] = {
         "recipe": run.config.recipe,
@@ -58,4 +64,10 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _plain(value: object) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, tuple | list) else f"{value}".lower() if value is None else f"{value}"
+    return (
+        ", ".join(map(str, value))
+        if isinstance(value, tuple | list)
+        else f"{value}".lower()
+        if value is None
+        else f"{value}"
+    )

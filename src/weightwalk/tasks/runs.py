@@ -37,7 +37,9 @@ C = TypeVar("C")
 
 @dataclass(frozen=True)
 class RunFolder(Generic[C]):
-    """An opened run. A task's own class names the task, the version of its description, its methods and what it adds to run.json."""
+    """An opened run. A task's own class names the task, the version of its description, its methods and what it adds to
+    run.json.
+    """
 
     task: ClassVar[str]
     schema_version: ClassVar[int] = 1
@@ -59,18 +61,25 @@ class RunFolder(Generic[C]):
             raise InputError(f"expected a run of the task {cls.task} at {path}, got {got}; check the path")
         version = record.get("schema_version")
         if isinstance(version, int) and version > cls.schema_version:
-            raise InputError(f"expected a run of schema {cls.schema_version} at most at {path}, got {version}; upgrade weightwalk")
+            raise InputError(
+                f"expected a run of schema {cls.schema_version} at most at {path}, got {version}; upgrade weightwalk"
+            )
         missing = [key for key in ("method", "config", *cls.added, "made") if key not in record]
         if missing or record["method"] not in cls.methods:
             what = f"no {missing[0]}" if missing else f"the method {record['method']!r}"
             raise InputError(
-                f"expected a run's description of schema {cls.schema_version} at {path / 'run.json'}, got one with {what}; train again"
+                f"expected a run's description of schema {cls.schema_version} at {path / 'run.json'}, got one with "
+                f"{what}; train again"
             )
         return cls(path, configs.from_dict(cls.methods[record["method"]], record["config"]), record)
 
     @classmethod
-    def open_or_create(cls, out: Path, config: Any, added: Mapping[str, Any], zoo_path: Path, device: torch.device) -> Self:
-        """The run in `out`, begun if nothing is there; InputError if it has other settings (they are named), or is something else."""
+    def open_or_create(
+        cls, out: Path, config: Any, added: Mapping[str, Any], zoo_path: Path, device: torch.device
+    ) -> Self:
+        """The run in `out`, begun if nothing is there; InputError if it has other settings (they are named), or is
+        something else.
+        """
         record = {
             "schema_version": cls.schema_version,
             "task": cls.task,
@@ -84,13 +93,19 @@ class RunFolder(Generic[C]):
             changed = configs.differences({key: old.get(key) for key in record}, record)
             if changed:
                 raise InputError(
-                    f"{out} is a run with other settings ({'; '.join(changed)}); choose another --out, or go back to those settings"
+                    f"{out} is a run with other settings ({'; '.join(changed)}); choose another --out, or go back to "
+                    "those settings"
                 )
             return run
         if out.exists() and (not out.is_dir() or any(not entry.name.startswith(".") for entry in out.iterdir())):
-            raise InputError(f"expected a run, an empty folder or nothing at {out}, found something else; choose another --out")
+            raise InputError(
+                f"expected a run, an empty folder or nothing at {out}, found something else; choose another --out"
+            )
         made = {"zoo_path": str(zoo_path.resolve()), "weightwalk": weightwalk.__version__, "torch": torch.__version__}
-        files.write_json(out / "run.json", {**record, "made": {**made, "commit": commit(), "hardware": hardware(), "device": str(device)}})
+        files.write_json(
+            out / "run.json",
+            {**record, "made": {**made, "commit": commit(), "hardware": hardware(), "device": str(device)}},
+        )
         return cls.open(out)
 
     def restore(self, modules: Mapping[str, nn.Module]) -> None:
@@ -98,7 +113,10 @@ class RunFolder(Generic[C]):
         for stage, module in modules.items():
             best = self.path / stage / "best.safetensors"
             if not best.exists():
-                raise InputError(f"expected a trained run at {self.path}, but stage {stage!r} has no best checkpoint; run train again")
+                raise InputError(
+                    f"expected a trained run at {self.path}, but stage {stage!r} has no best checkpoint; run train "
+                    "again"
+                )
             checkpoint.load(best).restore(module)
             module.eval()
 
@@ -119,7 +137,9 @@ class RunFolder(Generic[C]):
     def evaluation(self, zoo: Mapping[str, Any]) -> dict[str, Any]:
         """What `evaluate` found on the zoo of these settings."""
         path = self.answers(zoo) / "evaluation.json"
-        value: dict[str, Any] = files.read_json(path, "the evaluation of a run on this zoo (make it with `weightwalk evaluate`)")
+        value: dict[str, Any] = files.read_json(
+            path, "the evaluation of a run on this zoo (make it with `weightwalk evaluate`)"
+        )
         return value
 
     def predictions(self, zoo: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
@@ -127,11 +147,13 @@ class RunFolder(Generic[C]):
         tensors = read_tensors(self.answers(zoo) / "predictions.safetensors", "the predictions of a run")
         return {name: tensor.numpy() for name, tensor in tensors.items()}
 
-    def found(self, zoo: Zoo | TrainedZoo, name: str, true: NDArray[Any]) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    def found(
+        self, zoo: Zoo | TrainedZoo, name: str, true: NDArray[Any]
+    ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Evaluation and predictions on a zoo.
 
-        InputError for a run that was not evaluated on it, or if its rows are others by now: `true` (N,) is what they say of all networks
-        that the predictions have under `name`.
+        InputError for a run that was not evaluated on it, or if its rows are others by now: `true` (N,) is what they
+        say of all networks that the predictions have under `name`.
         """
         evaluation, answers = self.evaluation(zoo.settings), self.predictions(zoo.settings)
         rows = answers["rows"]

@@ -7,7 +7,13 @@ Nothing here needs pytest: a broken law is an `AssertionError` that says where a
 """
 
 from weightwalk.testing.conformance import check_encoder
-from weightwalk.testing.laws import assert_batch_alone, assert_close, assert_equivariant, assert_invariant, assert_save_load
+from weightwalk.testing.laws import (
+    assert_batch_alone,
+    assert_close,
+    assert_equivariant,
+    assert_invariant,
+    assert_save_load,
+)
 from weightwalk.testing.tiny import random_weights, tiny_specs, tiny_zoo
 
 __all__ = [

@@ -19,26 +19,35 @@ NUM_NETWORKS = 3
 
 
 def check_encoder(encoder: str | type[Encoder], **options: Any) -> list[str]:
-    """Try an encoder, by its registered name or as a class, with `options` on every tiny spec; the names of those that it reads.
+    """Try an encoder, by its registered name or as a class, with `options` on every tiny spec; the names of those that
+    it reads.
 
     It may refuse a spec with an InputError when it is made, but not all of them. For the others it must keep:
 
-    - shapes: one (B, n_l, d) per node group or none at all, pooled (B, pooled_dim), finite, in the dtype of the networks;
+    - shapes: one (B, n_l, d) per node group or none at all, pooled (B, pooled_dim), finite, in the dtype of the
+      networks;
     - pooled(permute(w)) = pooled(w) and nodes(permute(w)) = permute(nodes(w)), in float32 and float64, unless it says
       `invariant = False`: then pooled must indeed change;
     - a network in a batch = the network alone; save = load, bitwise;
     - gradients are finite, also for networks whose parameters are all zero, and reach every parameter;
     - networks of another shape are refused with an InputError, unless it is `shared`.
 
-    By name also: its options survive a configuration file. Raises AssertionError with the first law that is broken and the spec.
+    By name also: its options survive a configuration file. Raises AssertionError with the first law that is broken and
+    the spec.
     """
     if isinstance(encoder, str):
         settings = EncoderConfig.named(encoder, **options)
         again = EncoderConfig.named(**config.to_dict(settings))
-        assert again == settings, f"the options of encoder {encoder!r} must be plain values; {settings} came back from JSON as {again}"
+        assert again == settings, (
+            f"the options of encoder {encoder!r} must be plain values; {settings} came back from JSON as {again}"
+        )
 
     def build(spec: NetworkSpec) -> Encoder:
-        return EncoderConfig.named(encoder, **options).build(spec) if isinstance(encoder, str) else encoder(spec, **options)
+        return (
+            EncoderConfig.named(encoder, **options).build(spec)
+            if isinstance(encoder, str)
+            else encoder(spec, **options)
+        )
 
     passed = []
     with torch.random.fork_rng(devices=[]):
@@ -78,7 +87,9 @@ def _assert_not_invariant(model: Encoder, weights: Weights) -> None:
         assert_invariant(model, weights)
     except AssertionError:
         return
-    raise AssertionError("it says invariant = False, but the order of hidden neurons does not change its answer; leave that out")
+    raise AssertionError(
+        "it says invariant = False, but the order of hidden neurons does not change its answer; leave that out"
+    )
 
 
 def _assert_shapes(model: Encoder, weights: Weights) -> None:
@@ -113,5 +124,6 @@ def _assert_refusal(model: Encoder, weights: Weights) -> None:
     except InputError:
         return
     raise AssertionError(
-        f"networks of the widths {widths} were read, but the encoder was made for {weights.spec.widths}; expected an InputError"
+        f"networks of the widths {widths} were read, but the encoder was made for {weights.spec.widths}; expected an "
+        "InputError"
     )

@@ -1,7 +1,8 @@
 """Laws of reading networks, each an assertion.
 
-A `function` is anything from `Weights` to a tensor or an `Encoding`. If it is a module or a method of one, a copy in evaluation
-mode is tested, in float32 and in float64; any other function is called with networks of both and has to follow their dtype.
+A `function` is anything from `Weights` to a tensor or an `Encoding`. If it is a module or a method of one, a copy in
+evaluation mode is tested, in float32 and in float64; any other function is called with networks of both and has to
+follow their dtype.
 """
 
 from __future__ import annotations
@@ -28,8 +29,11 @@ TOLERANCE = {torch.float32: (1e-5, 1e-4), torch.float64: (1e-11, 1e-10)}
 """(atol, rtol) per dtype: room for another order of summation, and for nothing else."""
 
 
-def assert_close(actual: Tensor, expected: Tensor, *, what: str, atol: float | None = None, rtol: float | None = None) -> None:
-    """|actual - expected| <= atol + rtol |expected| everywhere, or an AssertionError with the largest difference and its index.
+def assert_close(
+    actual: Tensor, expected: Tensor, *, what: str, atol: float | None = None, rtol: float | None = None
+) -> None:
+    """|actual - expected| <= atol + rtol |expected| everywhere, or an AssertionError with the largest difference and
+    its index.
 
     Both have the same shape and dtype; the tolerances default to the dtype's.
     """
@@ -44,11 +48,14 @@ def assert_close(actual: Tensor, expected: Tensor, *, what: str, atol: float | N
         place = tuple(int(i) for i in torch.unravel_index(torch.tensor(worst), expected.shape))
         raise AssertionError(
             f"{what}: {int(far.sum())} of {far.numel()} numbers differ in {expected.dtype}; the largest difference is "
-            f"{float(difference.flatten()[worst]):.3g} at {place}: expected {float(expected[place]):.6g}, got {float(actual[place]):.6g}"
+            f"{float(difference.flatten()[worst]):.3g} at {place}: expected {float(expected[place]):.6g}, got "
+            f"{float(actual[place]):.6g}"
         )
 
 
-def assert_invariant(function: Function, weights: Weights, *, atol: float | None = None, rtol: float | None = None, seed: int = 0) -> None:
+def assert_invariant(
+    function: Function, weights: Weights, *, atol: float | None = None, rtol: float | None = None, seed: int = 0
+) -> None:
     """f(permute(w)) = f(w): the order of hidden neurons does not change a tensor, or the `pooled` of an encoding.
 
     Every network gets permutations of its own.
@@ -61,9 +68,15 @@ def assert_invariant(function: Function, weights: Weights, *, atol: float | None
 
 
 def assert_equivariant(
-    function: Callable[[Weights], Encoding], weights: Weights, *, atol: float | None = None, rtol: float | None = None, seed: int = 0
+    function: Callable[[Weights], Encoding],
+    weights: Weights,
+    *,
+    atol: float | None = None,
+    rtol: float | None = None,
+    seed: int = 0,
 ) -> None:
-    """nodes(permute(w))[l] = permute(nodes(w)[l]): features (B, n_l, d) move with their neurons, by the order that `exchange` finds.
+    """nodes(permute(w))[l] = permute(nodes(w)[l]): features (B, n_l, d) move with their neurons, by the order that
+    `exchange` finds.
 
     Input and output nodes stay.
     """
@@ -77,10 +90,18 @@ def assert_equivariant(
         for group, (value, old, new) in enumerate(zip((0, *spec.layer_values), before, after, strict=bool(before))):
             order = moved[value] if group else None
             old = old if order is None else old.take_along_dim(order.unsqueeze(-1), dim=1)
-            assert_close(new, old, what=f"node group {group} is not equivariant to the order of hidden neurons", atol=atol, rtol=rtol)
+            assert_close(
+                new,
+                old,
+                what=f"node group {group} is not equivariant to the order of hidden neurons",
+                atol=atol,
+                rtol=rtol,
+            )
 
 
-def assert_batch_alone(function: Function, weights: Weights, *, atol: float | None = None, rtol: float | None = None) -> None:
+def assert_batch_alone(
+    function: Function, weights: Weights, *, atol: float | None = None, rtol: float | None = None
+) -> None:
     """f(w)[b] = f(w[b]): what is beside a network in a batch does not change how it is read."""
     for dtype in TOLERANCE:
         read, networks = _cast(function, dtype), weights.to(dtype)
@@ -94,7 +115,8 @@ def assert_batch_alone(function: Function, weights: Weights, *, atol: float | No
 def assert_save_load(make: Callable[[], nn.Module], weights: Weights) -> None:
     """A module and another one that its checkpoint was restored into answer with the same bits.
 
-    `make` gives a freshly initialised module at every call, each with other parameters: only what is saved can make two agree.
+    `make` gives a freshly initialised module at every call, each with other parameters: only what is saved can make two
+    agree.
     """
     saved, restored = make().eval(), make().eval()
     with tempfile.TemporaryDirectory() as folder:

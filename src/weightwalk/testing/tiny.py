@@ -42,14 +42,20 @@ from weightwalk.zoos.store import Zoo
 
 
 def tiny_specs() -> dict[str, NetworkSpec]:
-    """One small spec of every kind that a reader of networks may meet, by name; no two hidden groups of one are equally wide."""
+    """One small spec of every kind that a reader of networks may meet, by name; no two hidden groups of one are equally
+    wide.
+    """
     return {
         "siren": NetworkSpec.mlp([2, 5, 4, 1]),
         "deep": NetworkSpec.mlp([3, 6, 4, 5, 3], activation="tanh"),
         "no hidden layer": NetworkSpec.mlp([3, 2]),
         "no bias": NetworkSpec.mlp([2, 6, 5, 2], activation="relu", bias=False),
-        "mixed": NetworkSpec((Dense(2, 5, "gelu", bias=False), Dense(5, 4, "gaussian", omega=2.0), Dense(4, 2, "sigmoid"))),
-        "conv": NetworkSpec((Conv(1, 4, "relu", padding=1), Conv(4, 5, "tanh", kernel=(2, 3), stride=2), MeanPool(5), Dense(5, 3))),
+        "mixed": NetworkSpec(
+            (Dense(2, 5, "gelu", bias=False), Dense(5, 4, "gaussian", omega=2.0), Dense(4, 2, "sigmoid"))
+        ),
+        "conv": NetworkSpec(
+            (Conv(1, 4, "relu", padding=1), Conv(4, 5, "tanh", kernel=(2, 3), stride=2), MeanPool(5), Dense(5, 3))
+        ),
         "residual": NetworkSpec((
             Conv(2, 4, padding=1),
             Norm(4, 4, "relu", norm="batch"),
@@ -136,7 +142,8 @@ def tiny_specs() -> dict[str, NetworkSpec]:
 
 
 def random_weights(spec: NetworkSpec, num_networks: int, *, seed: int, dtype: torch.dtype = torch.float32) -> Weights:
-    """B networks with parameters from N(0, 1 / (omega^2 fan_in K)): neither signals nor rounding errors grow with depth.
+    """B networks with parameters from N(0, 1 / (omega^2 fan_in K)): neither signals nor rounding errors grow with
+    depth.
 
     They are drawn in float64, so that the same networks come in every `dtype`.
     """
@@ -172,7 +179,9 @@ def tiny_zoo(
     diagonal = 2 * np.arange(height)[:, None] + np.arange(width)
     bands = (diagonal * num_classes) // (2 * height + width) == labels[:, None, None]
     pixels += np.where(bands, 180, 0).astype(np.uint8)[:, None]
-    pictures = ImageSet.from_arrays(pixels, labels, dataset="tiny", label_names=tuple(f"class {k}" for k in range(num_classes)))
+    pictures = ImageSet.from_arrays(
+        pixels, labels, dataset="tiny", label_names=tuple(f"class {k}" for k in range(num_classes))
+    )
     recipe = FitRecipe("tiny", hidden=hidden, descent=Descent(steps=steps, learning_rate=5e-3))
     fit_zoo([pictures], Path(path), recipe, init=init, fits=fits, seed=seed)
     return Zoo.open(path)

@@ -16,13 +16,17 @@ EPOCHS = (1, 2, 4)
 def tiny_trained_zoo(
     path: Path, *, num_runs: int = 100, mixed: bool = False, inputs: int = 1, seed: int = 0, kind: str = "cnn"
 ) -> TrainedZoo:
-    """CNNs of random weights at `path`, three checkpoints each, whose "test accuracy" is a smooth function of how large the weights are.
+    """CNNs of random weights at `path`, three checkpoints each, whose "test accuracy" is a smooth function of how large
+    the weights are.
 
-    Layer l of a run starts at the scale s_l, log-uniform in 0.3 ... 3, its weights being N(0, s_l^2 / fan-in); from checkpoint to
-    checkpoint they grow by 10 %. With m the mean of log s_l over the layers, test accuracy is 0.1 + 0.8 / (1 + exp(-2 m)). Runs are
-    relu and tanh networks by turns; `mixed`: of 1 to 3 convolutions, each with its own width and kernel.
+    Layer l of a run starts at the scale s_l, log-uniform in 0.3 ... 3, its weights being N(0, s_l^2 / fan-in); from
+    checkpoint to checkpoint they grow by 10 %. With m the mean of log s_l over the layers, test accuracy is 0.1 + 0.8 /
+    (1 + exp(-2 m)). Runs are relu and tanh networks by turns; `mixed`: of 1 to 3 convolutions, each with its own width
+    and kernel.
     """
-    writer = TrainedWriter.open(Path(path), settings={"kind": kind, "dataset": "tiny", "seed": seed}, provenance={"weightwalk": "tests"})
+    writer = TrainedWriter.open(
+        Path(path), settings={"kind": kind, "dataset": "tiny", "seed": seed}, provenance={"weightwalk": "tests"}
+    )
     writer.add([_run(number, np.random.default_rng([seed, number]), mixed, inputs) for number in range(num_runs)])
     return TrainedZoo.open(path)
 
@@ -38,9 +42,13 @@ def _run(number: int, chance: np.random.Generator, mixed: bool, inputs: int) -> 
     scales = np.exp(chance.uniform(np.log(0.3), np.log(3), len(spec.layers)))
     one = chance.standard_normal(spec.num_parameters)
     for field in spec.fields:
-        one[field.start : field.stop] *= scales[field.layer] / np.sqrt(np.prod(spec.layers[field.layer].weight_shape[1:]))
+        one[field.start : field.stop] *= scales[field.layer] / np.sqrt(
+            np.prod(spec.layers[field.layer].weight_shape[1:])
+        )
     growth = 1.1 ** np.arange(len(EPOCHS))
     accuracy = 0.1 + 0.8 / (1 + np.exp(-2 * (np.log(scales).mean() + np.log(growth))))
     hyperparameters = {"optimizer": ("adam", "sgd")[number // 2 % 2], "learning_rate": float(chance.random())}
     figures = {"test_accuracy": accuracy.astype(np.float32)}
-    return TrainedRun(number, spec, hyperparameters, np.array(EPOCHS), (growth[:, None] * one).astype(np.float32), figures)
+    return TrainedRun(
+        number, spec, hyperparameters, np.array(EPOCHS), (growth[:, None] * one).astype(np.float32), figures
+    )

@@ -2,7 +2,8 @@
 
 Tensors are called `model.NAME`, as in the state dict, and `optimizer.KEY.NAME` after the parameter that they belong to
 (for Adam: `step`, `exp_avg`, `exp_avg_sq`). The header's one entry of text is a SHA-256 over everything else and the
-metadata as JSON. (One entry, because safetensors writes several in random order, and equal states shall be equal files.)
+metadata as JSON. (One entry, because safetensors writes several in random order, and equal states shall be equal
+files.)
 """
 
 from __future__ import annotations
@@ -63,9 +64,16 @@ class Checkpoint:
         for full_name, tensor in self._part("optimizer.").items():
             key, _, name = full_name.partition(".")
             if name not in parameters:
-                raise InputError(f"{self.path} does not fit the training: {name} was trained and is not now; train the same parameters")
+                raise InputError(
+                    f"{self.path} does not fit the training: {name} was trained and is not now; train the same "
+                    "parameters"
+                )
             parameter = parameters[name]
-            like = torch.empty_like(parameter) if tensor.shape == parameter.shape and key != "step" else torch.empty_like(tensor)
+            like = (
+                torch.empty_like(parameter)
+                if tensor.shape == parameter.shape and key != "step"
+                else torch.empty_like(tensor)
+            )
             states.setdefault(parameter, {})[key] = like.copy_(tensor)
         return states
 
@@ -79,7 +87,9 @@ def _describe(tensor: Tensor | None) -> str:
     return "absent" if tensor is None else f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
 
 
-def save(path: Path, metadata: Mapping[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> None:
+def save(
+    path: Path, metadata: Mapping[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer | None = None
+) -> None:
     """Write the state of `model` (and of `optimizer`) with `metadata` (JSON values) to `path`, whole or not at all.
 
     Every dtype is kept; tensors that share memory are written out each, and are tied again by the model that they are
@@ -89,7 +99,10 @@ def save(path: Path, metadata: Mapping[str, Any], model: nn.Module, optimizer: t
     if optimizer is not None:
         for name, parameter in _trained(model, optimizer).items():
             tensors |= {f"optimizer.{key}.{name}": tensor for key, tensor in optimizer.state.get(parameter, {}).items()}
-    tensors = {name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
+    tensors = {
+        name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+        for name, tensor in tensors.items()
+    }
     text = json.dumps({"format": FORMAT, "metadata": metadata})
     write_bytes(Path(path), serialize(tensors, {_ENTRY: f"{_digest(tensors, text)} {text}"}))
 
@@ -102,23 +115,31 @@ def load(path: Path) -> Checkpoint:
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a mapping)
             entry = (file.metadata() or {}).get(_ENTRY)
     except FileNotFoundError:
-        raise InputError(f"expected a checkpoint at {path}, found no such file; check the path, or train first") from None
+        raise InputError(
+            f"expected a checkpoint at {path}, found no such file; check the path, or train first"
+        ) from None
     except (SafetensorError, OSError) as error:
         raise _damaged(path, str(error)) from None
     if entry is None:
-        raise InputError(f"expected a checkpoint at {path}, got a safetensors file that weightwalk did not write; give another path")
+        raise InputError(
+            f"expected a checkpoint at {path}, got a safetensors file that weightwalk did not write; give another path"
+        )
     digest, _, text = entry.partition(" ")
     if digest != _digest(tensors, text):
         raise _damaged(path, "its content is not what was written")
     content = json.loads(text)
     if content["format"] != FORMAT:
-        raise InputError(f"{path} has format {content['format']}, expected {FORMAT}; read it with the version of weightwalk that wrote it")
+        raise InputError(
+            f"{path} has format {content['format']}, expected {FORMAT}; read it with the version of weightwalk that "
+            "wrote it"
+        )
     return Checkpoint(path, tensors, content["metadata"])
 
 
 def _damaged(path: Path, reason: str) -> InputError:
     return InputError(
-        f"expected a whole checkpoint at {path}, got a damaged one ({reason}); restore it from a copy, or delete it and train again"
+        f"expected a whole checkpoint at {path}, got a damaged one ({reason}); restore it from a copy, or delete it "
+        "and train again"
     )
 
 

@@ -1,4 +1,5 @@
-"""The one training loop. Stopped or killed at any step and started again, it ends bitwise where it would have ended undisturbed (CPU).
+"""The one training loop. Stopped or killed at any step and started again, it ends bitwise where it would have ended
+undisturbed (CPU).
 
 Two rules make that true. Every step is a function of the state and of (seed, step): its samples come from a stateless
 sampler, and torch's generators are seeded anew before it. And `last.safetensors` is the whole state, down to the log's
@@ -75,7 +76,9 @@ class Objective(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a call of `train` ended: `finished` is False when it was stopped; `best_step` is 0 before the first validation."""
+    """How a call of `train` ended: `finished` is False when it was stopped; `best_step` is 0 before the first
+    validation.
+    """
 
     steps: int
     finished: bool
@@ -96,9 +99,10 @@ def train(
 ) -> Outcome:
     """Train to the end of the stage, from `folder`'s last checkpoint where there is one.
 
-    Every `eval_every` steps and at the end the model is validated and everything saved. When `should_stop` answers True,
-    the state is saved at that step and the call returns. A finished stage is not trained again. After the end the model
-    holds its best parameters and is in evaluation mode. The model's device is used; torch's generators are left as found.
+    Every `eval_every` steps and at the end the model is validated and everything saved. When `should_stop` answers
+    True, the state is saved at that step and the call returns. A finished stage is not trained again. After the end the
+    model holds its best parameters and is in evaluation mode. The model's device is used; torch's generators are left
+    as found.
 
     Raises InputError for a checkpoint that is damaged, of another model or of other settings, and for a loss or a
     monitored figure that is not finite: then the last good checkpoint stays.
@@ -132,8 +136,12 @@ class _Run:
         self.folder, self.last_path, self.best_path = folder, folder / "last.safetensors", folder / "best.safetensors"
         self.parameters = [parameter for parameter in objective.model.parameters() if parameter.requires_grad]
         if not self.parameters:
-            raise InputError(f"{label}: expected a model with parameters to train, got none that requires gradients; unfreeze some")
-        self.optimizer = _OPTIMIZERS[config.optimizer](self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+            raise InputError(
+                f"{label}: expected a model with parameters to train, got none that requires gradients; unfreeze some"
+            )
+        self.optimizer = _OPTIMIZERS[config.optimizer](
+            self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay
+        )
         self.cuda_devices = sorted({parameter.device.index for parameter in self.parameters if parameter.is_cuda})
         self.settings: dict[str, Any] = {
             **to_dict(config),
@@ -147,7 +155,10 @@ class _Run:
         self.loss_sum = 0.0  # of the steps since the last row, without those whose losses are pending
         self.pending: list[Tensor] = []  # losses that were not read yet: reading one makes the CPU wait for the GPU
         self.mean_loss = math.nan
-        self.seconds, self.clock = 0.0, time.monotonic()  # spent in this stage by all calls together, until the clock was read last
+        self.seconds, self.clock = (
+            0.0,
+            time.monotonic(),
+        )  # spent in this stage by all calls together, until the clock was read last
 
     @property
     def best_row(self) -> dict[str, float] | None:
@@ -165,7 +176,9 @@ class _Run:
             group["lr"] = self.config.rate(step)
         self.optimizer.zero_grad()
         loss = self.objective.loss(batch_indices(self.objective.num_samples, self.config.batch_size, step, self.seed))
-        assert loss.shape == (), f"{type(self.objective).__name__}.loss must answer with a scalar, got {tuple(loss.shape)}"
+        assert loss.shape == (), (
+            f"{type(self.objective).__name__}.loss must answer with a scalar, got {tuple(loss.shape)}"
+        )
         loss.backward()
         if self.config.clip is not None:
             nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
@@ -216,9 +229,14 @@ class _Run:
 
     def demand_finite(self, what: str, value: float, step: int) -> None:
         if not math.isfinite(value):
-            kept = f"the last good state is kept in {self.last_path}" if self.last_path.exists() else "nothing was saved yet"
+            kept = (
+                f"the last good state is kept in {self.last_path}"
+                if self.last_path.exists()
+                else "nothing was saved yet"
+            )
             raise InputError(
-                f"{self.label}: {what} became {value} in step {step}; {kept}; train again, in another folder, with a smaller "
+                f"{self.label}: {what} became {value} in step {step}; {kept}; train again, in another folder, with a "
+                "smaller "
                 f"learning_rate (now {self.config.learning_rate:g}) or a smaller clip (now {self.config.clip})"
             )
 
@@ -240,7 +258,9 @@ class _Run:
         checkpoint.save(self.last_path, {"settings": self.settings, **state}, self.objective.model, self.optimizer)
 
     def write_best(self) -> None:
-        """Write `best.safetensors` when the present model is the best; after `save`, so that the state always knows of it."""
+        """Write `best.safetensors` when the present model is the best; after `save`, so that the state always knows of
+        it.
+        """
         best = self.best_row
         if best is not None and best["step"] == self.step:
             figures = {name: value for name, value in best.items() if name != "seconds"}
@@ -250,10 +270,15 @@ class _Run:
         """Write the rows as JSON lines and as CSV, where they are not there yet."""
         lines = "".join(json.dumps(row) + "\n" for row in self.rows)
         table = io.StringIO()
-        writer = csv.DictWriter(table, list(dict.fromkeys(name for row in self.rows for name in row)), lineterminator="\n")
+        writer = csv.DictWriter(
+            table, list(dict.fromkeys(name for row in self.rows for name in row)), lineterminator="\n"
+        )
         writer.writeheader()
         writer.writerows(self.rows)
-        for path, content in ((self.folder / "log.jsonl", lines.encode()), (self.folder / "log.csv", table.getvalue().encode())):
+        for path, content in (
+            (self.folder / "log.jsonl", lines.encode()),
+            (self.folder / "log.csv", table.getvalue().encode()),
+        ):
             if not path.exists() or path.read_bytes() != content:
                 write_bytes(path, content)
 
@@ -263,7 +288,9 @@ class _Run:
             return
         saved = checkpoint.load(self.last_path)
         if "rows" not in saved.metadata:
-            raise InputError(f"expected the state of a training at {self.last_path}, got a model alone; delete it to train anew")
+            raise InputError(
+                f"expected the state of a training at {self.last_path}, got a model alone; delete it to train anew"
+            )
         changes = differences(saved.metadata["settings"], self.settings)
         if changes:
             raise InputError(

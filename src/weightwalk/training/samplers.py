@@ -31,7 +31,9 @@ def batch_indices(num_samples: int, batch_size: int, step: int, seed: int) -> Te
 
 @lru_cache(maxsize=2)
 def _permutation(num_samples: int, seed: int, epoch: int) -> Tensor:
-    """The order of one epoch: (num_samples,) int64, the argsort of Philox's bits, which no release of numpy may change."""
+    """The order of one epoch: (num_samples,) int64, the argsort of Philox's bits, which no release of numpy may
+    change.
+    """
     bits = np.random.Philox(key=np.array([seed, epoch], dtype=np.uint64)).random_raw(num_samples)
     return torch.from_numpy(np.argsort(bits, kind="stable").astype(np.int64, copy=False))
 
@@ -50,6 +52,8 @@ def step_seed(seed: int, step: int) -> int:
 def check_sampling(num_samples: int, seed: int) -> None:
     """Refuse what cannot be sampled: no samples, or a seed out of 0 ... 2**64 - 1."""
     if num_samples < 1:
-        raise InputError(f"expected at least one sample to train on, got {num_samples}; check the data, the split and the limit")
+        raise InputError(
+            f"expected at least one sample to train on, got {num_samples}; check the data, the split and the limit"
+        )
     if not 0 <= seed < 2**64:
         raise InputError(f"expected a seed from 0 to 2**64 - 1, got {seed}")

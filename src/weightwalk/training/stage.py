@@ -16,8 +16,8 @@ Schedule = Literal["constant", "cosine"]
 class StageConfig:
     """Steps, batches and optimisation of one stage.
 
-    The learning rate grows from `warmup_start` * `learning_rate` at step 0 to `learning_rate` at `warmup_steps`; from there
-    it stays (constant) or falls to 0 at `steps` (cosine). A warm-up longer than the stage is cut by its end.
+    The learning rate grows from `warmup_start` * `learning_rate` at step 0 to `learning_rate` at `warmup_steps`; from
+    there it stays (constant) or falls to 0 at `steps` (cosine). A warm-up longer than the stage is cut by its end.
     `weight_decay` is torch's: an L2 term in the gradient for adam, decoupled for adamw and for
     amsgrad, which is AdamW that divides by the largest second moment so far. `clip` bounds the norm of all
     gradients together; None leaves them alone.
@@ -51,7 +51,9 @@ class StageConfig:
         if step < self.warmup_steps:
             factor = self.warmup_start + (1.0 - self.warmup_start) * step / self.warmup_steps
         elif self.schedule == "cosine":
-            factor = 0.5 * (1.0 + math.cos(math.pi * (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)))
+            factor = 0.5 * (
+                1.0 + math.cos(math.pi * (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps))
+            )
         else:
             factor = 1.0
         return self.learning_rate * factor

@@ -1,8 +1,9 @@
 """Whether a zoo can be trusted: files hashed, every row accounted for, a sample of the INRs rendered again.
 
-A stored PSNR stands for an error r = peak 10^(-PSNR / 20), root mean square, against the stored source image. Rendered again, an INR
-has the error r'. By the triangle inequality |r' - r| is at most the root mean square difference of the two renderings, which is
-rounding and nothing else. So errors are compared, not decibels, which tell little where r is as small as rounding.
+A stored PSNR stands for an error r = peak 10^(-PSNR / 20), root mean square, against the stored source image. Rendered
+again, an INR has the error r'. By the triangle inequality |r' - r| is at most the root mean square difference of the
+two renderings, which is rounding and nothing else. So errors are compared, not decibels, which tell little where r is
+as small as rounding.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ Images = dict[str, NDArray[np.int64]]
 
 @dataclass(frozen=True)
 class Count:
-    """What a zoo has of one split of one part; nothing was fitted to `without_inr` images, yet, if the fit was interrupted."""
+    """What a zoo has of one split of one part; nothing was fitted to `without_inr` images, yet, if the fit was
+    interrupted.
+    """
 
     part: str
     split: str
@@ -75,10 +78,11 @@ class Report:
 
 
 def check(path: Path, sample: int = SAMPLE, progress: Progress = silent) -> Report:
-    """Hash the files, account for every row, render `sample` INRs, spread evenly, and besides all those of changed files.
+    """Hash the files, account for every row, render `sample` INRs, spread evenly, and besides all those of changed
+    files.
 
-    Shards that cannot be read are left out of what follows; after a manifest that is not as it was written, nothing follows.
-    Raises InputError if there is no zoo at `path`.
+    Shards that cannot be read are left out of what follows; after a manifest that is not as it was written, nothing
+    follows. Raises InputError if there is no zoo at `path`.
     """
     if sample < 0:
         raise InputError(f"expected a sample of at least 0 INRs, got {sample}")
@@ -109,7 +113,8 @@ def check(path: Path, sample: int = SAMPLE, progress: Progress = silent) -> Repo
         rendered, wrong = _render(zoo, pixel_format(zoo), rows, progress)
     except InputError as error:
         rendered, wrong = Rendered(why_not=str(error)), {}
-    # Pictures that are not shown are the fault of a changed file, if there is one that has a part in them; else of the networks.
+    # Pictures that are not shown are the fault of a changed file, if there is one that has a part in them; else of the
+    # networks.
     suspects = [*changed, *(shard for shard in shards if shard.kind == "inrs" and shard not in changed)]
     problems += _not_shown(zoo, suspects, wrong)
     return Report(tuple(problems), hashed.files, hashed.bytes, tuple(_counts(zoo, manifest, stored)), rendered)
@@ -125,7 +130,10 @@ def _unfit(path: Path, manifest: Manifest, shard: Shard) -> Problem | None:
     except (InputError, OSError) as error:
         return Problem("unreadable", shard.file, str(error))
     if np.any(np.diff(images) < 1) or (int(images[0]), int(images[-1]) + 1) != (shard.start, shard.stop):
-        sentence = f"{path / shard.file} has image numbers that do not increase from {shard.start} to {shard.stop - 1}; {REMEDY}"
+        sentence = (
+            f"{path / shard.file} has image numbers "
+            f"that do not increase from {shard.start} to {shard.stop - 1}; {REMEDY}"
+        )
         return Problem("values", shard.file, sentence)
     return None
 
@@ -150,12 +158,16 @@ def _stored(path: Path, manifest: Manifest, shards: Sequence[Shard]) -> tuple[Im
     """Per part the sorted numbers of the images that the zoo has, each once; and those that it has twice."""
     stored, problems = {}, []
     for part in PARTS:
-        mine = {s.file: manifest.tensors(path, s)["image"].numpy() for s in shards if (s.kind, s.part) == ("images", part)}
+        mine = {
+            s.file: manifest.tensors(path, s)["image"].numpy() for s in shards if (s.kind, s.part) == ("images", part)
+        }
         stored[part], times = np.unique(np.concatenate([np.empty(0, np.int64), *mine.values()]), return_counts=True)
         twice = stored[part][times > 1]
         if len(twice):
             within = [file for file, images in mine.items() if twice[0] in images]
-            sentence = f"{path} has {len(twice):,} images of {part} twice, the first is {twice[0]} in {' and '.join(within)}"
+            sentence = (
+                f"{path} has {len(twice):,} images of {part} twice, the first is {twice[0]} in {' and '.join(within)}"
+            )
             problems.append(Problem("overlap", within[-1], f"{sentence}; take one of them out of the manifest"))
     return stored, problems
 
@@ -214,8 +226,8 @@ def _rows_of(zoo: Zoo, shards: Sequence[Shard]) -> NDArray[np.int64]:
 def tolerance(stored: Tensor, rounding: Tensor, peak: float) -> Tensor:
     """What errors (B,), root mean square, may differ by from the `stored` ones: `DECIBEL` of these, and rounding.
 
-    `rounding` (B,) is what each network's float32 rendering differs from its float64 one by; it is capped, because a network
-    that was damaged may round as it likes.
+    `rounding` (B,) is what each network's float32 rendering differs from its float64 one by; it is capped, because a
+    network that was damaged may round as it likes.
     """
     return stored * (10 ** (DECIBEL / 20) - 1) + peak * FLOOR + (ROUNDING * rounding).clamp(max=peak * MOST_ROUNDING)
 
@@ -232,8 +244,12 @@ def _errors(zoo: Zoo, pixels: PixelFormat, rows: NDArray[np.int64]) -> tuple[Ten
     return (error / targets[0].numel()).sqrt(), (rounding / targets[0].numel()).sqrt()
 
 
-def _render(zoo: Zoo, pixels: PixelFormat, rows: NDArray[np.int64], progress: Progress) -> tuple[Rendered, dict[int, float]]:
-    """Render `rows` and compare with the stored PSNR; the rows that do not have it, with the one in dB that they have."""
+def _render(
+    zoo: Zoo, pixels: PixelFormat, rows: NDArray[np.int64], progress: Progress
+) -> tuple[Rendered, dict[int, float]]:
+    """Render `rows` and compare with the stored PSNR; the rows that do not have it, with the one in dB that they
+    have.
+    """
     peak = pixels.high - pixels.low
     together = max(1, BLOCK_VALUES // (max(zoo.spec.widths) * int(np.prod(zoo.image_shape[1:]))))
     wrong: dict[int, float] = {}
@@ -251,15 +267,24 @@ def _render(zoo: Zoo, pixels: PixelFormat, rows: NDArray[np.int64], progress: Pr
 
 
 def _not_shown(zoo: Zoo, suspects: Sequence[Shard], wrong: dict[int, float]) -> Iterator[Problem]:
-    """One problem per shard: each of the `wrong` rows is laid to the first of the `suspects` that it has something in."""
+    """One problem per shard: each of the `wrong` rows is laid to the first of the `suspects` that it has something
+    in.
+    """
     left = dict(wrong)
     for shard in suspects:
         bad = [row for row in _rows_of(zoo, [shard]).tolist() if row in left] if left else []
         if bad:
             names = tuple(zoo.names(np.array(bad)))
             told = f"{names[0]} has {wrong[bad[0]]:.2f} dB where {zoo.psnr[bad[0]]:.2f} dB are stored"
-            what = "INRs that do not show their images" if shard.kind == "inrs" else "images that their INRs do not show"
-            yield Problem("psnr", shard.file, f"{zoo.path / shard.file} has {what}: {', '.join(_some(names))} ({told}); {REMEDY}", names)
+            what = (
+                "INRs that do not show their images" if shard.kind == "inrs" else "images that their INRs do not show"
+            )
+            yield Problem(
+                "psnr",
+                shard.file,
+                f"{zoo.path / shard.file} has {what}: {', '.join(_some(names))} ({told}); {REMEDY}",
+                names,
+            )
         for row in bad:
             del left[row]
 

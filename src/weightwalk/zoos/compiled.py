@@ -24,7 +24,8 @@ _FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math
 def library(source: Path, headers: Sequence[Path] = ()) -> ctypes.CDLL:
     """The functions of `source`, which includes `headers`; built if this machine has not done so yet.
 
-    Raises FileNotFoundError without a compiler, CalledProcessError where it fails, OSError where its binary can't be written or loaded.
+    Raises FileNotFoundError without a compiler, CalledProcessError where it fails, OSError where its binary can't be
+    written or loaded.
     """
     commands = (shlex.split(os.environ.get("CXX") or "c++"), ["g++"], ["clang++"])  # $CXX may be "ccache g++"
     compiler = next((command for command in commands if command and shutil.which(command[0])), None)
@@ -72,12 +73,19 @@ def _built(compiler: Sequence[str], source: Path, path: Path) -> Path:
 
 
 def _identity(compiler: Sequence[str], sources: Sequence[Path]) -> str:
-    """What the binary depends on: sources, flags, compiler, and the processor, since a home may be shared by different machines."""
+    """What the binary depends on: sources, flags, compiler, and the processor, since a home may be shared by different
+    machines.
+    """
     version = subprocess.run([*compiler, "--version"], check=True, capture_output=True).stdout
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         processor = next((line for line in lines if line.startswith(("flags", "Features"))), "")
     except OSError:
         processor = platform.processor()
-    parts = [*(path.read_bytes() for path in sources), " ".join(_FLAGS).encode(), version, f"{platform.machine()} {processor}".encode()]
+    parts = [
+        *(path.read_bytes() for path in sources),
+        " ".join(_FLAGS).encode(),
+        version,
+        f"{platform.machine()} {processor}".encode(),
+    ]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]

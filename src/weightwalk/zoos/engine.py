@@ -1,7 +1,9 @@
 """The fitting engine: many small MLPs, each onto its own signal, with gradients and Adam by hand.
 
-On a CPU with a C++ compiler networks go through `kernel.cpp` (mode `native`), elsewhere through torch (`steps.py`, modes
-`compiled` and `eager`). A network's result is the same in any batch, order and process of one mode on one kind of machine.
+On a CPU with a C++ compiler networks go through `kernel.cpp` (mode `native`), elsewhere through torch (`steps.py`,
+modes
+`compiled` and `eager`). A network's result is the same in any batch, order and process of one mode on one kind of
+machine.
 
 Axes: I inputs, C channels, P pixels, B networks, S steps.
 """
@@ -27,8 +29,8 @@ Mode = Literal["auto", "native", "compiled", "eager"]
 class Descent:
     """Full-batch Adam on the mean squared error.
 
-    The rate is `learning_rate`; over the last `decay` of the steps (a share, 1: all of them) it falls to 0 in half a cosine.
-    A network whose mean squared error falls to `stop_loss` stops there; the others go on.
+    The rate is `learning_rate`; over the last `decay` of the steps (a share, 1: all of them) it falls to 0 in half a
+    cosine. A network whose mean squared error falls to `stop_loss` stops there; the others go on.
     """
 
     steps: int
@@ -54,8 +56,11 @@ class Descent:
         return torch.stack(columns, dim=1).float()
 
 
-def fit(start: Weights, coordinates_PI: Tensor, targets_BCP: Tensor, descent: Descent, mode: Mode = "auto") -> tuple[Weights, Tensor]:
-    """Fit network b of `start` to `targets_BCP[b]` at the given coordinates; returns the networks and their final errors (B,).
+def fit(
+    start: Weights, coordinates_PI: Tensor, targets_BCP: Tensor, descent: Descent, mode: Mode = "auto"
+) -> tuple[Weights, Tensor]:
+    """Fit network b of `start` to `targets_BCP[b]` at the given coordinates; returns the networks and their final
+    errors (B,).
 
     Every network is fitted as if alone: same result in any batch. Runs where `start` lives. Raises InputError for
     targets that are not finite, or a spec that is not dense layers of known activations with a linear last one.
@@ -64,15 +69,27 @@ def fit(start: Weights, coordinates_PI: Tensor, targets_BCP: Tensor, descent: De
     mode = choose(mode, start.device, start.dtype)
     if mode == "native":
         return kernel.fit(start, coordinates_PI, targets_BCP, descent.table(), descent.betas, descent.stop_loss)
-    return steps.fit(start, coordinates_PI, targets_BCP, descent.table(), descent.betas, descent.stop_loss, compiles=mode == "compiled")
+    return steps.fit(
+        start,
+        coordinates_PI,
+        targets_BCP,
+        descent.table(),
+        descent.betas,
+        descent.stop_loss,
+        compiles=mode == "compiled",
+    )
 
 
 def choose(mode: Mode, device: torch.device, dtype: torch.dtype = torch.float32) -> Mode:
     """What `auto` is here; it never looks at how many networks there are, because that must not change a fit."""
     if mode == "native" and (device.type != "cpu" or dtype != torch.float32):
-        raise InputError(f"the mode 'native' fits float32 networks on the CPU, got {dtype} on {device}; use the mode 'auto'")
+        raise InputError(
+            f"the mode 'native' fits float32 networks on the CPU, got {dtype} on {device}; use the mode 'auto'"
+        )
     if mode == "native" and not kernel.available():
-        raise InputError("expected a C++ compiler for the mode 'native', found none that works; install g++, or use the mode 'eager'")
+        raise InputError(
+            "expected a C++ compiler for the mode 'native', found none that works; install g++, or use the mode 'eager'"
+        )
     if mode != "auto":
         return mode
     if device.type == "cpu":
@@ -95,16 +112,23 @@ def _check(spec: NetworkSpec, coordinates_PI: Tensor, targets_BCP: Tensor, num_n
         or any(layer.activation not in known for layer in layers[:-1])
         or (layers[-1].activation, layers[-1].omega) != ("identity", 1.0)
     ):
-        raise InputError(f"the fitting engine fits hidden layers of {', '.join(known)} with a linear last one, got {spec}")
+        raise InputError(
+            f"the fitting engine fits hidden layers of {', '.join(known)} with a linear last one, got {spec}"
+        )
     if not num_networks:
         raise InputError("expected at least one network to fit, got none")
     if coordinates_PI.dim() != 2 or coordinates_PI.shape[1] != spec.widths[0]:
-        raise InputError(f"expected coordinates (pixels, {spec.widths[0]}) for {spec}, got {tuple(coordinates_PI.shape)}")
+        raise InputError(
+            f"expected coordinates (pixels, {spec.widths[0]}) for {spec}, got {tuple(coordinates_PI.shape)}"
+        )
     expected = (num_networks, spec.widths[-1], len(coordinates_PI))
     if tuple(targets_BCP.shape) != expected:
-        raise InputError(f"expected targets of shape {expected} (networks, channels, pixels), got {tuple(targets_BCP.shape)}")
+        raise InputError(
+            f"expected targets of shape {expected} (networks, channels, pixels), got {tuple(targets_BCP.shape)}"
+        )
     finite = torch.isfinite(targets_BCP).flatten(1).all(dim=1)
     if not finite.all():
         raise InputError(
-            f"targets must be finite numbers, but signal {int(finite.logical_not().nonzero()[0])} is not; mend or leave it out"
+            f"targets must be finite numbers, but signal {int(finite.logical_not().nonzero()[0])} is not; mend or "
+            "leave it out"
         )

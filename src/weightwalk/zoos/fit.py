@@ -47,7 +47,9 @@ class FitOutcome:
 
 
 def load_sets(dataset: str, root: Path | None, split: str = "all", limit: int | None = None) -> list[ImageSet]:
-    """The parts of a data set with images of `split` (train, which includes validation; test; all), at most `limit` images of each."""
+    """The parts of a data set with images of `split` (train, which includes validation; test; all), at most `limit`
+    images of each.
+    """
     if split not in ("train", "test", "all"):
         raise InputError(f"expected --split train, test or all, got {split!r}")
     if limit is not None and limit < 1:
@@ -57,7 +59,8 @@ def load_sets(dataset: str, root: Path | None, split: str = "all", limit: int | 
 
 
 def split_rule(dataset: str) -> SplitRule:
-    """Every 12th training image of MNIST and Fashion-MNIST validates (55,000 / 5,000), every 10th of others (CIFAR: 45,000 / 5,000).
+    """Every 12th training image of MNIST and Fashion-MNIST validates (55,000 / 5,000), every 10th of others (CIFAR:
+    45,000 / 5,000).
 
     Deviation: the published zoos take the last images of the training file, which a zoo with a limit would not have.
     """
@@ -83,11 +86,13 @@ def fit_zoo(
 
     `init` is `independent` (every INR has a random start of its own: the papers' protocol), `shared` (all INRs of fit k
     start from the k-th draw) or the path of a file with one network's parameters (one fit only).
-    The INR of (seed, part, image, fit) is the same whatever else is fitted and whoever the `workers` are (this process by
-    default). Raises InputError if `out` was made with other settings.
+    The INR of (seed, part, image, fit) is the same whatever else is fitted and whoever the `workers` are (this process
+    by default). Raises InputError if `out` was made with other settings.
     """
     if not sets or len({(s.image_shape, s.image_dtype, s.label_names) for s in sets}) > 1:
-        raise InputError(f"expected sets of images of one size with the same labels, got {[(s.part, s.image_shape) for s in sets]}")
+        raise InputError(
+            f"expected sets of images of one size with the same labels, got {[(s.part, s.image_shape) for s in sets]}"
+        )
     if not 0 <= seed < 2**63:
         raise InputError(f"expected a seed from 0 to 2^63 - 1, got {seed}")
     if fits < 1:
@@ -114,7 +119,9 @@ def fit_zoo(
     )
     blocks = list(_todo(writer, sets, rule, fits, split))
     total = sum(len(indices) for _, _, indices in blocks)
-    asked = sum(int((_splits(rule, s, split) >= 0).sum() + (fits - 1) * (_splits(rule, s, split) == 0).sum()) for s in sets)
+    asked = sum(
+        int((_splits(rule, s, split) >= 0).sum() + (fits - 1) * (_splits(rule, s, split) == 0).sum()) for s in sets
+    )
     began, fitted, psnr_sum = time.monotonic(), 0, 0.0
 
     def outcome(finished: bool) -> FitOutcome:
@@ -124,7 +131,9 @@ def fit_zoo(
 
     job = Job(spec, recipe.scheme, start, seed, recipe.pixels, recipe.descent, tuple(grid), device, chosen)
     shards = _Shards(writer, blocks)
-    results = (workers or Inline()).results(job, _tasks(blocks, engine.task_size(torch.device(device), math.prod(grid))))
+    results = (workers or Inline()).results(
+        job, _tasks(blocks, engine.task_size(torch.device(device), math.prod(grid)))
+    )
     if total:
         progress("fitting", 0, total, {})  # the first results may have to wait for workers and compilers
     while fitted < total:
@@ -154,8 +163,8 @@ def _tasks(blocks: Sequence[Block], size: int) -> Iterator[Task]:
 
 
 class _Shards:
-    """Puts results together. Complete blocks are written as shards about every second, more seldom as the zoo's manifest grows,
-    but before there are more than `WAITING` of them.
+    """Puts results together. Complete blocks are written as shards about every second, more seldom as the zoo's
+    manifest grows, but before there are more than `WAITING` of them.
     """
 
     def __init__(self, writer: ZooWriter, blocks: Sequence[Block]):
@@ -178,7 +187,9 @@ class _Shards:
         with self._writer.together():
             for key in [key for key in self._found if not self._missing[key]]:
                 pieces = sorted(self._found.pop(key), key=lambda piece: int(piece.images[0]))
-                images, params, psnr = (np.concatenate([getattr(piece, name) for piece in pieces]) for name in ("images", "params", "psnr"))
+                images, params, psnr = (
+                    np.concatenate([getattr(piece, name) for piece in pieces]) for name in ("images", "params", "psnr")
+                )
                 self._writer.add_inrs(key[0], key[1], images, params, psnr)
                 self.written += len(images)
         now = time.monotonic()
@@ -193,7 +204,9 @@ def _splits(rule: SplitRule, images_of: ImageSet, split: str) -> NDArray[np.int8
 
 
 def _todo(writer: ZooWriter, sets: Sequence[ImageSet], rule: SplitRule, fits: int, split: str) -> Iterator[Block]:
-    """Shards of work that are not in the zoo: a set, a fit, image indices. Stores the source images of each block on the way."""
+    """Shards of work that are not in the zoo: a set, a fit, image indices. Stores the source images of each block on
+    the way.
+    """
     for images_of in sets:
         codes = _splits(rule, images_of, split)
         wanted = np.flatnonzero(codes >= 0)
@@ -208,7 +221,9 @@ def _todo(writer: ZooWriter, sets: Sequence[ImageSet], rule: SplitRule, fits: in
 
 
 def _blocks(indices: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    """Runs of indices that share a multiple of SHARD_IMAGES, so that a zoo is cut the same however often it is added to."""
+    """Runs of indices that share a multiple of SHARD_IMAGES, so that a zoo is cut the same however often it is added
+    to.
+    """
     for block in np.unique(indices // SHARD_IMAGES):
         yield indices[indices // SHARD_IMAGES == block]
 
@@ -219,7 +234,12 @@ def _start(spec: NetworkSpec, init: str, fits: int) -> tuple[str | NDArray[np.fl
         return init, init
     path = Path(init)
     if not path.exists():
-        raise InputError(f"expected --init independent, shared or a file with one network's parameters, got {init!r}, which is no file")
+        raise InputError(
+            f"expected --init independent, shared or a file with one network's parameters, got {init!r}, which is no "
+            "file"
+        )
     if fits > 1:
-        raise InputError(f"expected --fits 1 with --init {init}, got {fits}: all fits of an image would be the same network")
+        raise InputError(
+            f"expected --fits 1 with --init {init}, got {fits}: all fits of an image would be the same network"
+        )
     return load_network(path, spec).flat()[0].numpy(), f"file:{files.sha256(path)[:10]}"

@@ -1,6 +1,7 @@
 """Whether the files of a zoo are as they were written: every byte is hashed, and nothing else lies there.
 
-Files and folders whose names begin with "." do not belong to a zoo: locks, scratch files, what a command keeps for itself.
+Files and folders whose names begin with "." do not belong to a zoo: locks, scratch files, what a command keeps for
+itself.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from weightwalk.zoos.manifest import Manifest
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with one file: `what` in a word, `sentence` for people, and the names of the INRs that it is known to touch."""
+    """What is wrong with one file: `what` in a word, `sentence` for people, and the names of the INRs that it is known
+    to touch.
+    """
 
     what: str
     file: str
@@ -32,7 +35,9 @@ class Problem:
 
 @dataclass(frozen=True)
 class Hashed(Generic[L]):
-    """What hashing a zoo found; `manifest` is None where it is not as it was written, for then it says nothing reliable."""
+    """What hashing a zoo found; `manifest` is None where it is not as it was written, for then it says nothing
+    reliable.
+    """
 
     manifest: L | None
     problems: tuple[Problem, ...]
@@ -73,7 +78,11 @@ def verify_as(path: Path, read: Callable[[Path], L], progress: Progress = silent
         count, done = count + (shard.file in there), done + there.pop(shard.file, 0)
         progress("hashing MiB", *in_units(done, total, 2**20), {})
     for name in sorted(there.keys() - {listing.FILE}):
-        remedy = "finish the command that was interrupted, or delete it" if name.endswith(".safetensors") else "move or delete it"
+        remedy = (
+            "finish the command that was interrupted, or delete it"
+            if name.endswith(".safetensors")
+            else "move or delete it"
+        )
         problems.append(Problem("stranger", name, f"{path / name} is not in the manifest; {remedy}"))
     return Hashed(manifest if sound else None, tuple(problems), count, len(content) + done)
 
@@ -88,7 +97,11 @@ def refuse(problems: Sequence[Problem]) -> None:
 def _files(path: Path) -> dict[str, int]:
     """Bytes by the name of every file of the zoo, whether or not it should be there."""
     names = {entry.relative_to(path): entry for entry in path.rglob("*") if entry.is_file()}
-    return {str(name): entry.stat().st_size for name, entry in names.items() if not any(part.startswith(".") for part in name.parts)}
+    return {
+        str(name): entry.stat().st_size
+        for name, entry in names.items()
+        if not any(part.startswith(".") for part in name.parts)
+    }
 
 
 @contextmanager
@@ -101,7 +114,9 @@ def _still(path: Path) -> Iterator[None]:
 
 
 def _problem(path: Path, manifest: Listing, shard: Entry, sound: bool) -> Problem | None:
-    """What hashing a shard's file found; where the manifest is `sound`, also what can be told about the place of a change."""
+    """What hashing a shard's file found; where the manifest is `sound`, also what can be told about the place of a
+    change.
+    """
     file = path / shard.file
     try:
         if files.sha256(file) == shard.sha256:
@@ -110,5 +125,7 @@ def _problem(path: Path, manifest: Listing, shard: Entry, sound: bool) -> Proble
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         return Problem("missing", shard.file, f"{file} is missing; {listing.REMAKE}")
     except OSError as error:
-        return Problem("unreadable", shard.file, f"{file} cannot be read ({error.strerror}); delete it and {listing.REMAKE}")
+        return Problem(
+            "unreadable", shard.file, f"{file} cannot be read ({error.strerror}); delete it and {listing.REMAKE}"
+        )
     return Problem("changed", shard.file, f"{file} is not as it was written{where}; delete it and {listing.REMAKE}")

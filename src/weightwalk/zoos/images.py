@@ -50,7 +50,9 @@ class ImageSet:
                 f"got {self.pixels.dtype} {shape}; ImageSet.from_arrays takes other arrays"
             )
         if self.labels.dtype != np.int64 or self.labels.shape != (len(self.pixels),):
-            raise InputError(f"expected {len(self.pixels)} int64 labels, one per image, got {self.labels.dtype} {self.labels.shape}")
+            raise InputError(
+                f"expected {len(self.pixels)} int64 labels, one per image, got {self.labels.dtype} {self.labels.shape}"
+            )
         if self.labels.min() < 0 or self.labels.max() >= self.num_classes:
             raise InputError(
                 f"expected labels between 0 and {self.num_classes - 1}, one per label name, "
@@ -69,17 +71,22 @@ class ImageSet:
         keep_floats: bool = False,
         num_axes: int | None = None,
     ) -> ImageSet:
-        """Images from arrays (N, *grid) or (N, C, *grid): bool (0 and 255), uint8, or floats in [0, 1], which are rounded to 1/255.
+        """Images from arrays (N, *grid) or (N, C, *grid): bool (0 and 255), uint8, or floats in [0, 1], which are
+        rounded to 1/255.
 
-        With `keep_floats` floats stay as they are, as float32; full scale is then -1 ... 1. `num_axes` is that of the grid; left out,
-        (N, T) with `keep_floats` are sounds, (N, H, W) and (N, C, H, W) pictures, (N, C, D, H, W) volumes.
-        Without `labels` there is one class, named "unlabelled" if `label_names` does not; labels without names are named by their numbers.
+        With `keep_floats` floats stay as they are, as float32; full scale is then -1 ... 1. `num_axes` is that of the
+        grid; left out, (N, T) with `keep_floats` are sounds, (N, H, W) and (N, C, H, W) pictures, (N, C, D, H, W)
+        volumes. Without `labels` there is one class, named "unlabelled" if `label_names` does not; labels without names
+        are named by their numbers.
         """
         array = np.asarray(pixels)
         axes = num_axes or {2: 1 if keep_floats else None, 3: 2, 4: 2, 5: 3}.get(array.ndim)
         if axes not in _AXES or array.ndim not in (axes + 1, axes + 2):
             kind = f"on a grid of {num_axes} axes" if num_axes else "(N, H, W) or (N, C, H, W)"
-            raise InputError(f"expected pixels {kind}, got the shape {array.shape}; add the axis of images, or give num_axes 1, 2 or 3")
+            raise InputError(
+                f"expected pixels {kind}, got the shape {array.shape}; add the axis of images, or give num_axes 1, 2 "
+                "or 3"
+            )
         array = _storable(array[:, None] if array.ndim == axes + 1 else array, keep_floats)
         if labels is None:
             indices = np.zeros(len(array), np.int64)
@@ -87,7 +94,10 @@ class ImageSet:
         else:
             given = np.asarray(labels)
             if given.dtype.kind not in "iu" or given.ndim != 1:
-                raise InputError(f"expected integer labels (N,), got {given.dtype} {given.shape}; give each image the index of its class")
+                raise InputError(
+                    f"expected integer labels (N,), got {given.dtype} {given.shape}; give each image the index of its "
+                    "class"
+                )
             indices = given.astype(np.int64)
             names = label_names or tuple(map(str, range(int(indices.max(initial=0)) + 1)))
         return cls(dataset, part, np.ascontiguousarray(array), indices, names)
@@ -131,18 +141,26 @@ def _storable(x: NDArray[Any], keep_floats: bool) -> NDArray[Any]:
     bad = ~(np.isfinite(kept) if keep_floats else (x >= 0) & (x <= 1))
     if bad.any():
         where = np.unravel_index(bad.argmax(), bad.shape)
-        place = ", ".join(f"{name} {index}" for name, index in zip(("image", "channel", *_AXES[x.ndim - 2]), where, strict=True))
+        place = ", ".join(
+            f"{name} {index}" for name, index in zip(("image", "channel", *_AXES[x.ndim - 2]), where, strict=True)
+        )
         value = float(x[where])
         remedy = "repair the image or leave it out"
         if np.isfinite(value):
-            remedy = "scale the pixels first" + ("" if keep_floats else ", or keep them with keep_floats=True (full scale is -1 ... 1)")
-        raise InputError(f"expected {'finite pixels' if keep_floats else 'pixels in [0, 1]'}, got {value:g} in {place}; {remedy}")
+            remedy = "scale the pixels first" + (
+                "" if keep_floats else ", or keep them with keep_floats=True (full scale is -1 ... 1)"
+            )
+        raise InputError(
+            f"expected {'finite pixels' if keep_floats else 'pixels in [0, 1]'}, got {value:g} in {place}; {remedy}"
+        )
     return kept if keep_floats else np.rint(x * 255).astype(np.uint8)
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set that is known by name: its parts, and how to read one of them from a folder, which an embedded one ignores."""
+    """A data set that is known by name: its parts, and how to read one of them from a folder, which an embedded one
+    ignores.
+    """
 
     parts: tuple[str, ...]
     read: Callable[[Path, str], Signals]
@@ -158,12 +176,16 @@ def parts(dataset: str) -> tuple[str, ...]:
 
 
 def load(dataset: str, root: Path | None, part: str) -> ImageSet:
-    """One part of a data set from the published files under `root`, which embedded data sets ignore; downloads nothing."""
+    """One part of a data set from the published files under `root`, which embedded data sets ignore; downloads
+    nothing.
+    """
     entry = DATASETS[dataset]
     if part not in entry.parts:
         raise InputError(f"expected part {' or '.join(entry.parts)} of {dataset}, got {part!r}; choose one of these")
     if root is None and not entry.embedded:
-        raise InputError(f"expected the folder of the {dataset} files as root, got none; name it with --root (nothing is downloaded)")
+        raise InputError(
+            f"expected the folder of the {dataset} files as root, got none; name it with --root (nothing is downloaded)"
+        )
     return ImageSet(dataset, part, *entry.read(Path(root or "."), part))
 
 
@@ -183,7 +205,9 @@ def _svhn(root: Path, part: str) -> Signals:
 
 _TRAIN_TEST = ("train", "test")
 DATASETS.register("digits")(Dataset(("all",), _digits, embedded=True))
-DATASETS.register("mnist")(Dataset(_TRAIN_TEST, partial(idx.load, subfolders=("mnist", "MNIST/raw"), label_names=_DIGITS)))
+DATASETS.register("mnist")(
+    Dataset(_TRAIN_TEST, partial(idx.load, subfolders=("mnist", "MNIST/raw"), label_names=_DIGITS))
+)
 DATASETS.register("fashion-mnist")(
     Dataset(_TRAIN_TEST, partial(idx.load, subfolders=("fashion-mnist", "FashionMNIST/raw"), label_names=_GARMENTS))
 )

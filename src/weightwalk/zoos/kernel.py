@@ -19,9 +19,16 @@ _HEADERS = (Path(__file__).with_name("vectors.h"),)
 
 
 def fit(
-    start: Weights, coordinates_PI: Tensor, targets_BCP: Tensor, table_S3: Tensor, betas: tuple[float, float], stop_loss: float
+    start: Weights,
+    coordinates_PI: Tensor,
+    targets_BCP: Tensor,
+    table_S3: Tensor,
+    betas: tuple[float, float],
+    stop_loss: float,
 ) -> tuple[Weights, Tensor]:
-    """Networks fitted one after another, each alone: `engine.fit` with the rates and Adam's corrections of all steps (S, 3)."""
+    """Networks fitted one after another, each alone: `engine.fit` with the rates and Adam's corrections of all steps
+    (S, 3).
+    """
     layers, count = start.spec.layers, len(start)
     parameters = start.flat().detach().to(torch.float32, copy=True).contiguous()
     inputs, targets, table = (t.to("cpu", torch.float32).contiguous() for t in (coordinates_PI, targets_BCP, table_S3))

@@ -1,4 +1,6 @@
-"""What the manifests of all zoos have in common: JSON with a checksum, a shard counts once it is listed, one writer at a time."""
+"""What the manifests of all zoos have in common: JSON with a checksum, a shard counts once it is listed, one writer at
+a time.
+"""
 
 from __future__ import annotations
 
@@ -70,12 +72,16 @@ def read_sealed(folder: Path, schema_version: int) -> Any:
     """The values of the manifest in `folder`; a missing, broken or newer one is an `InputError`."""
     path = folder / FILE
     if not folder.is_dir():
-        raise InputError(f"expected the folder of a zoo, found {'a file' if folder.exists() else 'nothing'} at {folder}; check the path")
+        raise InputError(
+            f"expected the folder of a zoo, found {'a file' if folder.exists() else 'nothing'} at {folder}; check the "
+            "path"
+        )
     value = files.read_json(path, "a zoo's manifest")
     version = value.get("schema_version") if isinstance(value, dict) else None
     if isinstance(version, int) and version > schema_version:
         raise InputError(
-            f"expected manifest schema {schema_version}, got {version} in {path}, which a newer weightwalk wrote; upgrade weightwalk"
+            f"expected manifest schema {schema_version}, got {version} in {path}, which a newer weightwalk wrote; "
+            "upgrade weightwalk"
         )
     return value
 
@@ -103,8 +109,14 @@ def begin(path: Path, asked: L, read: Callable[[Path], L]) -> None:
     Shards that are missing or truncated leave the manifest, so that they are made again.
     """
     exists = (path / FILE).exists()
-    if path.exists() and not exists and (not path.is_dir() or any(not entry.name.startswith(".") for entry in path.iterdir())):
-        raise InputError(f"expected a zoo, an empty folder or nothing at {path}, found something else; choose another --out")
+    if (
+        path.exists()
+        and not exists
+        and (not path.is_dir() or any(not entry.name.startswith(".") for entry in path.iterdir()))
+    ):
+        raise InputError(
+            f"expected a zoo, an empty folder or nothing at {path}, found something else; choose another --out"
+        )
     path.mkdir(parents=True, exist_ok=True)
     with locked(path):
         for leftover in path.rglob(".*.partial"):
@@ -126,7 +138,9 @@ def begin(path: Path, asked: L, read: Callable[[Path], L]) -> None:
 
 @contextmanager
 def held(path: Path, read: Callable[[Path], L]) -> Iterator[list[L]]:
-    """Additions within count when it ends, all at once: gives a list of one manifest, to be replaced by one that lists more shards."""
+    """Additions within count when it ends, all at once: gives a list of one manifest, to be replaced by one that lists
+    more shards.
+    """
     with locked(path):
         before = read(path)
         now = [before]
@@ -134,7 +148,9 @@ def held(path: Path, read: Callable[[Path], L]) -> Iterator[list[L]]:
             yield now
             if now[0] is not before:
                 now[0].write(path)
-        except InputError:  # no room, say: leave nothing behind, unless all was written and only a folder's flush failed
+        except (
+            InputError
+        ):  # no room, say: leave nothing behind, unless all was written and only a folder's flush failed
             listed = {shard.file for shard in read(path).shards}
             for file in {shard.file for shard in now[0].shards} - listed:
                 (path / file).unlink(missing_ok=True)

@@ -1,8 +1,10 @@
 """What a zoo is on disk: immutable safetensors shards, and a manifest that is replaced as a whole after every shard.
 
-    ZOO/manifest.json                                        schema, settings, label names, split rule, provenance, shards
-    ZOO/images/<part>-<start>-<stop>.safetensors             pixels (N, C, *grid) uint8 or float32, label (N,) int64, image (N,) int64
-    ZOO/inrs/<part>-f<fit>-<start>-<stop>.safetensors        params (N, num_parameters) float32, psnr (N,) float32, image (N,) int64
+    ZOO/manifest.json  schema, settings, label names, split rule, provenance, shards
+    ZOO/images/<part>-<start>-<stop>.safetensors
+        pixels (N, C, *grid) uint8 or float32, label (N,) int64, image (N,) int64
+    ZOO/inrs/<part>-f<fit>-<start>-<stop>.safetensors
+        params (N, num_parameters) float32, psnr (N,) float32, image (N,) int64
 
 `image` is an image's index within its part, strictly increasing in a shard; `start` is the first one and `stop` one
 past the last. `params` has the layout of `Weights.flat`. A shard counts once the manifest lists it: what a crash left
@@ -52,7 +54,9 @@ class Shard:
     def __post_init__(self) -> None:
         if (self.kind, self.fit is None) not in (("images", True), ("inrs", False)) or self.part not in PARTS:
             raise InputError(f"expected a shard of {' or '.join(KINDS)} of {', '.join(PARTS)}, got {self}")
-        if not (0 <= self.start < self.stop and 1 <= self.count <= self.stop - self.start) or (self.fit is not None and self.fit < 0):
+        if not (0 <= self.start < self.stop and 1 <= self.count <= self.stop - self.start) or (
+            self.fit is not None and self.fit < 0
+        ):
             raise InputError(f"expected a shard of images start <= i < stop and a fit number from 0, got {self}")
 
     @property
@@ -63,7 +67,9 @@ class Shard:
 
 
 def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """A zoo's settings with the values that older versions left out, because there were no others: what two zoos are compared by."""
+    """A zoo's settings with the values that older versions left out, because there were no others: what two zoos are
+    compared by.
+    """
     full = {"image_dtype": "uint8", **settings}
     fit = full.get("fit")
     if isinstance(fit, Mapping):
@@ -82,7 +88,9 @@ def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a zoo holds; `settings` decide its identity, and have at least `spec` (`NetworkSpec.to_dict`) and `image_shape` (C, *grid)."""
+    """What a zoo holds; `settings` decide its identity, and have at least `spec` (`NetworkSpec.to_dict`) and
+    `image_shape` (C, *grid).
+    """
 
     settings: dict[str, Any]
     label_names: tuple[str, ...]
@@ -93,7 +101,9 @@ class Manifest:
     def __post_init__(self) -> None:
         absent = {"spec", "image_shape"} - set(self.settings)
         if absent:
-            raise InputError(f"expected settings with the keys spec and image_shape, got none for {' and '.join(sorted(absent))}")
+            raise InputError(
+                f"expected settings with the keys spec and image_shape, got none for {' and '.join(sorted(absent))}"
+            )
 
     @property
     def spec(self) -> NetworkSpec:
@@ -106,17 +116,25 @@ class Manifest:
         return {**completed(self.settings), "label_names": list(self.label_names), "splits": self.splits.to_dict()}
 
     def columns(self, kind: str) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """The tensors of a shard of this kind: dtype, and shape of one row. The first is the big one, the second the small one."""
+        """The tensors of a shard of this kind: dtype, and shape of one row. The first is the big one, the second the
+        small one.
+        """
         if kind == "images":
             dtype = self.settings.get("image_dtype", "uint8")
             if dtype not in IMAGE_DTYPES:
                 raise InputError(f"expected image_dtype {' or '.join(IMAGE_DTYPES)}, got {dtype!r}")
-            return {"pixels": (dtype, tuple(self.settings["image_shape"])), "label": ("int64", ()), "image": ("int64", ())}
+            return {
+                "pixels": (dtype, tuple(self.settings["image_shape"])),
+                "label": ("int64", ()),
+                "image": ("int64", ()),
+            }
         return {"params": ("float32", (self.spec.num_parameters,)), "psnr": ("float32", ()), "image": ("int64", ())}
 
     def content(self) -> bytes:
         """The file: JSON with a checksum of its values, the shards in the order of their names."""
-        shards = sorted(({"file": shard.file, **asdict(shard)} for shard in self.shards), key=lambda entry: str(entry["file"]))
+        shards = sorted(
+            ({"file": shard.file, **asdict(shard)} for shard in self.shards), key=lambda entry: str(entry["file"])
+        )
         value = {"schema_version": SCHEMA_VERSION, **asdict(self), "splits": self.splits.to_dict(), "shards": shards}
         return listing.sealed(value)
 
@@ -130,7 +148,9 @@ class Manifest:
         path = folder / listing.FILE
         value = listing.read_sealed(folder, SCHEMA_VERSION)
         if isinstance(value, dict) and value.get("contents") == listing.TRAINED:
-            raise InputError(f"expected a zoo of INRs, found one of trained networks at {folder}; make one with weightwalk fit")
+            raise InputError(
+                f"expected a zoo of INRs, found one of trained networks at {folder}; make one with weightwalk fit"
+            )
         try:
             entries = [{key: entry[key] for key in entry if key != "file"} for entry in value["shards"]]
             manifest = cls(
@@ -159,11 +179,18 @@ class Manifest:
         except FileNotFoundError:
             raise InputError(f"expected a shard of the zoo at {path}, found no such file; {listing.REMAKE}") from None
         except SafetensorError as error:
-            raise InputError(f"expected a whole shard at {path}, got a truncated or corrupt file ({error}); {REMEDY}") from None
+            raise InputError(
+                f"expected a whole shard at {path}, got a truncated or corrupt file ({error}); {REMEDY}"
+            ) from None
         for name, (dtype, shape) in columns.items():
-            expected, got = (dtype, (shard.count, *shape)), (str(tensors[name].dtype).removeprefix("torch."), tuple(tensors[name].shape))
+            expected, got = (
+                (dtype, (shard.count, *shape)),
+                (str(tensors[name].dtype).removeprefix("torch."), tuple(tensors[name].shape)),
+            )
             if got != expected:
-                raise InputError(f"expected {name} {expected[1]} {expected[0]} in the shard {path}, got {got[1]} {got[0]}; {REMEDY}")
+                raise InputError(
+                    f"expected {name} {expected[1]} {expected[0]} in the shard {path}, got {got[1]} {got[0]}; {REMEDY}"
+                )
         return tensors
 
     def is_whole(self, folder: Path, shard: Shard) -> bool:
@@ -175,7 +202,9 @@ class Manifest:
         return True
 
     def where(self, folder: Path, shard: Shard) -> str:
-        """The place of a change in a shard, as far as its size, header and image numbers are known from the manifest."""
+        """The place of a change in a shard, as far as its size, header and image numbers are known from the
+        manifest.
+        """
         columns = self.columns(shard.kind)
         *others, image = columns
         blank = save({name: np.zeros((shard.count, *shape), dtype) for name, (dtype, shape) in columns.items()})

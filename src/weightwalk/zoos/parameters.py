@@ -27,7 +27,9 @@ def read_tensors(path: Path, what: str) -> dict[str, Tensor]:
     except FileNotFoundError:
         raise InputError(f"expected {what} at {path}, found no such file; check the path") from None
     except (SafetensorError, OSError) as error:
-        raise InputError(f"expected {what} at {path}, got a truncated or corrupt file ({error}); restore or re-make it") from None
+        raise InputError(
+            f"expected {what} at {path}, got a truncated or corrupt file ({error}); restore or re-make it"
+        ) from None
 
 
 def load_network(path: Path, spec: NetworkSpec) -> Weights:
@@ -48,7 +50,9 @@ def read_state(path: Path) -> Mapping[str, Any]:
 
 
 def to_network(state: Mapping[str, Any], spec: NetworkSpec, path: Path, shape: str = "the expected shape") -> Weights:
-    """A state dict out of `path` as one network, of the dtype that it has; InputError if it is not of `shape` (words) or not finite."""
+    """A state dict out of `path` as one network, of the dtype that it has; InputError if it is not of `shape` (words)
+    or not finite.
+    """
     try:
         network = Weights.from_state_dicts(spec, [state])
     except InputError as error:
@@ -58,10 +62,14 @@ def to_network(state: Mapping[str, Any], spec: NetworkSpec, path: Path, shape: s
 
 
 def check_finite(state: Mapping[str, Any], where: str) -> None:
-    """InputError that names the first tensor of a state dict that is not finite; `where` says where it came from (words)."""
+    """InputError that names the first tensor of a state dict that is not finite; `where` says where it came from
+    (words).
+    """
     for name, tensor in state.items():
         if isinstance(tensor, Tensor) and not tensor.isfinite().all():
-            raise InputError(f"expected finite weights {where}, but {name} holds NaN or infinity; train this network again")
+            raise InputError(
+                f"expected finite weights {where}, but {name} holds NaN or infinity; train this network again"
+            )
 
 
 def _unpickle(path: Path) -> Mapping[str, Any]:
@@ -77,11 +85,14 @@ def _unpickle(path: Path) -> Mapping[str, Any]:
                 "save it with torch.save(net.state_dict())"
             ) from None
         raise InputError(
-            f"expected one network's parameters at {path}, got a file that torch.load cannot read ({type(error).__name__}); save it again"
+            f"expected one network's parameters at {path}, got a file that torch.load cannot read "
+            f"({type(error).__name__}); save it again"
         ) from None
     for nest in _NESTS:
         if isinstance(content, Mapping) and isinstance(content.get(nest), Mapping):
             content = content[nest]
     if not isinstance(content, Mapping) or not all(isinstance(name, str) for name in content):
-        raise InputError(f"expected a state dict in {path}, got {type(content).__name__}; save it with torch.save(net.state_dict())")
+        raise InputError(
+            f"expected a state dict in {path}, got {type(content).__name__}; save it with torch.save(net.state_dict())"
+        )
     return content

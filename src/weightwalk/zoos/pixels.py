@@ -1,7 +1,8 @@
 """How a signal lies in an INR: where its points are, what the network reads of a point, what its output means.
 
-Axes: B signals or networks, C channels, P points of the grid (the last axis fastest), I coordinates, F random frequencies.
-The grid is (T,) for a sound, (H, W) for a picture, (D, H, W) for a volume. P of a picture is H W, its pixels row by row.
+Axes: B signals or networks, C channels, P points of the grid (the last axis fastest), I coordinates, F random
+frequencies. The grid is (T,) for a sound, (H, W) for a picture, (D, H, W) for a volume. P of a picture is H W, its
+pixels row by row.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from weightwalk.weights import Weights
 class Fourier:
     """Random Fourier features of a point x: [sin(2 pi b x), cos(2 pi b x)] for `num` frequencies b from N(0, scale^2).
 
-    A frequency is in periods per unit; a grid is 2 units wide. The same `seed` gives the same frequencies. Source: Tancik et al. 2020,
-    Fourier Features Let Networks Learn High Frequency Functions in Low Dimensional Domains, eq. 5 (there a grid is 1 unit wide).
+    A frequency is in periods per unit; a grid is 2 units wide. The same `seed` gives the same frequencies. Source:
+    Tancik et al. 2020, Fourier Features Let Networks Learn High Frequency Functions in Low Dimensional Domains, eq. 5
+    (there a grid is 1 unit wide).
     """
 
     num: int = 32
@@ -34,7 +36,9 @@ class Fourier:
 
     def __post_init__(self) -> None:
         if self.num < 1 or not (0 < self.scale < math.inf) or not 0 <= self.seed < 2**63:
-            raise InputError(f"Fourier features need num >= 1, a positive scale and a seed from 0 to 2^63 - 1, got {self}")
+            raise InputError(
+                f"Fourier features need num >= 1, a positive scale and a seed from 0 to 2^63 - 1, got {self}"
+            )
 
     def features(self, x_PI: Tensor) -> Tensor:
         """(P, I) -> (P, 2 num), the sines first."""
@@ -47,10 +51,12 @@ class Fourier:
 
 @dataclass(frozen=True)
 class PixelFormat:
-    """Outputs: black, silence's lower end or empty is `low`; white, its upper end or full is `high`. Coordinates lie in [-1, 1].
+    """Outputs: black, silence's lower end or empty is `low`; white, its upper end or full is `high`. Coordinates lie in
+    [-1, 1].
 
-    The ends of an axis are its first and last point. `axes` "ij": coordinate 0 is that of the first axis, for pictures the row (the NFN
-    zoo); "xy", for pictures only: coordinate 0 is the column (the DWS zoo). With `fourier` the network reads these features instead.
+    The ends of an axis are its first and last point. `axes` "ij": coordinate 0 is that of the first axis, for pictures
+    the row (the NFN zoo); "xy", for pictures only: coordinate 0 is the column (the DWS zoo). With `fourier` the network
+    reads these features instead.
     """
 
     low: float = -1.0
@@ -63,12 +69,16 @@ class PixelFormat:
             raise InputError(f"expected outputs from low to a greater high, got {self.low} and {self.high}")
 
     def num_inputs(self, num_axes: int) -> int:
-        """How many numbers the network reads of a point of a grid of `num_axes` axes; InputError if this format has no such grids."""
+        """How many numbers the network reads of a point of a grid of `num_axes` axes; InputError if this format has no
+        such grids.
+        """
         if self.axes == "xy" and num_axes != 2:
             raise InputError(f"axes 'xy' are those of pictures, got a grid of {num_axes} axes; use axes 'ij'")
         return 2 * self.fourier.num if self.fourier else num_axes
 
-    def coordinates(self, grid: Sequence[int], device: torch.device | None = None, points: range | None = None) -> Tensor:
+    def coordinates(
+        self, grid: Sequence[int], device: torch.device | None = None, points: range | None = None
+    ) -> Tensor:
         """(P, `num_inputs`), one row per point of the grid, or of the `points` asked for."""
         num_inputs = self.num_inputs(len(grid))
         points = range(math.prod(grid)) if points is None else points
@@ -83,7 +93,9 @@ class PixelFormat:
         return inputs
 
     def targets(self, pixels: Tensor) -> Tensor:
-        """The outputs that INRs of signals (B, C, *grid) should have, (B, C, P) float32: linear in uint8 0 ... 255 or float32 -1 ... 1."""
+        """The outputs that INRs of signals (B, C, *grid) should have, (B, C, P) float32: linear in uint8 0 ... 255 or
+        float32 -1 ... 1.
+        """
         return (self.low + self.high) / 2 + (self.high - self.low) / 2 * to_unit(pixels.flatten(2))
 
     def psnr(self, error_B: Tensor) -> Tensor:

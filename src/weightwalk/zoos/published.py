@@ -17,8 +17,9 @@ class PublishedZoo:
     bias_stds: tuple[float, ...]
 
 
-# NFN: Zhou et al. 2023, Permutation Equivariant Neural Functionals. DWS: Navon et al. 2023, Equivariant Architectures for
-# Learning in Deep Weight Spaces. The normalisation constants of the code of Neural Graphs (Kofinas et al. 2024), measured on these zoos.
+# NFN: Zhou et al. 2023, Permutation Equivariant Neural Functionals. DWS: Navon et al. 2023, Equivariant Architectures
+# for Learning in Deep Weight Spaces. The normalisation constants of the code of Neural Graphs (Kofinas et al. 2024),
+# measured on these zoos.
 PUBLISHED = (
     PublishedZoo("NFN MNIST", (2, 32, 32, 1), (0.2868, 0.0171, 0.0639), (0.4090, 0.1041, 0.0970)),
     PublishedZoo("DWS MNIST", (2, 32, 32, 1), (0.0628, 0.0183, 0.118), (0.0213, 0.0110, 0.0999)),
@@ -29,4 +30,6 @@ PUBLISHED = (
 
 def comparable(spec: NetworkSpec) -> list[PublishedZoo]:
     """The published zoos of networks of this shape."""
-    return [zoo for zoo in PUBLISHED if zoo.widths == spec.widths and all(layer.kind == "dense" for layer in spec.layers)]
+    return [
+        zoo for zoo in PUBLISHED if zoo.widths == spec.widths and all(layer.kind == "dense" for layer in spec.layers)
+    ]

@@ -46,11 +46,18 @@ class SplitRule:
     def __post_init__(self) -> None:
         digits = (*self.val_digits, *self.test_digits)
         if self.val_every < 2:
-            raise InputError(f"val_every must be at least 2 so that some images are left to train on, got {self.val_every}")
+            raise InputError(
+                f"val_every must be at least 2 so that some images are left to train on, got {self.val_every}"
+            )
         if len(set(digits)) != len(digits) or not set(digits) < set(range(10)):
-            raise InputError(f"val_digits and test_digits must be different digits that leave some for train, got {digits}")
+            raise InputError(
+                f"val_digits and test_digits must be different digits that leave some for train, got {digits}"
+            )
         if self.bounds is not None and not (len(self.bounds) == 2 and 0 < self.bounds[0] <= self.bounds[1]):
-            raise InputError(f"bounds must be two image indices a, b with 0 < a <= b that leave some images for train, got {self.bounds}")
+            raise InputError(
+                "bounds must be two image indices a, b with 0 < a <= b that leave some images for train, got "
+                f"{self.bounds}"
+            )
 
     def assign(self, part: str, indices: NDArray[np.int64]) -> NDArray[np.int8]:
         """Codes into `SPLITS` of the images `indices` (n,) of one part: (n,)."""
@@ -61,7 +68,11 @@ class SplitRule:
         if part == "test":
             codes[:] = SPLITS.index("test")
         elif part == "train":
-            mine = indices % self.val_every == self.val_every - 1 if self.val_images is None else np.isin(indices, self.val_images)
+            mine = (
+                indices % self.val_every == self.val_every - 1
+                if self.val_images is None
+                else np.isin(indices, self.val_images)
+            )
             codes[mine] = SPLITS.index("val")
         elif self.bounds is not None:
             codes[:] = np.searchsorted(self.bounds, indices, side="right")  # 0, 1, 2: train, val, test

@@ -1,8 +1,8 @@
 """Adam on a group of small MLPs in plain torch: wherever torch runs, and what the compiled kernel is checked against.
 
 One step of a group of G networks is two batched products per layer and direction, with gradients by hand; torch.compile
-makes it a few kernels where it can. Groups are always full (short ones are padded with copies), so every network sees the
-same shapes, hence the same arithmetic, whatever is fitted beside it.
+makes it a few kernels where it can. Groups are always full (short ones are padded with copies), so every network sees
+the same shapes, hence the same arithmetic, whatever is fitted beside it.
 
 Axes: G networks of a group, I fan-in, O fan-out, C channels, P pixels.
 """
@@ -21,7 +21,9 @@ from weightwalk.weights import Weights
 EPSILON = 1e-8  # Adam's, as every published zoo has it
 GROUP_CPU = 16  # activations of 16 networks stay in a core's cache
 GROUP_CUDA = 512  # a whole shard, enough to fill a device...
-PIXELS_CUDA = 2**19  # ... of pictures up to 32 x 32; larger signals go in smaller groups, or activations would fill the memory
+PIXELS_CUDA = (
+    2**19
+)  # ... of pictures up to 32 x 32; larger signals go in smaller groups, or activations would fill the memory
 
 
 def group_size(device: torch.device, pixels: int) -> int:
@@ -83,7 +85,9 @@ class Step:
 
     def __init__(self, spec: NetworkSpec, betas: tuple[float, float], stop_loss: float, compiles: bool):
         self.hidden, self.betas, self.stop_loss = spec.layers[:-1], betas, stop_loss
-        self.advance: Callable[..., None] = torch.compile(self._advance, dynamic=False, fullgraph=True) if compiles else self._advance
+        self.advance: Callable[..., None] = (
+            torch.compile(self._advance, dynamic=False, fullgraph=True) if compiles else self._advance
+        )
 
     def _advance(
         self,
@@ -107,7 +111,9 @@ class Step:
             update = rate * (mean / correct1) / ((square / correct2).sqrt() + EPSILON)
             value.sub_(update * active_G11 if self.stop_loss > 0 else update)
 
-    def _forward(self, values: list[Tensor], inputs_IP: Tensor, targets_GCP: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    def _forward(
+        self, values: list[Tensor], inputs_IP: Tensor, targets_GCP: Tensor
+    ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         """Errors (G, C, P), then h^1 .. h^{L-1} and dh/dz of each, (G, O, P)."""
         hidden: list[Tensor] = []
         slopes: list[Tensor] = []

@@ -1,4 +1,6 @@
-"""A zoo on disk: `ZooWriter` adds shards, `Zoo` reads rows at random. Its files: `manifest.py`; whether they still are: `hashes.py`."""
+"""A zoo on disk: `ZooWriter` adds shards, `Zoo` reads rows at random. Its files: `manifest.py`; whether they still are:
+`hashes.py`.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,8 @@ Array = NDArray[Any] | Tensor
 
 
 class ZooWriter:
-    """Adds shards to a zoo. Several processes may add to one zoo: each addition takes a lock and reads the manifest anew.
+    """Adds shards to a zoo. Several processes may add to one zoo: each addition takes a lock and reads the manifest
+    anew.
 
     Adding the shard that is there, byte for byte, does nothing, so that a task may run twice; to add another result for
     the same image and fit is an `InputError`.
@@ -46,7 +49,13 @@ class ZooWriter:
 
     @classmethod
     def open(
-        cls, path: Path, *, settings: Mapping[str, Any], label_names: Sequence[str], splits: SplitRule, provenance: Mapping[str, Any]
+        cls,
+        path: Path,
+        *,
+        settings: Mapping[str, Any],
+        label_names: Sequence[str],
+        splits: SplitRule,
+        provenance: Mapping[str, Any],
     ) -> ZooWriter:
         """Create the zoo, or open the one that is there to add to it: it must have been made with equal settings.
 
@@ -58,20 +67,28 @@ class ZooWriter:
         return cls(path, asked.provenance)
 
     def done(self, part: str, fit: int | None = None) -> NDArray[np.int64]:
-        """Sorted indices of the images of `part` that have this fit; without `fit`, of those whose pixels are stored."""
+        """Sorted indices of the images of `part` that have this fit; without `fit`, of those whose pixels are
+        stored.
+        """
         return _done(self.path, Manifest.read(self.path), part, fit)
 
     def add_images(self, part: str, indices: Array, pixels: Array, labels: Array) -> None:
-        """One shard of source images: `indices` (N,) within the part, increasing; `pixels` (N, C, *grid); `labels` (N,) int64."""
+        """One shard of source images: `indices` (N,) within the part, increasing; `pixels` (N, C, *grid); `labels` (N,)
+        int64.
+        """
         self._add("images", part, None, {"pixels": pixels, "label": labels, "image": indices})
 
     def add_inrs(self, part: str, fit: int, indices: Array, params: Array, psnr: Array) -> None:
-        """One shard of INRs of stored images: `params` (N, num_parameters) and `psnr` (N,), float32, of fit number `fit`."""
+        """One shard of INRs of stored images: `params` (N, num_parameters) and `psnr` (N,), float32, of fit number
+        `fit`.
+        """
         self._add("inrs", part, fit, {"params": params, "psnr": psnr, "image": indices})
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Additions within count when it ends, all at once: the manifest, which grows with the zoo, is read and written once."""
+        """Additions within count when it ends, all at once: the manifest, which grows with the zoo, is read and written
+        once.
+        """
         if self._held is not None:
             yield
             return
@@ -104,11 +121,16 @@ class ZooWriter:
             twice = np.intersect1d(images, _done(self.path, manifest, part, fit, within))
             if len(twice):
                 what = "the pixels" if fit is None else f"fit {fit}"
-                raise InputError(f"{self.path} already has {what} of {part} image {twice[0]}; add only what is not in ZooWriter.done")
+                raise InputError(
+                    f"{self.path} already has {what} of {part} image {twice[0]}; add only what is not in ZooWriter.done"
+                )
             if kind == "inrs":
                 missing = np.setdiff1d(images, _done(self.path, manifest, part, None, within))
                 if len(missing):
-                    raise InputError(f"{self.path} has no pixels of {part} image {missing[0]}; add them first with ZooWriter.add_images")
+                    raise InputError(
+                        f"{self.path} has no pixels of {part} image {missing[0]}; add them first with "
+                        "ZooWriter.add_images"
+                    )
             self._held[0] = replace(manifest, shards=(*manifest.shards, shard))
             files.write_bytes(self.path / shard.file, content)
 
@@ -116,10 +138,10 @@ class ZooWriter:
 class Zoo:
     """Random access to the INRs of a zoo and to their source images, out of memory maps.
 
-    Rows are ordered by part, fit and image, however the zoo was cut into shards. In memory are only arrays over all rows
-    (R,), some 70 bytes a row and 50 an image: `parts` (codes into `PARTS`), `fits` and `indices` (of the image within its
-    part) int64, `labels` int64, `splits` int8 (codes into `SPLITS`), `psnr` float32, and `image_keys` int64, one number per
-    source image, which later additions do not change.
+    Rows are ordered by part, fit and image, however the zoo was cut into shards. In memory are only arrays over all
+    rows (R,), some 70 bytes a row and 50 an image: `parts` (codes into `PARTS`), `fits` and `indices` (of the image
+    within its part) int64, `labels` int64, `splits` int8 (codes into `SPLITS`), `psnr` float32, and `image_keys` int64,
+    one number per source image, which later additions do not change.
     """
 
     def __init__(self, path: Path, manifest: Manifest):
@@ -148,7 +170,9 @@ class Zoo:
 
     @classmethod
     def open(cls, path: Path) -> Zoo:
-        """Read the manifest and map every shard; a missing, truncated or foreign one is an `InputError` that names it."""
+        """Read the manifest and map every shard; a missing, truncated or foreign one is an `InputError` that names
+        it.
+        """
         return cls(Path(path), Manifest.read(Path(path)))
 
     def __len__(self) -> int:
@@ -176,7 +200,9 @@ class Zoo:
         return [f"{PARTS[part]}-{image}-f{fit}" for part, image, fit in zip(*columns, strict=True)]
 
     def find(self, names: Sequence[str]) -> NDArray[np.int64]:
-        """The rows (B,) of `names`, in that order: the inverse of `names`. InputError for a name that the zoo does not have."""
+        """The rows (B,) of `names`, in that order: the inverse of `names`. InputError for a name that the zoo does not
+        have.
+        """
         rows = np.full(len(names), -1, np.int64)
         places: dict[tuple[str, int], list[tuple[int, int]]] = {}  # (part, fit) -> (position in names, image)
         for position, name in enumerate(names):
@@ -202,7 +228,9 @@ class Zoo:
 
 
 class _Table:
-    """All rows of the shards of one kind, ordered by (part, fit, image): small columns in memory, the big one on disk."""
+    """All rows of the shards of one kind, ordered by (part, fit, image): small columns in memory, the big one on
+    disk.
+    """
 
     def __init__(self, folder: Path, manifest: Manifest, kind: str):
         columns = manifest.columns(kind)
@@ -232,12 +260,14 @@ class _Table:
     def gather(self, rows: NDArray[np.int64]) -> Tensor:
         """Copies of the big column's `rows` (B,): (B, ...).
 
-        Joining slices of the maps takes as long at any size of shard, and less than grouping the rows by shard for numpy or
-        torch to index, because a random batch has only a few rows in each.
+        Joining slices of the maps takes as long at any size of shard, and less than grouping the rows by shard for
+        numpy or torch to index, because a random batch has only a few rows in each.
         """
         shards, offsets = self._shard[rows].tolist(), self._offset[rows].tolist()
         views, size = self._views, self._row_bytes
-        content = bytearray().join([views[shard][offset : offset + size] for shard, offset in zip(shards, offsets, strict=True)])
+        content = bytearray().join(
+            [views[shard][offset : offset + size] for shard, offset in zip(shards, offsets, strict=True)]
+        )
         return torch.from_numpy(np.ndarray((len(shards), *self._shape), self._dtype, buffer=content))
 
 
@@ -247,13 +277,19 @@ def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def _done(folder: Path, manifest: Manifest, part: str, fit: int | None, within: tuple[int, int] = (0, _MAX_IMAGES)) -> NDArray[np.int64]:
-    """Sorted image indices of the shards of (part, fit) that reach into the range `within`; opens only shards with gaps."""
+def _done(
+    folder: Path, manifest: Manifest, part: str, fit: int | None, within: tuple[int, int] = (0, _MAX_IMAGES)
+) -> NDArray[np.int64]:
+    """Sorted image indices of the shards of (part, fit) that reach into the range `within`; opens only shards with
+    gaps.
+    """
     found = [np.empty(0, np.int64)]
     for shard in manifest.shards:
         if (shard.part, shard.fit) == (part, fit) and shard.start < within[1] and within[0] < shard.stop:
             dense = shard.count == shard.stop - shard.start
-            found.append(np.arange(shard.start, shard.stop) if dense else manifest.tensors(folder, shard)["image"].numpy())
+            found.append(
+                np.arange(shard.start, shard.stop) if dense else manifest.tensors(folder, shard)["image"].numpy()
+            )
     return np.sort(np.concatenate(found))
 
 
@@ -264,18 +300,26 @@ def _checked(manifest: Manifest, kind: str, part: str, columns: Mapping[str, Arr
     for name, (dtype, shape) in manifest.columns(kind).items():
         got = arrays[name]
         if images.size == 0 or (str(got.dtype), got.shape) != (dtype, (images.size, *shape)):
-            raise InputError(f"expected {name} {('N', *shape)} {dtype}, a row for each of N > 0 images, got {got.shape} {got.dtype}")
+            raise InputError(
+                f"expected {name} {('N', *shape)} {dtype}, a row for each of N > 0 images, got {got.shape} {got.dtype}"
+            )
     if images[0] < 0 or images[-1] >= _MAX_IMAGES or np.any(np.diff(images) < 1):
-        raise InputError(f"expected strictly increasing image indices from 0, got {images}; sort them and leave duplicates out")
+        raise InputError(
+            f"expected strictly increasing image indices from 0, got {images}; sort them and leave duplicates out"
+        )
     if kind == "images" and not np.isfinite(arrays["pixels"]).all():
         bad = images[~np.isfinite(arrays["pixels"]).reshape(len(images), -1).all(axis=1)]
-        raise InputError(f"expected finite pixels, got NaN or infinity in {part} image {bad[0]}; mend it or leave it out")
+        raise InputError(
+            f"expected finite pixels, got NaN or infinity in {part} image {bad[0]}; mend it or leave it out"
+        )
     if labels is not None and (labels.min() < 0 or labels.max() >= len(manifest.label_names)):
         raise InputError(
-            f"expected labels from 0 to {len(manifest.label_names) - 1}, got {labels.min()} to {labels.max()}; name every label"
+            f"expected labels from 0 to {len(manifest.label_names) - 1}, got {labels.min()} to {labels.max()}; name "
+            "every label"
         )
     if any((shard.part == "all") != (part == "all") for shard in manifest.shards):
         raise InputError(
-            f"a zoo cannot hold part 'all' beside another, got {part!r}: an image could be in two splits; choose another --out"
+            f"a zoo cannot hold part 'all' beside another, got {part!r}: an image could be in two splits; choose "
+            "another --out"
         )
     return arrays

@@ -1,4 +1,5 @@
-"""Work as tasks: what one task of fitting is, and who does tasks of any work (this process, local processes, a Ray cluster).
+"""Work as tasks: what one task of fitting is, and who does tasks of any work (this process, local processes, a Ray
+cluster).
 
 A task carries all that it needs and answers with plain arrays; it touches no file. So it may run anywhere, be lost with
 its machine and run again: the result is the same, and only the process that asked for it writes.
@@ -57,7 +58,9 @@ def do(job: Doable[T, R], task: T) -> R:
 
 @dataclass(frozen=True)
 class Job:
-    """What all tasks of one zoo share. `start` is "independent", "shared", or one network's parameters (num_parameters,)."""
+    """What all tasks of one zoo share. `start` is "independent", "shared", or one network's parameters
+    (num_parameters,).
+    """
 
     spec: NetworkSpec
     scheme: Scheme
@@ -100,7 +103,9 @@ def work(job: Job, task: Task) -> Result:
     coordinates = job.pixels.coordinates(job.grid, device)
     targets = job.pixels.targets(torch.from_numpy(np.ascontiguousarray(task.signals)).to(device))
     networks, errors = engine.fit(_starts(job, task).to(device), coordinates, targets, job.descent, job.mode)
-    return Result(task.part, task.fit, task.images, networks.flat().cpu().numpy(), job.pixels.psnr(errors).cpu().numpy())
+    return Result(
+        task.part, task.fit, task.images, networks.flat().cpu().numpy(), job.pixels.psnr(errors).cpu().numpy()
+    )
 
 
 def _starts(job: Job, task: Task) -> Weights:
@@ -128,7 +133,9 @@ class Inline:
 
 
 class Processes:
-    """Local processes of one thread each. One that dies (out of memory, killed) is replaced and its tasks are done again."""
+    """Local processes of one thread each. One that dies (out of memory, killed) is replaced and its tasks are done
+    again.
+    """
 
     def __init__(self, count: int | None = None):
         self.count = _checked(count) or devices.cores()
@@ -141,7 +148,9 @@ class Processes:
             pool = ProcessPoolExecutor(self.count, multiprocessing.get_context("spawn"), initializer=_begin_worker)
             try:
                 while True:
-                    todo += [(task, 0) for task in islice(waiting, max(0, _AHEAD * self.count - len(under_way) - len(todo)))]
+                    todo += [
+                        (task, 0) for task in islice(waiting, max(0, _AHEAD * self.count - len(under_way) - len(todo)))
+                    ]
                     while todo:
                         under_way[pool.submit(do, job, todo[0][0])] = todo[0]
                         del todo[0]  # not before: to a pool whose worker has just died nothing can be submitted
@@ -185,16 +194,20 @@ def _begin_worker() -> None:
 
 
 class Ray:
-    """A Ray cluster (extra `ray`): the one at `address` or $RAY_ADDRESS, else one started here and ended with this process.
+    """A Ray cluster (extra `ray`): the one at `address` or $RAY_ADDRESS, else one started here and ended with this
+    process.
 
-    Tasks of nodes that die run again elsewhere. Nodes share no files: the driver sends what is fitted and writes the zoo.
+    Tasks of nodes that die run again elsewhere. Nodes share no files: the driver sends what is fitted and writes the
+    zoo.
     """
 
     def __init__(self, count: int | None = None, address: str | None = None):
         try:
             ray: Any = importlib.import_module("ray")
         except ImportError:
-            raise InputError("expected Ray for --engine ray, found none; install it with pip install 'weightwalk[ray]'") from None
+            raise InputError(
+                "expected Ray for --engine ray, found none; install it with pip install 'weightwalk[ray]'"
+            ) from None
         self._ray, count = ray, _checked(count)
         address = address or os.environ.get("RAY_ADDRESS")
         if not ray.is_initialized():
@@ -213,7 +226,9 @@ class Ray:
             done, under_way = ray.wait(under_way, num_returns=1)
             try:
                 result = ray.get(done[0])
-            except InputError as error:  # as Ray raises it, its text is the whole trace; `cause` is what the worker raised
+            except (
+                InputError
+            ) as error:  # as Ray raises it, its text is the whole trace; `cause` is what the worker raised
                 raise error.cause from None  # type: ignore[attr-defined]
             yield result
 

@@ -42,7 +42,9 @@ def test_what_is_saved_is_read(tmp_path_factory, data, dtype, shape, column_majo
     assert loaded.image_dtype == ("float32" if np.dtype(dtype).kind == "f" else "uint8")
     whole = np.stack(saved).reshape(len(saved), *loaded.image_shape)
     occupancy = whole.dtype != loaded.pixels.dtype or whole.max() <= 1
-    np.testing.assert_array_equal(loaded.pixels[:], whole * np.uint8(255) if loaded.image_dtype == "uint8" and occupancy else whole)
+    np.testing.assert_array_equal(
+        loaded.pixels[:], whole * np.uint8(255) if loaded.image_dtype == "uint8" and occupancy else whole
+    )
 
 
 def test_bytes_are_occupancy_only_where_none_is_greater_than_one(tmp_path):
@@ -67,11 +69,14 @@ def test_grids_that_are_not_alike(tmp_path, odd):
         load(tmp_path)
 
 
-@pytest.mark.parametrize("wrong", [np.zeros((2, 3)), np.zeros(SHAPE, np.int32), np.zeros(SHAPE, complex), np.zeros((2, 0, 3))], ids=str)
+@pytest.mark.parametrize(
+    "wrong", [np.zeros((2, 3)), np.zeros(SHAPE, np.int32), np.zeros(SHAPE, complex), np.zeros((2, 0, 3))], ids=str
+)
 def test_other_arrays_are_refused(tmp_path, wrong):
     path = save(tmp_path / "a" / "1.npy", wrong)
     with pytest.raises(
-        InputError, match=rf"expected a grid \(D, H, W\) or .* in {path}, got \({wrong.shape[0]}, .*{wrong.dtype}; convert it"
+        InputError,
+        match=rf"expected a grid \(D, H, W\) or .* in {path}, got \({wrong.shape[0]}, .*{wrong.dtype}; convert it",
     ):
         load(tmp_path)
 

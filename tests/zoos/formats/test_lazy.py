@@ -19,7 +19,10 @@ def lazy(read: list[int]) -> Lazy:
 
 @given(
     index=st.one_of(
-        st.slices(9), st.lists(st.integers(-9, 8), min_size=1).map(np.array), st.just(np.empty(0, np.int64)), st.just(np.arange(9) > 4)
+        st.slices(9),
+        st.lists(st.integers(-9, 8), min_size=1).map(np.array),
+        st.just(np.empty(0, np.int64)),
+        st.just(np.arange(9) > 4),
     )
 )
 def test_an_index_gives_what_it_gives_of_the_array_and_reads_no_more(index):

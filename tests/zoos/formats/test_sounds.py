@@ -1,4 +1,6 @@
-"""Folders of .wav: what is written is what is read, in every width, and one sentence for every file that is not alike or whole."""
+"""Folders of .wav: what is written is what is read, in every width, and one sentence for every file that is not alike
+or whole.
+"""
 
 import struct
 import wave

@@ -7,8 +7,23 @@ from weightwalk.zoos.images import ImageSet
 from weightwalk.zoos.trained.recipes import recipe
 
 QUICK = {
-    "cnn": ["epochs=3", "checkpoints=0,1", "batch_size=16", "train_images=64", "learning_rate=0.003,0.003", "dropout=0,0.1"],
-    "wild-park": ["epochs=2", "checkpoints=1", "batch_size=16", "layers=2,3", "channels=4,6", "kernels=3", "train_images=48"],
+    "cnn": [
+        "epochs=3",
+        "checkpoints=0,1",
+        "batch_size=16",
+        "train_images=64",
+        "learning_rate=0.003,0.003",
+        "dropout=0,0.1",
+    ],
+    "wild-park": [
+        "epochs=2",
+        "checkpoints=1",
+        "batch_size=16",
+        "layers=2,3",
+        "channels=4,6",
+        "kernels=3",
+        "train_images=48",
+    ],
     "vit": [
         "epochs=2",
         "checkpoints=",

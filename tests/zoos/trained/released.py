@@ -29,8 +29,24 @@ def small_cnn_zoo(folder: Path, nets: int = 12, steps: tuple[int, ...] = (0, 86)
         csv.writer(file).writerows([["varname", "start_idx", "end_idx", "size", "shape"], *lines])
     weights = chance.standard_normal((nets * len(steps), start)).astype(np.float32)
     np.save(folder / "weights.npy", weights)
-    header = ["", "config.activation", "config.b_init", "config.dataset", "config.dropout", "config.learning_rate", "config.optimizer"]
-    header += ["config.train_fraction", "modeldir", "step", "test_accuracy", "test_loss", "train_accuracy", "train_loss"]
+    header = [
+        "",
+        "config.activation",
+        "config.b_init",
+        "config.dataset",
+        "config.dropout",
+        "config.learning_rate",
+        "config.optimizer",
+    ]
+    header += [
+        "config.train_fraction",
+        "modeldir",
+        "step",
+        "test_accuracy",
+        "test_loss",
+        "train_accuracy",
+        "train_loss",
+    ]
     with gzip.open(folder / "metrics.csv.gz", "wt", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(header)
@@ -49,7 +65,8 @@ class Park(nn.Module):
         self.config = config
         channels, kernels = config["channels"], config["kernel_size"]
         self.layers = nn.ModuleList(
-            nn.Conv2d(i, o, kernel_size=k, padding=k // 2) for i, o, k in zip(channels, channels[1:], kernels, strict=False)
+            nn.Conv2d(i, o, kernel_size=k, padding=k // 2)
+            for i, o, k in zip(channels, channels[1:], kernels, strict=False)
         )
         self.fc = nn.Linear(channels[-1], config["n_classes"])
 
@@ -68,12 +85,20 @@ class Park(nn.Module):
 
 CONFIGS = (
     {"n_layers": 2, "channels": [3, 4, 8], "kernel_size": [3, 5], "residual": [-1, -1], "activation": ["relu", "tanh"]},
-    {"n_layers": 3, "channels": [3, 8, 4, 4], "kernel_size": [3, 7, 3], "residual": [-1, -1, 0], "activation": ["gelu", "relu", "tanh"]},
+    {
+        "n_layers": 3,
+        "channels": [3, 8, 4, 4],
+        "kernel_size": [3, 7, 3],
+        "residual": [-1, -1, 0],
+        "activation": ["gelu", "relu", "tanh"],
+    },
 )
 
 
 def omega(value):
-    """A configuration as OmegaConf pickles it: containers with `_content`, nodes with `_val`, and classes in their metadata."""
+    """A configuration as OmegaConf pickles it: containers with `_content`, nodes with `_val`, and classes in their
+    metadata.
+    """
 
     def make(name, **state):
         module, _, kind = name.rpartition(".")
@@ -84,9 +109,16 @@ def omega(value):
 
     metadata = make("omegaconf.base.ContainerMetadata", object_type=sys.modules["sampler"].CNNConfig, optional=True)
     if isinstance(value, dict):
-        return make("omegaconf.dictconfig.DictConfig", _metadata=metadata, _parent=None, _content={k: omega(v) for k, v in value.items()})
+        return make(
+            "omegaconf.dictconfig.DictConfig",
+            _metadata=metadata,
+            _parent=None,
+            _content={k: omega(v) for k, v in value.items()},
+        )
     if isinstance(value, list):
-        return make("omegaconf.listconfig.ListConfig", _metadata=metadata, _parent=None, _content=[omega(v) for v in value])
+        return make(
+            "omegaconf.listconfig.ListConfig", _metadata=metadata, _parent=None, _content=[omega(v) for v in value]
+        )
     return make("omegaconf.nodes.AnyNode", _metadata=metadata, _parent=None, _val=value)
 
 
@@ -112,14 +144,23 @@ def wild_park(
         sys.modules[name] = module
     try:
         for run, name in enumerate(names):
-            config = {**CONFIGS[run % 2], "n_classes": 10, "stride": [1] * CONFIGS[run % 2]["n_layers"], "padding": [1, 2, 1]}
+            config = {
+                **CONFIGS[run % 2],
+                "n_classes": 10,
+                "stride": [1] * CONFIGS[run % 2]["n_layers"],
+                "padding": [1, 2, 1],
+            }
             for epoch in epochs:
                 network = Park(config)
                 networks.append(network)
                 path = folder / "cifar10_zooV2" / name / f"checkpoint_{epoch:06d}" / "checkpoint.pt"
                 path.parent.mkdir(parents=True)
                 result = {"test/acc": run / 10 + epoch / 100, "test/loss": 2.0, "training_iteration": epoch + 1}
-                content = {"model": network.state_dict(), "optimizer": {}, "config": omega(config) if with_omegaconf else config}
+                content = {
+                    "model": network.state_dict(),
+                    "optimizer": {},
+                    "config": omega(config) if with_omegaconf else config,
+                }
                 torch.save({**content, "iteration": epoch, "last_result": result}, path)
     finally:
         for name in MODULES:
@@ -127,7 +168,10 @@ def wild_park(
     if split:
         parts = {"train": names[3:], "val": names[:1], "test": names[1:3]}
         path = "cifar10_zooV2/{}/checkpoint_{:06d}/checkpoint.pt"
-        value = {part: {"path": [path.format(name, epoch) for epoch in epochs for name in own]} for part, own in parts.items()}
+        value = {
+            part: {"path": [path.format(name, epoch) for epoch in epochs for name in own]}
+            for part, own in parts.items()
+        }
         (folder / "cnn_park_splits.json").write_text(json.dumps(value))
     return networks
 
@@ -137,10 +181,15 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = heads
         self.norm = nn.LayerNorm(dim)
-        self.to_qkv, self.to_out = nn.Linear(dim, 3 * heads * dim_head, bias=False), nn.Linear(heads * dim_head, dim, bias=False)
+        self.to_qkv, self.to_out = (
+            nn.Linear(dim, 3 * heads * dim_head, bias=False),
+            nn.Linear(heads * dim_head, dim, bias=False),
+        )
 
     def forward(self, x):
-        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.to_qkv(self.norm(x)).chunk(3, -1))
+        q, k, v = (
+            part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.to_qkv(self.norm(x)).chunk(3, -1)
+        )
         return self.to_out(nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 
@@ -157,7 +206,9 @@ class Transformer(nn.Module):
     def __init__(self, dim, depth, heads, dim_head, hidden):
         super().__init__()
         self.norm = nn.LayerNorm(dim)
-        self.layers = nn.ModuleList(nn.ModuleList([Attention(dim, heads, dim_head), FeedForward(dim, hidden)]) for _ in range(depth))
+        self.layers = nn.ModuleList(
+            nn.ModuleList([Attention(dim, heads, dim_head), FeedForward(dim, hidden)]) for _ in range(depth)
+        )
 
     def forward(self, x):
         for attention, feed in self.layers:
@@ -173,7 +224,9 @@ class ViT(nn.Module):
         super().__init__()
         width = 3 * patch**2
         self.patch, self.dim = patch, dim
-        self.to_patch_embedding = nn.Sequential(nn.Identity(), nn.LayerNorm(width), nn.Linear(width, dim), nn.LayerNorm(dim))
+        self.to_patch_embedding = nn.Sequential(
+            nn.Identity(), nn.LayerNorm(width), nn.Linear(width, dim), nn.LayerNorm(dim)
+        )
         self.transformer = Transformer(dim, depth, heads, dim_head, hidden)
         self.linear_head = nn.Linear(dim, 10)
 
@@ -182,7 +235,9 @@ class ViT(nn.Module):
         tokens = x.unfold(2, p, p).unfold(3, p, p).permute(0, 2, 3, 4, 5, 1).flatten(3).flatten(1, 2)
         w = 10000 ** -(torch.arange(self.dim // 4) / (self.dim // 4 - 1))
         rows, columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
-        table = torch.cat([f(place.flatten()[:, None] * w) for place in (columns, rows) for f in (torch.sin, torch.cos)], 1)
+        table = torch.cat(
+            [f(place.flatten()[:, None] * w) for place in (columns, rows) for f in (torch.sin, torch.cos)], 1
+        )
         return self.linear_head(self.transformer(self.to_patch_embedding(tokens) + table).mean(1))
 
 
@@ -193,9 +248,22 @@ def vit_zoo(folder: Path, models: int = 10, split: bool = True) -> list[ViT]:
     for model in range(1, models + 1):
         networks.append(ViT())
         torch.save(networks[-1].state_dict(), folder / "vit_models" / f"model_{model}_{model % 3}.pth")
-        results.append({"model_id": model, "epoch": model % 3, "train_accuracy": 10.0 * model, "test_accuracy": 9.0 * model})
-    values = {"image_size": 16, "patch_size": 4, "num_classes": 10, "dim": 16, "dim_head": 4, "depth": 1, "heads": 2, "mlp_dim": 12}
-    (folder / "stat" / "vit_hyperparameters.json").write_text(json.dumps({**values, "learning_rate": 1e-3, "batch_size": 128}))
+        results.append(
+            {"model_id": model, "epoch": model % 3, "train_accuracy": 10.0 * model, "test_accuracy": 9.0 * model}
+        )
+    values = {
+        "image_size": 16,
+        "patch_size": 4,
+        "num_classes": 10,
+        "dim": 16,
+        "dim_head": 4,
+        "depth": 1,
+        "heads": 2,
+        "mlp_dim": 12,
+    }
+    (folder / "stat" / "vit_hyperparameters.json").write_text(
+        json.dumps({**values, "learning_rate": 1e-3, "batch_size": 128})
+    )
     (folder / "stat" / "results.json").write_text(json.dumps(results))
     if split:
         parts = {"train": list(range(2, 9)), "val": [1], "test": [9, 10]}

@@ -1,4 +1,6 @@
-"""Published zoos, tiny ones of exactly their layouts: every network that is read computes what the published one does."""
+"""Published zoos, tiny ones of exactly their layouts: every network that is read computes what the published one
+does.
+"""
 
 import gzip
 import json
@@ -57,7 +59,10 @@ def test_the_small_cnn_zoo(tmp_path):
 
 def test_the_published_split_of_the_small_cnn_zoo(tmp_path):
     tiny.small_cnn_zoo(tmp_path / "a", nets=20)
-    order = [0, *np.random.default_rng(1).permutation(40).tolist()]  # the first line is a stray header: row 0 is there twice
+    order = [
+        0,
+        *np.random.default_rng(1).permutation(40).tolist(),
+    ]  # the first line is a stray header: row 0 is there twice
     (tmp_path / "split.csv").write_text("\n".join(map(str, order)) + "\n")
     zoo = imported("small-cnn-zoo", tmp_path / "a", tmp_path / "zoo", split=tmp_path / "split.csv")
     final = [row for row in order if row % 2]
@@ -140,11 +145,23 @@ def replaced(path, change):
 BROKEN = [
     ("small-cnn-zoo", lambda f: (f / "weights.npy").unlink(), "readable file at .*weights.npy"),
     ("small-cnn-zoo", lambda f: (f / "weights.npy").write_bytes(b"x"), "cannot be read"),
-    ("small-cnn-zoo", lambda f: np.save(f / "weights.npy", np.zeros((3, 4970), np.float32)), "a line of metrics per row"),
+    (
+        "small-cnn-zoo",
+        lambda f: np.save(f / "weights.npy", np.zeros((3, 4970), np.float32)),
+        "a line of metrics per row",
+    ),
     ("small-cnn-zoo", lambda f: (f / "metrics.csv.gz").write_bytes(b"\x1f\x8b123"), "does not unpack"),
     ("small-cnn-zoo", lambda f: (f / "metrics.csv.gz").write_bytes(gzip.compress(b"a,b\n1,2\n")), "columns step"),
-    ("small-cnn-zoo", lambda f: replaced(f / "layout.csv", lambda t: t.replace("kernel:0", "gamma:0")), "kernels and biases"),
-    ("small-cnn-zoo", lambda f: replaced(f / "layout.csv", lambda t: t.replace("(3, 3, 1, 16)", "(3, 3, 1, 8)")), "kernels and biases"),
+    (
+        "small-cnn-zoo",
+        lambda f: replaced(f / "layout.csv", lambda t: t.replace("kernel:0", "gamma:0")),
+        "kernels and biases",
+    ),
+    (
+        "small-cnn-zoo",
+        lambda f: replaced(f / "layout.csv", lambda t: t.replace("(3, 3, 1, 16)", "(3, 3, 1, 8)")),
+        "kernels and biases",
+    ),
     ("wild-park", lambda f: [p.unlink() for p in f.rglob("checkpoint.pt")], "found none"),
     ("wild-park", lambda f: (f / "cnn_park_splits.json").write_text("{}"), "train, val and test"),
     ("wild-park", lambda f: [p.write_bytes(b"no") for p in f.rglob("checkpoint.pt")], "torch.load cannot read"),
@@ -152,14 +169,24 @@ BROKEN = [
     ("vit-zoo", lambda f: [p.unlink() for p in f.rglob("*.pth")], "found none"),
     ("vit-zoo", lambda f: (f / "stat" / "results.json").write_text("[]"), "none of model 1"),
     ("vit-zoo", lambda f: (f / "stat" / "results.json").write_text("[1]"), "got other JSON"),
-    ("vit-zoo", lambda f: (f / "stat" / "splits.json").write_text(json.dumps({"train": [1], "val": [1], "test": []})), "every id once"),
-    ("vit-zoo", lambda f: [torch.save({"a": torch.ones(1)}, p) for p in f.rglob("*.pth")], "expected the tensor to_patch"),
+    (
+        "vit-zoo",
+        lambda f: (f / "stat" / "splits.json").write_text(json.dumps({"train": [1], "val": [1], "test": []})),
+        "every id once",
+    ),
+    (
+        "vit-zoo",
+        lambda f: [torch.save({"a": torch.ones(1)}, p) for p in f.rglob("*.pth")],
+        "expected the tensor to_patch",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("layout", "damage", "match"), BROKEN)
 def test_what_is_wrong_is_said(tmp_path, layout, damage, match):
-    {"small-cnn-zoo": tiny.small_cnn_zoo, "wild-park": tiny.wild_park, "vit-zoo": tiny.vit_zoo}[layout](tmp_path / "files")
+    {"small-cnn-zoo": tiny.small_cnn_zoo, "wild-park": tiny.wild_park, "vit-zoo": tiny.vit_zoo}[layout](
+        tmp_path / "files"
+    )
     damage(tmp_path / "files")
     with pytest.raises(InputError, match=match):
         import_published(layout, tmp_path / "files", tmp_path / "zoo")
@@ -171,7 +198,11 @@ def test_other_layouts_and_folders_are_refused(tmp_path):
     with pytest.raises(InputError, match="found nothing"):
         import_published("vit-zoo", tmp_path / "absent", tmp_path / "zoo")
     tiny.small_cnn_zoo(tmp_path / "a")
-    for text, match in (("a\nb", "one row number per line"), ("999\n", "belongs to another zoo"), ("0\n1\n", "runs to train on")):
+    for text, match in (
+        ("a\nb", "one row number per line"),
+        ("999\n", "belongs to another zoo"),
+        ("0\n1\n", "runs to train on"),
+    ):
         (tmp_path / "split.csv").write_text(text)
         with pytest.raises(InputError, match=match):
             import_published("small-cnn-zoo", tmp_path / "a", tmp_path / "zoo", split=tmp_path / "split.csv")

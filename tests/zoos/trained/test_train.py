@@ -1,4 +1,6 @@
-"""Laws of training a zoo: a run depends on nothing but its number, and an interrupted zoo ends in the bytes of one made at once."""
+"""Laws of training a zoo: a run depends on nothing but its number, and an interrupted zoo ends in the bytes of one made
+at once.
+"""
 
 from dataclasses import replace
 
@@ -18,7 +20,11 @@ from weightwalk.zoos.work import Inline, Processes
 
 
 def content(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name[0] != "."}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name[0] != "."
+    }
 
 
 @pytest.mark.parametrize("kind", ["cnn", "wild-park", "vit"])
@@ -38,7 +44,9 @@ def test_a_zoo_of_every_kind(kind, sets, quick, tmp_path):
         logits = zoo.weights([row]).run(torch.from_numpy(pictures.test) * scale + offset)[0]
         labels = torch.from_numpy(pictures.test_labels)
         assert float((logits.argmax(1) == labels).float().mean()) == pytest.approx(zoo.column("test_accuracy")[row])
-        assert float(torch.nn.functional.cross_entropy(logits, labels)) == pytest.approx(zoo.column("test_loss")[row], rel=1e-4)
+        assert float(torch.nn.functional.cross_entropy(logits, labels)) == pytest.approx(
+            zoo.column("test_loss")[row], rel=1e-4
+        )
     report = check(tmp_path / "zoo", 3, sets)
     assert (report.problems, report.runs, report.scored) == ((), 6, 3)
 
@@ -58,7 +66,9 @@ def test_a_table_of_positions_stays_as_it_is(sets, quick, tmp_path):
     start = module.begin(quick("vit").plan((3, 16, 16), 4, 0, 0), 0, 0)
     field = next(field for field in zoo.specs[0].fields if field.layer == layer)
     assert torch.equal(weights.weights[layer][0].flatten(), start[field.start : field.stop])
-    assert not torch.equal(weights.weights[2][0].flatten(), start[zoo.specs[0].fields[4].start : zoo.specs[0].fields[4].stop])
+    assert not torch.equal(
+        weights.weights[2][0].flatten(), start[zoo.specs[0].fields[4].start : zoo.specs[0].fields[4].stop]
+    )
 
 
 @pytest.mark.parametrize("kind", ["cnn", "vit"])

@@ -26,7 +26,9 @@ def rewritten(zoo, name, change):
     """A zoo of the same runs with other test accuracies, whose hashes are right."""
     writer = TrainedWriter.open(zoo.parent / name, settings=TrainedZoo.open(zoo).settings, provenance={})
     runs = unpack(shard(zoo))
-    writer.add([replace(run, figures={**run.figures, "test_accuracy": change(run.figures["test_accuracy"])}) for run in runs])
+    writer.add(
+        [replace(run, figures={**run.figures, "test_accuracy": change(run.figures["test_accuracy"])}) for run in runs]
+    )
     return zoo.parent / name
 
 

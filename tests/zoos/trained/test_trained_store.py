@@ -1,4 +1,6 @@
-"""Laws of the zoo of trained networks on disk: what was added is read back, whatever the shards, and nothing is done twice."""
+"""Laws of the zoo of trained networks on disk: what was added is read back, whatever the shards, and nothing is done
+twice.
+"""
 
 import json
 
@@ -33,7 +35,11 @@ def opened(path, **changes):
 
 
 def content(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name[0] != "."}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name[0] != "."
+    }
 
 
 def test_what_was_added_is_read_back(tmp_path):
@@ -46,7 +52,9 @@ def test_what_was_added_is_read_back(tmp_path):
     assert (len(zoo), zoo.kind, zoo.specs) == (40, "cnn", SPECS)
     assert zoo.column("run").tolist() == [number for number in range(20) for _ in runs[number].epochs]
     for name in FIGURES:
-        np.testing.assert_array_equal(zoo.column(name), np.concatenate([runs[number].figures[name] for number in range(20)]))
+        np.testing.assert_array_equal(
+            zoo.column(name), np.concatenate([runs[number].figures[name] for number in range(20)])
+        )
     rows = np.array([33, 2, 2, 17, 0])
     seen = []
     for positions, weights in zoo.buckets(rows):
@@ -55,7 +63,9 @@ def test_what_was_added_is_read_back(tmp_path):
             run = runs[info.number]
             assert (info.spec, info.hyperparameters) == (run.spec, run.hyperparameters)
             assert weights.spec == run.spec
-            np.testing.assert_array_equal(flat, run.params[run.epochs.tolist().index(zoo.column("epoch")[rows[position]])])
+            np.testing.assert_array_equal(
+                flat, run.params[run.epochs.tolist().index(zoo.column("epoch")[rows[position]])]
+            )
         seen += positions.tolist()
     assert sorted(seen) == list(range(5))
     assert zoo.names([0, 1]) == ["run-0-e2", "run-1-e0"]
@@ -69,9 +79,13 @@ def test_no_run_straddles_two_splits(tmp_path):
     assert of_split["test"] == {8, 9, 18, 19, 28, 29}
     assert sum(map(len, of_split.values())) == 30
     assert sum(len(zoo.rows(split)) for split in of_split) == len(zoo.rows()) == 90
-    published = TrainedWriter.open(tmp_path / "other", settings=SETTINGS, provenance={}, splits=SplitRule(bounds=(8, 9)))
+    published = TrainedWriter.open(
+        tmp_path / "other", settings=SETTINGS, provenance={}, splits=SplitRule(bounds=(8, 9))
+    )
     published.add([a_run(number) for number in range(10)])
-    assert set(TrainedZoo.open(tmp_path / "other").column("run")[TrainedZoo.open(tmp_path / "other").rows("test")]) == {9}
+    assert set(TrainedZoo.open(tmp_path / "other").column("run")[TrainedZoo.open(tmp_path / "other").rows("test")]) == {
+        9
+    }
 
 
 def test_a_run_that_diverged_has_no_rows_and_is_done(tmp_path):

@@ -1,4 +1,6 @@
-"""The engine that trains: its gradients are autograd's, its optimisers torch's, and a network is the same whatever is trained beside it."""
+"""The engine that trains: its gradients are autograd's, its optimisers torch's, and a network is the same whatever is
+trained beside it.
+"""
 
 import shutil
 
@@ -107,7 +109,9 @@ def autograd(spec: NetworkSpec, params: torch.Tensor, pixels: torch.Tensor, labe
     return flat.grad[0]
 
 
-def step_of_one(spec: NetworkSpec, params: torch.Tensor, pixels: torch.Tensor, labels: torch.Tensor, mode: str) -> torch.Tensor:
+def step_of_one(
+    spec: NetworkSpec, params: torch.Tensor, pixels: torch.Tensor, labels: torch.Tensor, mode: str
+) -> torch.Tensor:
     """The gradient as a step of plain descent at rate 1 shows it."""
     state = begin(params)
     training = Training("sgd", learning_rate=1.0, batch_size=len(pixels))
@@ -120,7 +124,9 @@ def assert_gradient(spec: NetworkSpec, shape: tuple[int, ...], mode: str = "nati
     params = random_weights(spec, 1, seed=1).flat()[0]
     expected = autograd(spec, params, pixels, labels)
     scale = max(1e-2, float(expected.abs().max()))
-    assert_close(step_of_one(spec, params, pixels, labels, mode), expected, what="gradient", atol=1e-5 * scale + 5e-7, rtol=1e-4)
+    assert_close(
+        step_of_one(spec, params, pixels, labels, mode), expected, what="gradient", atol=1e-5 * scale + 5e-7, rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -134,7 +140,16 @@ def test_gradients_are_autograd_s(name, mode):
 def test_gradients_through_every_activation(activation):
     for spec in (
         NetworkSpec((Conv(1, 3, activation, 1.3, padding=1), MeanPool(3), Dense(3, 4, activation))),
-        NetworkSpec((Patches(1, 4, size=(2, 2)), Dense(4, 3, activation), Dense(3, 3), Activate(3, activation), MeanPool(3), Dense(3, 3))),
+        NetworkSpec(
+            (
+                Patches(1, 4, size=(2, 2)),
+                Dense(4, 3, activation),
+                Dense(3, 3),
+                Activate(3, activation),
+                MeanPool(3),
+                Dense(3, 3),
+            )
+        ),
     ):
         assert_gradient(spec, (1, 6, 4))
 
@@ -161,14 +176,24 @@ def test_gradients_of_any_convolution(widths, kernel, stride, padding, grid, res
     constant = {"scale": (1 / 100,) * channels, "offset": (-1.0,) * channels}
     params = random_weights(spec, 1, seed=1).flat()[0]
     state = begin(params)
-    epoch(spec, state, pixels, labels, torch.arange(count), Training("sgd", 1.0, batch_size=count), mode="native", **constant)
+    epoch(
+        spec,
+        state,
+        pixels,
+        labels,
+        torch.arange(count),
+        Training("sgd", 1.0, batch_size=count),
+        mode="native",
+        **constant,
+    )
     flat = params.double()[None].requires_grad_()
     F.cross_entropy(Weights.from_flat(spec, flat).run(pixels.double() / 100 - 1)[0], labels).backward()
     atol = 2e-5 * max(0.05, float(flat.grad.abs().max()))
     assert_close(params.double() - state.params.double(), flat.grad[0], what="gradient", atol=atol, rtol=2e-4)
 
 
-FAST = {  # widths, kernel, padding and grid of convolutions that trainer.cpp does by Winograd's way or by Fourier transforms
+# widths, kernel, padding and grid of convolutions that trainer.cpp does by Winograd's way or by Fourier transforms
+FAST = {
     "Winograd": ([16, 17], (3, 3), (1, 1), (8, 12)),
     "Winograd, without padding": ([18, 16], (3, 3), (0, 0), (10, 6)),
     "Winograd, more padding than it takes": ([16, 16], (3, 3), (2, 2), (6, 10)),
@@ -220,7 +245,9 @@ def test_optimisers_are_torch_s(name, mode):
     losses = []
     for rows in torch.arange(90).flip(0).split(9):
         optimizer.zero_grad()
-        losses.append(F.cross_entropy(Weights.from_flat(spec, flat).run(normalised(pixels[rows]).float())[0], labels[rows]))
+        losses.append(
+            F.cross_entropy(Weights.from_flat(spec, flat).run(normalised(pixels[rows]).float())[0], labels[rows])
+        )
         losses[-1].backward()
         optimizer.step()
     assert state.step == 10
@@ -234,7 +261,10 @@ def test_epochs_go_on_where_the_last_one_ended(name, mode):
     """Two calls are one, also across a mini-batch that is not full."""
     spec, shape = NETWORKS[name]
     pixels, labels = pictures(shape, 40)
-    params, training = random_weights(spec, 1, seed=0).flat()[0], Training("adamw", 0.01, 0.1, dropout=0.4, batch_size=20)
+    params, training = (
+        random_weights(spec, 1, seed=0).flat()[0],
+        Training("adamw", 0.01, 0.1, dropout=0.4, batch_size=20),
+    )
     order = torch.arange(40).flip(0)
     once, twice = begin(params), begin(params)
     epoch(spec, once, pixels, labels, order, training, seed=3, mode=mode, **constants(spec))
@@ -267,7 +297,9 @@ def test_dropout_has_its_rate_and_the_same_bits_in_both_modes(name):
     def trained(mode: str, seed: int, dropout: float = 0.3) -> tuple[torch.Tensor, float]:
         state = begin(params)
         training = Training("sgd", 0.5, dropout=dropout, batch_size=20)
-        loss, _ = epoch(spec, state, pixels, labels, torch.arange(37), training, seed=seed, mode=mode, **constants(spec))
+        loss, _ = epoch(
+            spec, state, pixels, labels, torch.arange(37), training, seed=seed, mode=mode, **constants(spec)
+        )
         return state.params, loss
 
     for seed in (0, 2**40 + 7):
@@ -288,7 +320,13 @@ def test_a_share_of_the_units_is_dropped(rate, mode):
     params[40:80] = 1  # the convolution's bias
     state, count = begin(params), 64
     epoch(
-        *(spec, state, torch.zeros(count, 1, 5, 5, dtype=torch.uint8), torch.zeros(count, dtype=torch.int64), torch.arange(count)),
+        *(
+            spec,
+            state,
+            torch.zeros(count, 1, 5, 5, dtype=torch.uint8),
+            torch.zeros(count, dtype=torch.int64),
+            torch.arange(count),
+        ),
         Training("sgd", 2.0, dropout=rate, batch_size=count),
         **{"scale": (1.0,), "offset": (0.0,), "mode": mode},
     )
@@ -304,7 +342,9 @@ def test_pictures_are_cropped_and_mirrored_as_told(name, mode):
     spec, shape = NETWORKS[name]
     pixels, labels = pictures(shape, 19)
     generator = torch.Generator().manual_seed(4)
-    shifts = torch.cat([torch.randint(0, 2, (19, 1), generator=generator), torch.randint(-3, 4, (19, 2), generator=generator)], dim=1)
+    shifts = torch.cat(
+        [torch.randint(0, 2, (19, 1), generator=generator), torch.randint(-3, 4, (19, 2), generator=generator)], dim=1
+    )
     params, order = random_weights(spec, 1, seed=2).flat()[0], torch.arange(19).flip(0)
     moved = []
     for image, (mirrored, down, along) in zip(normalised(pixels)[order], shifts.tolist(), strict=True):
@@ -312,7 +352,10 @@ def test_pictures_are_cropped_and_mirrored_as_told(name, mode):
         moved.append(window.flip(2) if mirrored else window)
     expected = F.cross_entropy(Weights.from_flat(spec, params[None].double()).run(torch.stack(moved))[0], labels[order])
     loss, _ = epoch(
-        *(spec, begin(params), pixels, labels, order, Training(batch_size=19)), shifts=shifts.to(torch.int8), mode=mode, **constants(spec)
+        *(spec, begin(params), pixels, labels, order, Training(batch_size=19)),
+        shifts=shifts.to(torch.int8),
+        mode=mode,
+        **constants(spec),
     )
     assert loss == pytest.approx(float(expected), rel=1e-5)
 
@@ -344,7 +387,9 @@ def test_training_learns_and_both_modes_agree():
         state = begin(random_weights(spec, 1, seed=0).flat()[0])
         for number in range(8):
             order = torch.randperm(120, generator=torch.Generator().manual_seed(number))
-            loss, _ = epoch(spec, state, pixels, labels, order, Training("adam", 0.02, batch_size=16), mode=mode, **constants(spec))
+            loss, _ = epoch(
+                spec, state, pixels, labels, order, Training("adam", 0.02, batch_size=16), mode=mode, **constants(spec)
+            )
         found[mode] = (loss, score(spec, state.params, pixels, labels, mode=mode, **constants(spec))[1])
     assert found["native"][0] == pytest.approx(found["torch"][0], rel=0.02)
     assert found["native"][1] > 0.8
@@ -363,7 +408,9 @@ def test_a_network_that_diverges_says_so_and_leaves_no_trace(mode):
 
     before = alone()
     wild = begin(params * 1e20)
-    loss, accuracy = epoch(spec, wild, pixels, labels, torch.arange(37), Training("sgd", 1e10, batch_size=16), mode=mode, **constants(spec))
+    loss, accuracy = epoch(
+        spec, wild, pixels, labels, torch.arange(37), Training("sgd", 1e10, batch_size=16), mode=mode, **constants(spec)
+    )
     assert not loss < 1e6
     assert 0 <= accuracy <= 1
     assert torch.equal(alone(), before)
@@ -383,7 +430,11 @@ def test_networks_side_by_side_are_networks_alone():
     shifts = torch.randint(0, 2, (3, 37, 3), generator=torch.Generator().manual_seed(9)).to(torch.int8)
     together = begin(params)
     losses, accuracies = train_many(
-        *(spec, together, pixels, labels, order, trainings), seeds=[5, 6, 7], shifts=shifts, frozen=[3], **constants(spec)
+        *(spec, together, pixels, labels, order, trainings),
+        seeds=[5, 6, 7],
+        shifts=shifts,
+        frozen=[3],
+        **constants(spec),
     )
     for row in range(3):
         alone = begin(params[row])
@@ -422,10 +473,22 @@ REFUSED = {
     r"step 0 .conv, mish": (Conv(2, 3, "mish"), MeanPool(3), Dense(3, 2)),
     r"step 1 .norm.": (Conv(2, 4), Norm(4, 4, norm="group", groups=2), MeanPool(4), Dense(4, 2)),
     r"step 1 .dense, 9 positions for a grid \(6, 6\)": (Conv(2, 4), Dense(4, 2, positions=9)),
-    r"step 2 .add, of values on unlike grids": (Conv(2, 4), Conv(4, 4), Add(4, sources=(1, 2)), MeanPool(4), Dense(4, 2)),
+    r"step 2 .add, of values on unlike grids": (
+        Conv(2, 4),
+        Conv(4, 4),
+        Add(4, sources=(1, 2)),
+        MeanPool(4),
+        Dense(4, 2),
+    ),
     r"one value per class, got a grid \(6, 6\)": (Conv(2, 4),),
     r"step 1 .attention.": (Conv(2, 3), Attention(3, sources=(1, 1, 1)), MeanPool(3), Dense(3, 2)),
-    r"step 2 .conv, beside patches": (Patches(2, 8, size=(2, 2)), MeanPool(8), Conv(2, 3, sources=(0,)), MeanPool(3), Dense(3, 2)),
+    r"step 2 .conv, beside patches": (
+        Patches(2, 8, size=(2, 2)),
+        MeanPool(8),
+        Conv(2, 3, sources=(0,)),
+        MeanPool(3),
+        Dense(3, 2),
+    ),
     r"step 0 .patches.": (Patches(2, 18, size=(3, 3)), MeanPool(18), Dense(18, 2)),
 }
 
@@ -436,7 +499,13 @@ def test_steps_that_it_does_not_have_are_named(words):
     assert native.refusal(spec, (2, 8, 8)) is not None
     with pytest.raises(InputError, match=f"the mode 'native' .*{words}.*; or use the mode 'torch'"):
         epoch(
-            *(spec, begin(torch.zeros(spec.num_parameters)), *pictures((2, 8, 8), classes=2), torch.arange(37), Training()),
+            *(
+                spec,
+                begin(torch.zeros(spec.num_parameters)),
+                *pictures((2, 8, 8), classes=2),
+                torch.arange(37),
+                Training(),
+            ),
             **{"scale": (1.0, 1.0), "offset": (0.0, 0.0), "mode": "native"},
         )
 
@@ -446,7 +515,11 @@ def test_what_auto_refuses_natively_is_trained_by_torch():
     pixels, labels = pictures((2, 8, 8), classes=2)
     params = random_weights(spec, 1, seed=1).flat()[0]
     assert_close(
-        step_of_one(spec, params, pixels, labels, "auto"), autograd(spec, params, pixels, labels), what="gradient", atol=1e-5, rtol=1e-4
+        step_of_one(spec, params, pixels, labels, "auto"),
+        autograd(spec, params, pixels, labels),
+        what="gradient",
+        atol=1e-5,
+        rtol=1e-4,
     )
 
 
@@ -469,7 +542,12 @@ def test_what_auto_refuses_natively_is_trained_by_torch():
 def test_what_does_not_fit_is_refused(change, words):
     spec, shape = NETWORKS["small cnn"]
     pixels, labels = pictures(shape)
-    given = {"state": begin(torch.zeros(spec.num_parameters)), "pixels": pixels, "labels": labels, "order": torch.arange(37)}
+    given = {
+        "state": begin(torch.zeros(spec.num_parameters)),
+        "pixels": pixels,
+        "labels": labels,
+        "order": torch.arange(37),
+    }
     with pytest.raises(InputError, match=words):
         epoch(spec, training=Training(), **(given | constants(spec) | change))
 

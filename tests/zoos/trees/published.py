@@ -27,7 +27,8 @@ WIDTHS = (2, 4, 3, 1)
 SPEC = NetworkSpec.mlp(WIDTHS)
 
 
-# ---------------------------------------------------------------- what the published code does, written from its description
+# ---------------------------------------------------------------- what the published code does, written from its
+# description
 
 
 class NfnLayer(nn.Module):
@@ -120,7 +121,9 @@ def dws_dataset(lists: Path, split: str) -> list[tuple[list[Tensor], list[Tensor
 # ---------------------------------------------------------------- trees as their authors made them
 
 
-def make_nfn(folder: Path, numbers: dict[int, int] | None = None, fits: int = 1, seed: int = 0) -> dict[tuple[int, int], NfnSiren]:
+def make_nfn(
+    folder: Path, numbers: dict[int, int] | None = None, fits: int = 1, seed: int = 0
+) -> dict[tuple[int, int], NfnSiren]:
     """Networks by (number, fit); `numbers` are image -> label, the first four of which train."""
     numbers = {0: 3, 1: 0, 2: 3, 3: 1, 4: 2, 5: 0} if numbers is None else numbers
     nets = {}
@@ -153,7 +156,10 @@ def make_dws(folder: Path, form: str, train: int = 6, test: int = 2) -> dict[tup
     if form == "fashion":
         splits = {"train": [0, 2, 3, 5], "val": [4, 1], "test": range(test)}
         parts = {"train": "train", "val": "train", "test": "test"}
-        paths = {split: [f"/home/author/fmnist_inrs/{parts[split]}/model_{image}.pth" for image in of] for split, of in splits.items()}
+        paths = {
+            split: [f"/home/author/fmnist_inrs/{parts[split]}/model_{image}.pth" for image in of]
+            for split, of in splits.items()
+        }
         (folder / "splits.json").write_text(json.dumps(paths))
     return nets
 
@@ -166,10 +172,17 @@ def content(path: Path) -> dict[str, bytes]:
     return {str(file.relative_to(path)): file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file()}
 
 
-def make_zoo(path: Path, dataset: str = "mnist", parts: dict[str, int] | None = None, fits: int = 2, recipe: str = "nfn") -> Zoo:
+def make_zoo(
+    path: Path, dataset: str = "mnist", parts: dict[str, int] | None = None, fits: int = 2, recipe: str = "nfn"
+) -> Zoo:
     """Random networks in the place of fitted ones; extra fits of training images, of which every third validates."""
     pixels, rule = FIT_RECIPES[recipe].pixels, SplitRule(val_every=3)
-    settings = {"dataset": dataset, "image_shape": [1, SIDE, SIDE], "spec": SPEC.to_dict(), "fit": {"name": recipe, "pixels": vars(pixels)}}
+    settings = {
+        "dataset": dataset,
+        "image_shape": [1, SIDE, SIDE],
+        "spec": SPEC.to_dict(),
+        "fit": {"name": recipe, "pixels": vars(pixels)},
+    }
     writer = ZooWriter.open(path, settings=settings, label_names="abcd", splits=rule, provenance={})
     for part, count in (parts or {"train": 6, "test": 3}).items():
         images = np.arange(count)
@@ -196,7 +209,11 @@ def sets(train: list[int] = LABELS[:4], test: list[int] = LABELS[4:]) -> list[Im
     rng = np.random.default_rng(0)
     return [
         ImageSet.from_arrays(
-            rng.integers(0, 256, (len(of), SIDE, SIDE), np.uint8), of, dataset="toys", part=part, label_names=tuple("abcd")
+            rng.integers(0, 256, (len(of), SIDE, SIDE), np.uint8),
+            of,
+            dataset="toys",
+            part=part,
+            label_names=tuple("abcd"),
         )
         for part, of in (("train", train), ("test", test))
         if of

@@ -42,7 +42,8 @@ def spoilt(state: dict[str, Any], how: str) -> Any:
         ("nan", r"finite weights in PATH, but net.1.linear.weight"),
         (
             "wider",
-            r"PATH is not a network of the shape of \S*randinit_smaller_1s/net0.pth: net.1.linear.weight must be \(3, 4\).*got \(5, 4\)",
+            r"PATH is not a network of the shape of \S*randinit_smaller_1s/net0.pth: net.1.linear.weight must be \(3, "
+            r"4\).*got \(5, 4\)",
         ),
         ("deeper", r"PATH is not a network of the shape of \S*net0.pth: expected 3 weights .* got 4"),
         ("float64", r"float32 weights in PATH, got float64"),
@@ -104,7 +105,8 @@ def test_two_networks_for_one_place(tmp_path: Path) -> None:
     make_nfn(tmp_path / "tree")
     make_nfn(tmp_path / "tree", {2: 7})
     with pytest.raises(
-        InputError, match=r"one network of image 2, got \S*randinit_smaller_3s/net2.pth and \S*randinit_smaller_7s/net2.pth"
+        InputError,
+        match=r"one network of image 2, got \S*randinit_smaller_3s/net2.pth and \S*randinit_smaller_7s/net2.pth",
     ):
         import_tree(tmp_path / "tree", "nfn", tmp_path / "zoo")
 

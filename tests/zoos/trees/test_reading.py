@@ -87,7 +87,10 @@ def test_a_dws_tree_becomes_a_zoo(tmp_path: Path, form: str) -> None:
 def test_the_published_splits(tmp_path: Path) -> None:
     make_nfn(tmp_path / "tree")
     numbers = np.array([0, 44_999, 45_000, 49_999, 50_000, 54_999, 55_000, 59_999, 60_000, 69_999])
-    for dataset, expected in ((None, [0, 0, 1, 1, 2, 2, 2, 2, 2, 2]), ("fashion-mnist", [0, 0, 0, 0, 0, 0, 1, 1, 2, 2])):
+    for dataset, expected in (
+        (None, [0, 0, 1, 1, 2, 2, 2, 2, 2, 2]),
+        ("fashion-mnist", [0, 0, 0, 0, 0, 0, 1, 1, 2, 2]),
+    ):
         out = tmp_path / str(dataset)
         import_tree(tmp_path / "tree", "nfn", out, size=SIDE, dataset=dataset)
         assert Manifest.read(out).splits.assign("all", numbers).tolist() == expected
@@ -102,7 +105,9 @@ def test_dws_lists_of_another_machine(tmp_path: Path, with_labels: bool) -> None
         "test": [f"mnist_png_testing_{i % 3}_{i}" for i in (0, 1)],
     }.items()}  # fmt: skip
     lists = tmp_path / "mnist_splits.json"
-    lists.write_text(json.dumps({split: {"path": of, "label": []} for split, of in paths.items()} if with_labels else paths))
+    lists.write_text(
+        json.dumps({split: {"path": of, "label": []} for split, of in paths.items()} if with_labels else paths)
+    )
     import_tree(tmp_path / "tree", "dws", tmp_path / "zoo", size=SIDE, split=lists)
     assert Zoo.open(tmp_path / "zoo").splits.tolist() == [0, 0, 0, 1, 0, 1, 2, 2]
 
@@ -159,7 +164,9 @@ def test_pictures_of_another_data_set(tmp_path: Path) -> None:
     make_nfn(tmp_path / "tree")
     make_dws(tmp_path / "dws", "mnist")
     with pytest.raises(
-        InputError, match=r"label 1, that of its picture in toys, got 3 in \S*/randinit_smaller_3s/net0.pth; is .* another data set"
+        InputError,
+        match=r"label 1, that of its picture in toys, got 3 in "
+        r"\S*/randinit_smaller_3s/net0.pth; is .* another data set",
     ):
         import_tree(tmp_path / "tree", "nfn", tmp_path / "a", images=sets(train=[1, 0, 3, 1], test=[2, 0]))
     with pytest.raises(InputError, match=r"at most 5 all images.*randinit_smaller_0s/net5.pth"):
@@ -211,7 +218,9 @@ def test_memory_is_that_of_a_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     sizes: list[int] = []
     add = ZooWriter.add_inrs
     monkeypatch.setattr(
-        ZooWriter, "add_inrs", lambda self, part, fit, images, *rest: [sizes.append(len(images)), add(self, part, fit, images, *rest)][1]
+        ZooWriter,
+        "add_inrs",
+        lambda self, part, fit, images, *rest: [sizes.append(len(images)), add(self, part, fit, images, *rest)][1],
     )
     import_tree(tmp_path / "tree", "nfn", tmp_path / "zoo", size=SIDE)
     assert sizes == [6, 4, 2, 1]

@@ -36,7 +36,9 @@ from weightwalk.zoos.trees import export_tree, import_tree, writing
 
 
 @pytest.mark.parametrize("recipe", ["nfn", "dws"])
-@pytest.mark.parametrize(("layout", "dataset"), [("nfn", "mnist"), ("dws", "mnist"), ("dws", "fashion-mnist"), ("dws", "toys")])
+@pytest.mark.parametrize(
+    ("layout", "dataset"), [("nfn", "mnist"), ("dws", "mnist"), ("dws", "fashion-mnist"), ("dws", "toys")]
+)
 def test_zoo_to_tree_to_zoo_to_tree(tmp_path: Path, layout: str, dataset: str, recipe: str) -> None:
     zoo = make_zoo(tmp_path / "zoo", dataset, recipe=recipe)
     outcome = export_tree(zoo, layout, tmp_path / "tree")
@@ -117,7 +119,9 @@ def test_what_dws_code_reads(tmp_path: Path, dataset: str) -> None:
         for row, (weights, biases, _) in zip(rows.tolist(), read, strict=True):
             net = DwsInr()
             names = list(net.state_dict())
-            net.load_state_dict(dict(zip(names, (t for pair in zip(weights, biases, strict=True) for t in pair), strict=True)))
+            net.load_state_dict(
+                dict(zip(names, (t for pair in zip(weights, biases, strict=True) for t in pair), strict=True))
+            )
             with torch.no_grad():
                 torch.testing.assert_close(net.picture(SIDE), shown[row], atol=1e-5, rtol=1e-5)
     if dataset == "mnist":

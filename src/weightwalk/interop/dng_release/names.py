@@ -16,7 +16,9 @@ M = TypeVar("M", bound=nn.Module)
 def get(state_dict: Mapping[str, Tensor], name: str, dims: int | None = None) -> Tensor:
     """One of the release's parameters, with `dims` axes; InputError where it is missing."""
     if name not in state_dict:
-        raise InputError(f"expected the release's parameter {name!r}, found {', '.join(list(state_dict)[:5])}, ...; is `kind` right?")
+        raise InputError(
+            f"expected the release's parameter {name!r}, found {', '.join(list(state_dict)[:5])}, ...; is `kind` right?"
+        )
     if dims is not None and state_dict[name].dim() != dims:
         raise InputError(f"{name} must have {dims} axes, got {tuple(state_dict[name].shape)}")
     return state_dict[name]
@@ -44,7 +46,8 @@ def fill(
     made: Mapping[str, Tensor] | None = None,
     spent: Collection[str] = (),
 ) -> M:
-    """The model with every parameter set, in evaluation mode: our name -> theirs, or `made` out of `spent` ones of theirs.
+    """The model with every parameter set, in evaluation mode: our name -> theirs, or `made` out of `spent` ones of
+    theirs.
 
     InputError where a name or shape does not fit, or something is left over.
     """
@@ -52,17 +55,22 @@ def fill(
     own = model.state_dict()
     missing = [name for name in own if name not in names and name not in made]
     if missing:
-        raise InputError(f"the release's parameters have nothing for {missing[0]} ({len(missing)} missing); are the widths right?")
+        raise InputError(
+            f"the release's parameters have nothing for {missing[0]} ({len(missing)} missing); are the widths right?"
+        )
     strangers = set(state_dict) - set(names.values()) - set(spent)
     if strangers:
         raise InputError(
-            f"no place for the release's parameter {sorted(strangers)[0]!r} ({len(strangers)} too many); are the widths right?"
+            f"no place for the release's parameter {sorted(strangers)[0]!r} ({len(strangers)} too many); are the "
+            "widths right?"
         )
     for ours, theirs in names.items():
         if ours not in own:
             raise InputError(f"no place for the release's parameter {theirs!r}; are the widths right?")
         given = get(state_dict, theirs)
-        if given.numel() != own[ours].numel() or (given.dim() > 1 and own[ours].dim() > 1 and given.shape != own[ours].shape):
+        if given.numel() != own[ours].numel() or (
+            given.dim() > 1 and own[ours].dim() > 1 and given.shape != own[ours].shape
+        ):
             raise InputError(f"{theirs} must be {tuple(own[ours].shape)} for these widths, got {tuple(given.shape)}")
     theirs_of_ours = {ours: get(state_dict, theirs).reshape(own[ours].shape) for ours, theirs in names.items()}
     model.load_state_dict(theirs_of_ours | dict(made))

@@ -21,7 +21,14 @@ from weightwalk.weights import Weights
 
 _MAPS = {"edge_lin": "edge", "src_node_lin": "source", "dst_node_lin": "input", "norm": "norm", "mapping": "mix"}
 _ZOO_ACTIVATIONS = ("relu", "tanh")
-_PARK_ACTIVATIONS = ("relu", "gelu", "tanh", "sigmoid", "leaky_relu", "identity")  # in the order of the release's numbers; the last: none
+_PARK_ACTIVATIONS = (
+    "relu",
+    "gelu",
+    "tanh",
+    "sigmoid",
+    "leaky_relu",
+    "identity",
+)  # in the order of the release's numbers; the last: none
 
 
 class AccuracyPredictor(nn.Module):
@@ -64,18 +71,30 @@ def common_sizes(state_dict: Mapping[str, Tensor], frequencies: str) -> tuple[in
 
 def _heads(state_dict: Mapping[str, Tensor], edge: str, source: str) -> tuple[int, int]:
     """Numbers of a head, and how many heads there are."""
-    head_dim, rows = len(get(state_dict, f"encoder.{edge}.weight", 2)), len(get(state_dict, f"encoder.{source}.weight", 2))
+    head_dim, rows = (
+        len(get(state_dict, f"encoder.{edge}.weight", 2)),
+        len(get(state_dict, f"encoder.{source}.weight", 2)),
+    )
     if rows % head_dim:
         raise InputError(f"{source} makes {rows} numbers, which are not heads of {head_dim} as {edge} makes them")
     return head_dim, rows // head_dim
 
 
-def cnn_zoo(state_dict: Mapping[str, Tensor], widths: Sequence[int] | None, spec: NetworkSpec | None) -> AccuracyPredictor:
-    """The Small CNN Zoo's: maps `*_p_l` per pass and layer, a vector per activation of the network for all of its nodes."""
+def cnn_zoo(
+    state_dict: Mapping[str, Tensor], widths: Sequence[int] | None, spec: NetworkSpec | None
+) -> AccuracyPredictor:
+    """The Small CNN Zoo's: maps `*_p_l` per pass and layer, a vector per activation of the network for all of its
+    nodes.
+    """
     inputs, dim, frequencies, outputs, hidden = common_sizes(state_dict, "encoder.fourier_layer.b")
-    layers = [found.groups() for name in state_dict if (found := re.fullmatch(r"encoder\.edge_lin_(\d+)_(\d+)\.weight", name))]
+    layers = [
+        found.groups() for name in state_dict if (found := re.fullmatch(r"encoder\.edge_lin_(\d+)_(\d+)\.weight", name))
+    ]
     if not layers:
-        raise InputError(f"expected the release's parameter 'encoder.edge_lin_0_0.weight', found {', '.join(list(state_dict)[:5])}, ...")
+        raise InputError(
+            f"expected the release's parameter 'encoder.edge_lin_0_0.weight', found {', '.join(list(state_dict)[:5])}, "
+            "..."
+        )
     num_passes, num_layers = (1 + max(int(found[axis]) for found in layers) for axis in (0, 1))
     head_dim, heads = _heads(state_dict, "edge_lin_0_0", "src_node_lin_0_0")
     if spec is None:
@@ -95,13 +114,17 @@ def cnn_zoo(state_dict: Mapping[str, Tensor], widths: Sequence[int] | None, spec
     names = _encoder_names(state_dict, "encoder.fourier_layer.b", r"_(\d+)_(\d+)", "steps.{}.") | head_names()
     table = _activation_table(get(state_dict, "encoder.act_emb", 2), _ZOO_ACTIVATIONS, "zeros")
     made, spent = {"encoder.activations.weight": table}, {"encoder.act_emb", "encoder.paddings"}
-    if "encoder.layer_embeddings" in state_dict:  # added to phi(b) of convolutions and dense layers: W_b (phi + v) = W_b phi + W_b v
+    if (
+        "encoder.layer_embeddings" in state_dict
+    ):  # added to phi(b) of convolutions and dense layers: W_b (phi + v) = W_b phi + W_b v
         vectors = get(state_dict, "encoder.layer_embeddings", 2)
         spent.add("encoder.layer_embeddings")
         for layer, step in enumerate(spec.layers):
             ours = f"encoder.passes.0.steps.{layer}.input.bias"
             if ours in names:
-                bias, weight = (get(state_dict, f"encoder.dst_node_lin_0_{layer}.{role}") for role in ("bias", "weight"))
+                bias, weight = (
+                    get(state_dict, f"encoder.dst_node_lin_0_{layer}.{role}") for role in ("bias", "weight")
+                )
                 made[ours] = bias + weight @ vectors[int(isinstance(step, Dense))]
                 spent.add(names.pop(ours))
     return fill(AccuracyPredictor(encoder, hidden, _ZOO_ACTIVATIONS), names, state_dict, made, spent)
@@ -141,7 +164,9 @@ def wild_park(state_dict: Mapping[str, Tensor]) -> AccuracyPredictor:
 
 
 def _encoder_names(state_dict: Mapping[str, Tensor], frequencies: str, numbers: str, place: str) -> dict[str, str]:
-    """Our name of every encoder parameter -> theirs; `numbers` are the pass and, where there is one, the layer that fills `place`."""
+    """Our name of every encoder parameter -> theirs; `numbers` are the pass and, where there is one, the layer that
+    fills `place`.
+    """
     names = {"encoder.input_memory": "encoder.input_init_node", "encoder.features.frequencies": frequencies}
     for name in state_dict:
         if found := re.fullmatch(rf"encoder\.({'|'.join(_MAPS)}){numbers}\.((?:[02]\.)?(?:weight|bias))", name):
@@ -151,7 +176,9 @@ def _encoder_names(state_dict: Mapping[str, Tensor], frequencies: str, numbers: 
 
 
 def _activation_table(vectors: Tensor, order: Sequence[str], others: str) -> Tensor:
-    """A row per activation that we know, out of the release's rows in its `order`; `others` are "zeros" or the release's "last" row."""
+    """A row per activation that we know, out of the release's rows in its `order`; `others` are "zeros" or the
+    release's "last" row.
+    """
     if len(vectors) != len(order):
         raise InputError(f"expected a vector for each of {', '.join(order)}, got {len(vectors)}")
     rest = torch.zeros_like(vectors[0]) if others == "zeros" else vectors[-1]

@@ -1,9 +1,10 @@
 """Any nn.Module in: `trace` reads a module into a `NetworkSpec` and `Weights`.
 
-The module is captured as a graph of ATen operations (`capture`), whose nodes are read one after another (`reader`; by kind of operation
-`viewing`, `meeting`, `layers`, `attention`, `pooling`) into a `program` of steps, which is then put in order (`tidy`). What a tensor of
-user code holds is followed exactly (`layout`), so that reshapes, heads and fused projections need no steps. Formulas are recognised
-by what they compute (`pointwise`) or how they are built (`formulas`).
+The module is captured as a graph of ATen operations (`capture`), whose nodes are read one after another (`reader`; by
+kind of operation
+`viewing`, `meeting`, `layers`, `attention`, `pooling`) into a `program` of steps, which is then put in order (`tidy`).
+What a tensor of user code holds is followed exactly (`layout`), so that reshapes, heads and fused projections need no
+steps. Formulas are recognised by what they compute (`pointwise`) or how they are built (`formulas`).
 """
 
 from __future__ import annotations
@@ -31,17 +32,19 @@ _HALF = (torch.float16, torch.bfloat16)
 def trace(module: nn.Module, example_input: Tensor, *, check: bool = True) -> tuple[NetworkSpec, Weights]:
     """The architecture of a module, and its parameters as a batch of one network, as it computes in evaluation mode.
 
-    `example_input` (N, ...) is an input of the size that the network is made for: its first axis is that of examples, and whole
-    numbers are tokens. `Weights.run` takes inputs of the same layout and gives the module's outputs; with `check` both are
-    computed, on the example and on random inputs like it, and compared (relative error 1e-4). The module stays as it is, and what is
-    returned are copies. Running statistics are folded into the scale and shift of batch norms; whatever depends on parameters alone is
-    computed (a weight norm, positions that are looked up), and constants that meet values become learned ones, marked as fixed where
-    they are no parameters; a module that is called twice has its parameters twice; modules of 16 bits become float32. An axis of
-    channels that the module drops at the end, because it has one channel, stays.
+    `example_input` (N, ...) is an input of the size that the network is made for: its first axis is that of examples,
+    and whole numbers are tokens. `Weights.run` takes inputs of the same layout and gives the module's outputs; with
+    `check` both are computed, on the example and on random inputs like it, and compared (relative error 1e-4). The
+    module stays as it is, and what is returned are copies. Running statistics are folded into the scale and shift of
+    batch norms; whatever depends on parameters alone is computed (a weight norm, positions that are looked up), and
+    constants that meet values become learned ones, marked as fixed where they are no parameters; a module that is
+    called twice has its parameters twice; modules of 16 bits become float32. An axis of channels that the module drops
+    at the end, because it has one channel, stays.
 
     InputError: the module, or the operation that can't be read, by its path and with the reason.
 
-    >>> trace(nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 1)), torch.zeros(4, 2))[0] == NetworkSpec.mlp([2, 8, 1], "relu")
+    >>> module = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 1))
+    >>> trace(module, torch.zeros(4, 2))[0] == NetworkSpec.mlp([2, 8, 1], "relu")
     True
     """
     _check_module(module)
@@ -68,10 +71,15 @@ def _check_module(module: nn.Module) -> None:
         raise InputError(f"expected a torch.nn.Module, got {type(module).__name__}")
     for path, child in module.named_modules():
         if "quantized" in type(child).__module__:
-            raise InputError(f"module {path!r} ({type(child).__name__}) is quantised; trace the module of floating-point numbers")
+            raise InputError(
+                f"module {path!r} ({type(child).__name__}) is quantised; trace the module of floating-point numbers"
+            )
         if isinstance(child, nn.modules.lazy.LazyModuleMixin) and child.has_uninitialized_params():  # type: ignore[misc]
             raise InputError(f"module {path!r} ({type(child).__name__}) has no weights yet; run it once on an example")
-    named = [*module.named_parameters(), *((n, b) for n, b in module.named_buffers() if n.endswith(("running_mean", "running_var")))]
+    named = [
+        *module.named_parameters(),
+        *((n, b) for n, b in module.named_buffers() if n.endswith(("running_mean", "running_var"))),
+    ]
     if not any(True for _ in module.parameters()):
         raise InputError(f"{type(module).__name__} has no parameters, so there are no weights to read")
     for name, tensor in named:
@@ -95,17 +103,27 @@ def _output(module: nn.Module, example: Tensor) -> Tensor:
             f"{type(error).__name__}: {shortened(str(error))}"
         ) from error
     while not isinstance(result, Tensor):
-        parts = list(result.values()) if isinstance(result, dict) else list(result) if isinstance(result, (tuple, list)) else []
+        parts = (
+            list(result.values())
+            if isinstance(result, dict)
+            else list(result)
+            if isinstance(result, (tuple, list))
+            else []
+        )
         tensors = [part for part in parts if part is not None]
         if len(tensors) != 1:
             what = f"{len(tensors)} things" if parts else f"a {type(result).__name__}"
-            raise InputError(f"{type(module).__name__} returns {what}; wrap it in a module whose forward returns one tensor")
+            raise InputError(
+                f"{type(module).__name__} returns {what}; wrap it in a module whose forward returns one tensor"
+            )
         result = tensors[0]
     return result
 
 
 def _read(captured: Captured, dtype: torch.dtype) -> tuple[NetworkSpec, Weights]:
-    """The spec and the weights; if the input's channels can't lie last for all who read it, they lie first, and steps move them."""
+    """The spec and the weights; if the input's channels can't lie last for all who read it, they lie first, and steps
+    move them.
+    """
     for moves in (True, False):
         reader = Reader(captured, moves=moves)
         result = reader.read()
@@ -136,7 +154,9 @@ def _laid_out(program: Program, view: View) -> int:
 
 
 def _another_example(spec: NetworkSpec, example: Tensor) -> Tensor:
-    """Random inputs like an example, which may be all zeros: the same for the same network, whatever was drawn before."""
+    """Random inputs like an example, which may be all zeros: the same for the same network, whatever was drawn
+    before.
+    """
     generator = torch.Generator().manual_seed(0)
     embedding = next((step for step in spec.steps if isinstance(step, Embed)), None)
     if embedding is not None:
@@ -146,15 +166,19 @@ def _another_example(spec: NetworkSpec, example: Tensor) -> Tensor:
 
 def _compare(weights: Weights, example: Tensor, wanted: Tensor) -> None:
     found = weights.run(example.to(weights.dtype) if example.is_floating_point() else example)[0]
-    if found.numel() != wanted.numel() or tuple(n for n in found.shape if n > 1) != tuple(n for n in wanted.shape if n > 1):
+    if found.numel() != wanted.numel() or tuple(n for n in found.shape if n > 1) != tuple(
+        n for n in wanted.shape if n > 1
+    ):
         raise InputError(
-            f"read, but does not compute the same: the steps give {tuple(found.shape)}, the module {tuple(wanted.shape)}; this is a fault "
+            f"read, but does not compute the same: the steps give {tuple(found.shape)}, the module "
+            f"{tuple(wanted.shape)}; this is a fault "
             "of the tracer, please report the module"
         )
     wanted = wanted.to(found.dtype).reshape(found.shape)
     error = float((found - wanted).abs().max() / wanted.abs().max().clamp_min(1e-6))
     if not error <= _TOLERANCE:
         raise InputError(
-            f"read, but does not compute the same: the steps' outputs differ from the module's by {error:.1e} of the largest; the "
+            f"read, but does not compute the same: the steps' outputs differ from the module's by {error:.1e} of the "
+            "largest; the "
             "module may compute differently from call to call, or this is a fault of the tracer"
         )

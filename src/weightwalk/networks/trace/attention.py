@@ -10,7 +10,19 @@ from torch.fx import Node
 
 from weightwalk.networks.trace.constants import learned
 from weightwalk.networks.trace.layers import contract
-from weightwalk.networks.trace.layout import BATCH, CHANNELS, COPIES, Axis, Factor, Unreadable, View, permute, reshape, size, transpose
+from weightwalk.networks.trace.layout import (
+    BATCH,
+    CHANNELS,
+    COPIES,
+    Axis,
+    Factor,
+    Unreadable,
+    View,
+    permute,
+    reshape,
+    size,
+    transpose,
+)
 from weightwalk.networks.trace.program import Program
 from weightwalk.networks.trace.reader import Reader, constant, reads
 from weightwalk.networks.trace.scores import HEADS, KEYS, QUERIES, Scores, hides, seen_by
@@ -74,14 +86,19 @@ def _einsum(reader: Reader, node: Node, a: dict[str, Any]) -> View:
         raise Unreadable(f"it is no product of two tensors: {a['equation']}")
     one, two = letters
     both = [letter for letter in one if letter in two]
-    batch, summed = [letter for letter in both if letter in written], [letter for letter in both if letter not in written]
+    batch, summed = (
+        [letter for letter in both if letter in written],
+        [letter for letter in both if letter not in written],
+    )
     alone = [[letter for letter in names if letter not in both] for names in letters]
     if not summed or any(letter not in written for letter in alone[0] + alone[1]):
         raise Unreadable(f"it sums over an axis of one tensor alone, or over none: {a['equation']}")
     groups = [[[letter] for letter in batch] + [alone[0], summed], [[letter] for letter in batch] + [summed, alone[1]]]
     sides = [_grouped(operand, names, wanted) for operand, names, wanted in zip(operands, letters, groups, strict=True)]
     sizes = {
-        letter: count for operand, names in zip(operands, letters, strict=True) for letter, count in zip(names, operand.shape, strict=True)
+        letter: count
+        for operand, names in zip(operands, letters, strict=True)
+        for letter, count in zip(names, operand.shape, strict=True)
     }
     found = product(reader, *sides)
     result = [*batch, *alone[0], *alone[1]]
@@ -157,7 +174,11 @@ def _masked_fill(reader: Reader, node: Node, a: dict[str, Any]) -> View:
 def _where(reader: Reader, node: Node, a: dict[str, Any]) -> View:
     mask = constant(a["condition"], "its condition").bool()
     view, number = (a["self"], a["other"]) if isinstance(a["self"], View) else (a["other"], a["self"])
-    if not isinstance(view.source, Scores) or isinstance(number, View) or not bool((torch.as_tensor(number) <= -1e4).all()):
+    if (
+        not isinstance(view.source, Scores)
+        or isinstance(number, View)
+        or not bool((torch.as_tensor(number) <= -1e4).all())
+    ):
         raise Unreadable("only the scores of an attention are masked, with minus infinity")
     return View(view.source.masked(mask if view is a["self"] else ~mask), view.axes)
 
@@ -170,7 +191,9 @@ def _scores(program: Program, query: View, key: View) -> View:
     if not all(f.dim == CHANNELS for f in (*inner, *other)):
         raise Unreadable("it multiplies two values, and not queries and keys over the channels of a head")
     if any(f.dim == BATCH for f in (*query.axes[-2], *key.axes[-1])):
-        raise Unreadable("it attends across examples, which are what the first axis of the input is for (batch_first=True)")
+        raise Unreadable(
+            "it attends across examples, which are what the first axis of the input is for (batch_first=True)"
+        )
     if not all(f.dim > CHANNELS for f in (*query.axes[-2], *key.axes[-1])):
         raise Unreadable("it multiplies two values, and not queries and keys of every pair of positions")
     count = max(len(query.axes), len(key.axes))
@@ -183,7 +206,10 @@ def _scores(program: Program, query: View, key: View) -> View:
     key_value, more = _unscaled(program, key)
     depth = size(inner)
     scores = Scores(query_value, key_value, size(heads), size(shared), scale * more)
-    batch = [tuple(Factor(HEADS, f.stride // depth, f.size) if f.dim == CHANNELS else f for f in axis) for axis in _padded(query, count)]
+    batch = [
+        tuple(Factor(HEADS, f.stride // depth, f.size) if f.dim == CHANNELS else f for f in axis)
+        for axis in _padded(query, count)
+    ]
     keys = tuple(Factor(KEYS, f.stride, f.size) for f in key.axes[-1])
     return View(scores, (*batch, tuple(Factor(QUERIES, f.stride, f.size) for f in query.axes[-2]), keys))
 
@@ -237,10 +263,13 @@ def _attended(program: Program, weights: View, value: View) -> View:
     scale = 0.0 if abs(scores.scale - (queries[0] // scores.heads) ** -0.5) < 1e-6 * scores.scale else scores.scale
     step = Attention(
         queries[0], scores.heads, scores.heads * depth, scores.causal(queries[1], program.shapes[scores.key][1]), scale,
-        kv_heads=0 if scores.kv_heads == scores.heads else scores.kv_heads, sources=(scores.query, scores.key, value.source),
+        kv_heads=0 if scores.kv_heads == scores.heads else scores.kv_heads, sources=(scores.query,
+        scores.key, value.source),
     )  # fmt: skip
     written = program.emit(step, (scores.heads * depth, queries[1]))
-    batch = [tuple(Factor(CHANNELS, f.stride * depth, f.size) if f.dim == HEADS else f for f in axis) for axis in batches[0]]
+    batch = [
+        tuple(Factor(CHANNELS, f.stride * depth, f.size) if f.dim == HEADS else f for f in axis) for axis in batches[0]
+    ]
     return View(written, (*batch, *_rows(queries[1]), ((Factor(CHANNELS, 1, depth),) if depth > 1 else ())))
 
 

@@ -1,4 +1,6 @@
-"""A module as a graph of ATen operations, by torch.export, with everything that doesn't depend on the input already computed."""
+"""A module as a graph of ATen operations, by torch.export, with everything that doesn't depend on the input already
+computed.
+"""
 
 from __future__ import annotations
 
@@ -20,20 +22,23 @@ from weightwalk.networks.trace.layout import Unreadable
 from weightwalk.networks.trace.pointwise import is_in_place, operation
 
 _SHAPE_ALONE = frozenset({
-    *("zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty", "new_tensor"),
+    *("zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full"),
+    *("new_empty", "new_tensor"),
     *("type_as", "expand_as", "view_as", "reshape_as"),
 })  # fmt: skip
 
 _PARTS = frozenset({
-    *("select", "slice", "view", "reshape", "transpose", "permute", "narrow", "unsqueeze", "squeeze", "flatten", "expand", "t", "diagonal"),
-    *("split", "chunk", "unbind", "getitem", "<built-in function getitem>", "split_with_sizes", "unflatten", "as_strided"),
+    *("select", "slice", "view", "reshape", "transpose", "permute", "narrow", "unsqueeze"),
+    *("squeeze", "flatten", "expand", "t", "diagonal"),
+    *("split", "chunk", "unbind", "getitem", "<built-in function getitem>", "split_with_sizes"),
+    *("unflatten", "as_strided"),
 })  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Captured:
-    """`nodes` in order; `constants` are the values of those that don't depend on the `input`, and `learned` those of them that do on
-    parameters; the module's output is `output`. Examples come `num_examples` at a time."""
+    """`nodes` in order; `constants` are the values of those that don't depend on the `input`, and `learned` those of
+    them that do on parameters; the module's output is `output`. Examples come `num_examples` at a time."""
 
     nodes: tuple[Node, ...]
     constants: dict[Node, Any]
@@ -53,7 +58,9 @@ def where(node: Node) -> str:
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """The module in evaluation mode, without gradients, and without the fused kernels of attention, which hide what they compute."""
+    """The module in evaluation mode, without gradients, and without the fused kernels of attention, which hide what
+    they compute.
+    """
     training = {child: child.training for child in module.modules()}
     stacks = [child for child in module.modules() if isinstance(child, (nn.TransformerEncoder, nn.TransformerDecoder))]
     hooks = [stack.register_forward_pre_hook(_with_plain_mask, with_kwargs=True) for stack in stacks]
@@ -71,8 +78,12 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             child.training = was
 
 
-def _with_plain_mask(stack: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Keeps torch from looking into a mask whether it is causal, which is control flow that depends on data; it is applied as it is."""
+def _with_plain_mask(
+    stack: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Keeps torch from looking into a mask whether it is causal, which is control flow that depends on data; it is
+    applied as it is.
+    """
     name, place = ("is_causal", 3) if isinstance(stack, nn.TransformerEncoder) else ("tgt_is_causal", 6)
     if len(args) <= place and kwargs.get(name) is None:
         kwargs = kwargs | {name: False}
@@ -80,7 +91,9 @@ def _with_plain_mask(stack: nn.Module, args: tuple[Any, ...], kwargs: dict[str, 
 
 
 def capture(module: nn.Module, example: Tensor) -> Captured:
-    """The graph of a module in evaluation mode. Examples are repeated to a number that no other axis has, so that it can't be mistaken."""
+    """The graph of a module in evaluation mode. Examples are repeated to a number that no other axis has, so that it
+    can't be mistaken.
+    """
     sizes = {*example.shape[1:], *(size for parameter in module.parameters() for size in parameter.shape)}
     counts = [count for count in (3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37) if all(size % count for size in sizes)]
     batch = [(counts or [41])[0], len(example)]
@@ -99,13 +112,20 @@ def capture(module: nn.Module, example: Tensor) -> Captured:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what torch.export tells the authors of modules, and logs and graphs of attempts that fail; errors are raised all the same."""
-    loggers = [logging.getLogger(name) for name in ("torch._subclasses.fake_tensor", "torch.fx.experimental.symbolic_shapes")]
+    """Without what torch.export tells the authors of modules, and logs and graphs of attempts that fail; errors are
+    raised all the same.
+    """
+    loggers = [
+        logging.getLogger(name) for name in ("torch._subclasses.fake_tensor", "torch.fx.experimental.symbolic_shapes")
+    ]
     was = [logger.disabled for logger in loggers]
     for logger in loggers:
         logger.disabled = True
     try:
-        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):  # where torch prints the graph that it has so far
+        with (
+            warnings.catch_warnings(),
+            redirect_stderr(io.StringIO()),
+        ):  # where torch prints the graph that it has so far
             warnings.simplefilter("ignore")
             yield
     finally:
@@ -115,10 +135,16 @@ def _quiet() -> Iterator[None]:
 
 def _export_error(error: Exception) -> str:
     text, kind = str(error), type(error).__name__
-    if "data-dependent" in text.lower() or "DataDependent" in kind or "Dynamic" in kind or "aten._local_scalar_dense" in text:
+    if (
+        "data-dependent" in text.lower()
+        or "DataDependent" in kind
+        or "Dynamic" in kind
+        or "aten._local_scalar_dense" in text
+    ):
         line = re.search(r'File "([^"]+)", line (\d+)', text)  # the user's; torch's own are written otherwise
         return (
-            "the module's control flow depends on its data (an `if`, a loop or a size that is computed from the values of a tensor), "
+            "the module's control flow depends on its data (an `if`, a loop or a size that is computed from the values "
+            "of a tensor), "
             f"which no fixed sequence of steps is{f' ({line[1]}:{line[2]})' if line else ''}"
         )
     return f"torch.export can't read the module: {kind}: {shortened(text)}"
@@ -181,7 +207,9 @@ def _follow_writes(nodes: Sequence[Node]) -> None:
             while operation(base) in _PARTS and isinstance(base.args[0], Node):
                 base, parts = base.args[0], parts + 1
             if parts and any(place[user] > place[node] for user in base.users):
-                raise InputError(f"{where(node)}: can't read {operation(node)}: it writes into a part of a tensor that is read later")
+                raise InputError(
+                    f"{where(node)}: can't read {operation(node)}: it writes into a part of a tensor that is read later"
+                )
         node.args = torch.fx.map_arg(node.args, lambda parent: now.get(parent, parent))
         node.kwargs = torch.fx.map_arg(node.kwargs, lambda parent: now.get(parent, parent))
         if node.op == "call_function" and is_in_place(node) and isinstance(node.args[0], Node):

@@ -15,7 +15,8 @@ _OWN = Factor(COPIES, -1, 0)
 
 
 def laid_like(program: Program, view: View, tensor: Tensor, own_axis: int | None = None) -> Tensor:
-    """A constant that is broadcast to `view`, as (C, *grid) of the view's value; axes along which it doesn't vary have length one.
+    """A constant that is broadcast to `view`, as (C, *grid) of the view's value; axes along which it doesn't vary have
+    length one.
 
     `own_axis` is an axis of the view along which the constant has its own length; it comes last.
     """
@@ -44,9 +45,13 @@ def laid_like(program: Program, view: View, tensor: Tensor, own_axis: int | None
             tensor = tensor.narrow(place, 0, 1)
     groups: list[list[int]] = []
     for dim in range(len(program.shapes[view.source])):
-        groups.append(sorted((place for place, f in enumerate(factors) if f.dim == dim), key=lambda place: -factors[place].stride))
+        groups.append(
+            sorted((place for place, f in enumerate(factors) if f.dim == dim), key=lambda place: -factors[place].stride)
+        )
         if any(tensor.shape[place] > 1 for place in groups[-1]):
-            tensor = tensor.expand([factors[place].size if place in groups[-1] else n for place, n in enumerate(tensor.shape)])
+            tensor = tensor.expand(
+                [factors[place].size if place in groups[-1] else n for place, n in enumerate(tensor.shape)]
+            )
     order = [place for places in groups for place in places]
     written = [math.prod(tensor.shape[place] for place in places) for places in groups]
     rest = sorted(set(range(len(factors))) - set(order), key=lambda place: factors[place] is _OWN)
@@ -54,7 +59,8 @@ def laid_like(program: Program, view: View, tensor: Tensor, own_axis: int | None
 
 
 def learned(program: Program, tensor: Tensor, *, fixed: bool, grid: tuple[int, ...] | None = None) -> int:
-    """Learned values (C, *grid), for as many examples as the input has; unless `grid` is given, a single position needs none.
+    """Learned values (C, *grid), for as many examples as the input has; unless `grid` is given, a single position needs
+    none.
 
     `fixed` values are constants that are no parameters.
     """

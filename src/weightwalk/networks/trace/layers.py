@@ -48,7 +48,9 @@ def contract(reader: Reader, view: View, weight: Tensor, bias: Any = None) -> Vi
     in_place = bool((order == torch.arange(len(order))).all())
     laid = weight if in_place else weight[:, order.argsort().to(weight.device)]
     grid = () if flattened else shape[1:]
-    step = Dense(shape[0], len(weight), bias=bias is not None, positions=positions if flattened else 1, sources=(view.source,))
+    step = Dense(
+        shape[0], len(weight), bias=bias is not None, positions=positions if flattened else 1, sources=(view.source,)
+    )
     own = None if bias is None else constant(bias, "its bias").expand(len(weight))
     value = program.emit(step, (len(weight), *grid), Parameters(laid, own, weight if in_place else None))
     return View(value, view.axes).with_axis(len(view.axes) - 1, program.view(value).axes[1])
@@ -74,7 +76,10 @@ def _convolution(reader: Reader, node: Node, a: dict[str, Any]) -> View:
         padding = [count // 2 for count in total]
         for axis, count in enumerate(total):
             if count % 2:  # the odd zero is behind
-                view, padding[axis] = pad(program, program.channels_first(view), 2 + axis, count // 2, count - count // 2), 0
+                view, padding[axis] = (
+                    pad(program, program.channels_first(view), 2 + axis, count // 2, count - count // 2),
+                    0,
+                )
     view = program.channels_first(view)
     shape = program.shapes[view.source]
     step = Conv(
@@ -86,11 +91,17 @@ def _convolution(reader: Reader, node: Node, a: dict[str, Any]) -> View:
 
 @reads("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
 def _transposed(reader: Reader, node: Node, a: dict[str, Any]) -> View:
-    program, view, weight = reader.program, reader.program.channels_first(view_of(a["input"])), constant(a["weight"], "its weight")
+    program, view, weight = (
+        reader.program,
+        reader.program.channels_first(view_of(a["input"])),
+        constant(a["weight"], "its weight"),
+    )
     kernel, groups = tuple(weight.shape[2:]), a["groups"]
     step = Conv(
-        weight.shape[0], weight.shape[1] * groups, bias=a["bias"] is not None, kernel=kernel, stride=_per_axis(a["stride"], kernel),
-        padding=_per_axis(a["padding"], kernel), dilation=_per_axis(a["dilation"], kernel), groups=groups, transposed=True,
+        weight.shape[0], weight.shape[1] * groups, bias=a["bias"] is not None, kernel=kernel,
+        stride=_per_axis(a["stride"], kernel),
+        padding=_per_axis(a["padding"], kernel), dilation=_per_axis(a["dilation"], kernel), groups=groups,
+        transposed=True,
         output_padding=_per_axis(a["output_padding"], kernel), sources=(view.source,),
     )  # fmt: skip
     laid = weight.flatten(2).unflatten(0, [groups, -1]).transpose(1, 2).flatten(0, 1)  # (I, O / G, K) -> (O, I / G, K)
@@ -110,14 +121,19 @@ def _per_axis(value: Any, kernel: tuple[int, ...]) -> tuple[int, ...]:
 @reads("batch_norm")
 def _batch_norm(reader: Reader, node: Node, a: dict[str, Any]) -> View:
     if a["training"] or a["running_mean"] is None:
-        raise Unreadable("it normalises by the examples of a batch in evaluation mode as well (track_running_stats=False)")
+        raise Unreadable(
+            "it normalises by the examples of a batch in evaluation mode as well (track_running_stats=False)"
+        )
     return _running_norm(reader.program, view_of(a["input"]), a)
 
 
 def _running_norm(program: Program, view: View, a: dict[str, Any]) -> View:
     """A scale and a shift: running statistics and the norm's own."""
     view = program.channels_in(view, 1)
-    mean, variance = constant(a["running_mean"], "its mean").double(), constant(a["running_var"], "its variance").double()
+    mean, variance = (
+        constant(a["running_mean"], "its mean").double(),
+        constant(a["running_var"], "its variance").double(),
+    )
     factor = (variance + a["eps"]).rsqrt() * (1.0 if a["weight"] is None else a["weight"].double())
     offset = (0.0 if a["bias"] is None else a["bias"].double()) - mean * factor
     inverse = _places(view.axes[1], program.shapes[view.source][:1]).argsort().to(factor.device)
@@ -129,7 +145,9 @@ def _layer_norm(reader: Reader, node: Node, a: dict[str, Any]) -> View:
     view, axes = view_of(a["input"]), tuple(range(-len(a["normalized_shape"]), 0))
     kind = "rms" if "rms" in str(node.target) else "layer"
     eps = torch.finfo(node.meta["val"].dtype).eps if a["eps"] is None else a["eps"]
-    return _scaled(reader, node, normalise(reader.program, view, NormForm(kind, axes, eps)), a.get("weight"), a.get("bias"))
+    return _scaled(
+        reader, node, normalise(reader.program, view, NormForm(kind, axes, eps)), a.get("weight"), a.get("bias")
+    )
 
 
 @reads("group_norm", "instance_norm")

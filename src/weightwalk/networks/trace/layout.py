@@ -1,8 +1,9 @@
 """Where the numbers of a tensor lie in a value of the program: axes as products of factors.
 
-A value is (N, C, *grid), N examples. A tensor that user code handles holds the numbers of one value in some order: each of its axes is
-a row-major product of *factors*, and a factor (dim, stride, size) runs over index = stride * (0 .. size - 1) of one axis of the value.
-Reshapes and transpositions only regroup factors, so they need no step. Example: q of 3 heads of 4 numbers out of a value (12, T), as
+A value is (N, C, *grid), N examples. A tensor that user code handles holds the numbers of one value in some order: each
+of its axes is a row-major product of *factors*, and a factor (dim, stride, size) runs over index = stride * (0 .. size
+- 1) of one axis of the value. Reshapes and transpositions only regroup factors, so they need no step. Example: q of 3
+  heads of 4 numbers out of a value (12, T), as
 a tensor (N, 3, T, 4), has the axes [batch], [(channels, 4, 3)], [(grid 1, 1, T)], [(channels, 1, 4)].
 """
 
@@ -33,7 +34,9 @@ Axis = tuple[Factor, ...]
 
 @dataclass(frozen=True)
 class View:
-    """A tensor of user code: the numbers of `source` (a value's number, or `attention.Scores`) in the order of `axes`."""
+    """A tensor of user code: the numbers of `source` (a value's number, or `attention.Scores`) in the order of
+    `axes`.
+    """
 
     source: Any
     axes: tuple[Axis, ...]
@@ -63,7 +66,10 @@ def size(axis: Sequence[Factor]) -> int:
 
 def of_kind(axis: Axis, kind: str) -> bool:
     """Whether an axis has factors, all of them of channels ("channels"), positions ("grid") or examples ("batch")."""
-    kinds = {"channels" if f.dim == CHANNELS else "grid" if f.dim > 0 else "batch" if f.dim == BATCH else "copies" for f in axis}
+    kinds = {
+        "channels" if f.dim == CHANNELS else "grid" if f.dim > 0 else "batch" if f.dim == BATCH else "copies"
+        for f in axis
+    }
     return kinds == {kind}
 
 
@@ -145,7 +151,9 @@ def refined(factors: Sequence[Factor], others: Sequence[Factor]) -> Axis:
 
 
 def paired(one: Axis, two: Axis) -> list[tuple[Factor, Factor | None]]:
-    """The factors of an axis beside those of another of the same length, both cut alike; None beside an axis of length one."""
+    """The factors of an axis beside those of another of the same length, both cut alike; None beside an axis of length
+    one.
+    """
     two = tuple(f for f in two if f.dim != COPIES)
     if not two:
         return [(f, None) for f in one]

@@ -10,7 +10,18 @@ from torch import Tensor
 from torch.fx import Node
 
 from weightwalk.networks.trace.constants import laid_like, learned, scale, shift
-from weightwalk.networks.trace.layout import BATCH, CHANNELS, COPIES, Axis, Factor, Unreadable, View, of_kind, paired, size
+from weightwalk.networks.trace.layout import (
+    BATCH,
+    CHANNELS,
+    COPIES,
+    Axis,
+    Factor,
+    Unreadable,
+    View,
+    of_kind,
+    paired,
+    size,
+)
 from weightwalk.networks.trace.program import Program
 from weightwalk.networks.trace.reader import Reader, constant, reads, shape_of, view_of
 from weightwalk.networks.trace.scores import Scores, seen_by
@@ -28,7 +39,9 @@ def _add(reader: Reader, node: Node, a: dict[str, Any]) -> View:
         views = [view_of(view) for view in (one, two)]
         for view in views:
             reader.check_numbers(view)
-        first, second = (view if sign == 1.0 else program.affine(view, sign, 0.0) for view, sign in zip(views, signs, strict=True))
+        first, second = (
+            view if sign == 1.0 else program.affine(view, sign, 0.0) for view, sign in zip(views, signs, strict=True)
+        )
         return together(program, first, second, "add", shape_of(node))
     place = 0 if isinstance(one, View) else 1
     view, tensor, is_learned = (one, two)[place], (one, two)[1 - place], reader.is_learned(node.args[1 - place])
@@ -36,7 +49,9 @@ def _add(reader: Reader, node: Node, a: dict[str, Any]) -> View:
     if isinstance(view.source, Scores):
         return View(view.source.masked(seen_by(term)), view.axes)
     reader.check_numbers(view)
-    return shift(program, view if signs[place] == 1.0 else program.affine(view, signs[place], 0.0), term, is_learned=is_learned)
+    return shift(
+        program, view if signs[place] == 1.0 else program.affine(view, signs[place], 0.0), term, is_learned=is_learned
+    )
 
 
 @reads("mul", "multiply")
@@ -52,8 +67,15 @@ def _multiply(reader: Reader, node: Node, a: dict[str, Any]) -> View:
 @reads("div", "divide", "true_divide")
 def _divide(reader: Reader, node: Node, a: dict[str, Any]) -> View:
     if isinstance(a["other"], View) or a.get("rounding_mode"):
-        raise Unreadable("it divides by a value that depends on the input" if isinstance(a["other"], View) else "it rounds")
-    return scale(reader.program, view_of(a["self"]), 1.0 / torch.as_tensor(a["other"]), is_learned=reader.is_learned(node.args[1]))
+        raise Unreadable(
+            "it divides by a value that depends on the input" if isinstance(a["other"], View) else "it rounds"
+        )
+    return scale(
+        reader.program,
+        view_of(a["self"]),
+        1.0 / torch.as_tensor(a["other"]),
+        is_learned=reader.is_learned(node.args[1]),
+    )
 
 
 @reads("pow", "square")
@@ -77,7 +99,9 @@ def _gate(reader: Reader, node: Node, a: dict[str, Any]) -> View:
 def together(program: Program, one: View, two: View, kind: str, shape: Sequence[int]) -> View:
     """The sum ("add") or product ("multiply") of two views, which gives a tensor of `shape`."""
     views = [_bare(view, len(shape)) for view in (one, two)]
-    covers = [all(a or not b for a, b in zip(view.axes, other.axes, strict=True)) for view, other in (views, views[::-1])]
+    covers = [
+        all(a or not b for a, b in zip(view.axes, other.axes, strict=True)) for view, other in (views, views[::-1])
+    ]
     if not any(covers):
         raise Unreadable("two values are spread over each other's axes (an outer sum or product)")
     base = 0 if covers[0] and (views[0].source != 0 or not covers[1]) else 1
@@ -96,7 +120,9 @@ def _bare(view: View, count: int) -> View:
 
 
 def alike(program: Program, base: View, other: View) -> tuple[View, View]:
-    """Both, the other on a value whose channels and positions lie as those of `base` do (or are of length one, where it has none)."""
+    """Both, the other on a value whose channels and positions lie as those of `base` do (or are of length one, where it
+    has none).
+    """
     pairs = [pair for a, b in zip(base.axes, other.axes, strict=True) for pair in paired(a, b)]
     if any((a.dim == BATCH) != (b is not None and b.dim == BATCH) for a, b in pairs):
         raise Unreadable("examples of one value meet positions or channels of another")
@@ -104,7 +130,9 @@ def alike(program: Program, base: View, other: View) -> tuple[View, View]:
     for dim in range(len(program.shapes[base.source])):
         dims.append(sorted((pair for pair in pairs if pair[0].dim == dim), key=lambda pair: -pair[0].stride))
     present = [[b is not None for _, b in dim] for dim in dims]
-    if any(any(some) and not all(some) for some in present[1:]):  # spread over a part of an axis of the grid: cut that axis
+    if any(
+        any(some) and not all(some) for some in present[1:]
+    ):  # spread over a part of an axis of the grid: cut that axis
         cut = program.arrange(base, [[a for a, _ in dims[0]], *([a] for dim in dims[1:] for a, _ in dim)])
         return alike(program, cut, other)
     if any(present[0]) and not all(present[0]):
@@ -131,19 +159,32 @@ def _concatenate(reader: Reader, node: Node, a: dict[str, Any]) -> View:
         reader.check_numbers(view)
     base = next((view for view in views if view.source), views[0])
     of_positions = any(of_kind(view.axes[number], "grid") for view in views)
-    whole_grid = all(f.dim <= CHANNELS for view in views for place, axis in enumerate(view.axes) if place != number for f in axis)
+    whole_grid = all(
+        f.dim <= CHANNELS for view in views for place, axis in enumerate(view.axes) if place != number for f in axis
+    )
     if of_positions and whole_grid and not any(of_kind(view.axes[number], "channels") for view in views):
         return _appended(reader, node, base, parts, number)
     return _channels_joined(reader, node, base, parts, number)
 
 
 def _stacked(part: View | Tensor, number: int) -> View | Tensor:
-    return View(part.source, (*part.axes[:number], (), *part.axes[number:])) if isinstance(part, View) else part.unsqueeze(number)
+    return (
+        View(part.source, (*part.axes[:number], (), *part.axes[number:]))
+        if isinstance(part, View)
+        else part.unsqueeze(number)
+    )
 
 
 def _joined_like(program: Program, base: View, part: View, number: int, front: bool) -> View:
-    """A part with its other axes laid like those of `base`, and axis `number` in front of the channels, or as the only positions."""
-    pairs = [pair for place in range(len(base.axes)) if place != number for pair in paired(base.axes[place], part.axes[place])]
+    """A part with its other axes laid like those of `base`, and axis `number` in front of the channels, or as the only
+    positions.
+    """
+    pairs = [
+        pair
+        for place in range(len(base.axes))
+        if place != number
+        for pair in paired(base.axes[place], part.axes[place])
+    ]
     if any(b is None for _, b in pairs):
         if not front or any((b is None) != (a.dim > CHANNELS) for a, b in pairs):
             raise Unreadable("values of other shapes are put behind one another")
@@ -158,11 +199,18 @@ def _joined_like(program: Program, base: View, part: View, number: int, front: b
 
 
 def _spread(program: Program, base: View, part: View, number: int) -> View:
-    """A part without positions, repeated at those of `base`, its channels laid like them with axis `number` in front."""
+    """A part without positions, repeated at those of `base`, its channels laid like them with axis `number` in
+    front.
+    """
     grid = program.shapes[base.source][1:]
     if len(grid) > 3:
         raise Unreadable("it repeats a value along more than three axes")
-    pairs = [pair for place in range(len(base.axes)) if place != number for pair in paired(base.axes[place], part.axes[place])]
+    pairs = [
+        pair
+        for place in range(len(base.axes))
+        if place != number
+        for pair in paired(base.axes[place], part.axes[place])
+    ]
     channels = [b for a, b in sorted(pairs, key=lambda pair: -pair[0].stride) if a.dim == CHANNELS and b is not None]
     found = program.arrange(part, [[*part.axes[number], *channels], *([()] * len(grid))])
     shape = (program.shapes[found.source][0], *grid)

@@ -1,7 +1,8 @@
 """Functions of single numbers, recognised by their values: x * sigmoid(x) is silu, however it is written.
 
-Every operation on single numbers is computed at `POINTS` as well, as a function of each tensor that it comes from. What comes out is
-compared with the activations and with a x + b, the farthest origin first, so that a formula of many operations is one activation.
+Every operation on single numbers is computed at `POINTS` as well, as a function of each tensor that it comes from. What
+comes out is compared with the activations and with a x + b, the farthest origin first, so that a formula of many
+operations is one activation.
 """
 
 from __future__ import annotations
@@ -27,20 +28,28 @@ _TOLERANCE = 1e-6
 _MAX_ORIGINS = 24  # a formula of a handful of operations reaches no farther back
 
 SAME = frozenset({
-    *("alias", "clone", "contiguous", "detach", "lift_fresh", "lift_fresh_copy", "to", "_to_copy", "type_as", "float", "double"),
-    *("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout", "native_dropout", "dropout_", "alpha_dropout_"),
+    *("alias", "clone", "contiguous", "detach", "lift_fresh", "lift_fresh_copy", "to", "_to_copy"),
+    *("type_as", "float", "double"),
+    *("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout", "native_dropout"),
+    *("dropout_", "alpha_dropout_"),
 })  # fmt: skip
 POINTWISE = frozenset({
-    *("add", "sub", "subtract", "mul", "multiply", "div", "divide", "true_divide", "neg", "negative", "rsub", "pow", "sqrt", "rsqrt"),
-    *("exp", "expm1", "log", "log1p", "sigmoid", "tanh", "relu", "relu6", "erf", "gelu", "silu", "mish", "softplus", "elu", "selu"),
-    *("celu", "leaky_relu", "hardswish", "hardsigmoid", "hardtanh", "clamp", "clamp_min", "clamp_max", "clip", "sin", "cos", "abs"),
-    *("square", "reciprocal", "log_sigmoid", "threshold", "maximum", "minimum", "sign", "softsign", "atan", "sinh", "cosh", "prelu"),
+    *("add", "sub", "subtract", "mul", "multiply", "div", "divide", "true_divide", "neg"),
+    *("negative", "rsub", "pow", "sqrt", "rsqrt"),
+    *("exp", "expm1", "log", "log1p", "sigmoid", "tanh", "relu", "relu6", "erf", "gelu", "silu"),
+    *("mish", "softplus", "elu", "selu"),
+    *("celu", "leaky_relu", "hardswish", "hardsigmoid", "hardtanh", "clamp", "clamp_min"),
+    *("clamp_max", "clip", "sin", "cos", "abs"),
+    *("square", "reciprocal", "log_sigmoid", "threshold", "maximum", "minimum", "sign", "softsign"),
+    *("atan", "sinh", "cosh", "prelu"),
 })  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Form:
-    """What was recognised: "same", "affine" (factor x + offset), or factor a(omega x), `name` the activation a; `slope` is leaky_relu's."""
+    """What was recognised: "same", "affine" (factor x + offset), or factor a(omega x), `name` the activation a; `slope`
+    is leaky_relu's.
+    """
 
     name: str
     factor: float = 1.0
@@ -81,7 +90,12 @@ class Curves:
         for parent in node.all_input_nodes:
             if parent in self.constants:
                 constant = self.constants[parent]
-                if parent in self.learned or not isinstance(constant, Tensor) or constant.numel() != 1 or constant.is_complex():
+                if (
+                    parent in self.learned
+                    or not isinstance(constant, Tensor)
+                    or constant.numel() != 1
+                    or constant.is_complex()
+                ):
                     return {}
                 numbers[parent] = constant.detach().to("cpu", torch.float64).reshape(())
         chains = [{parent: POINTS, **self.found.get(parent, {})} for parent in tracked]
@@ -105,7 +119,9 @@ def _is_same(node: Node, parent: Node) -> bool:
 
 
 def operation(node: Node) -> str:
-    """The operation's name without its overload, and without the underscore of those that work in place: "relu" of aten.relu_.default."""
+    """The operation's name without its overload, and without the underscore of those that work in place: "relu" of
+    aten.relu_.default.
+    """
     name = str(node.target).removeprefix("aten.").split(".")[0] if node.op == "call_function" else node.op
     return name.removesuffix("_") if is_in_place(node) else name
 
@@ -113,7 +129,9 @@ def operation(node: Node) -> str:
 def is_in_place(node: Node) -> bool:
     """Whether a node writes into the tensor that it reads."""
     schema = getattr(node.target, "_schema", None)
-    return schema is not None and any(argument.alias_info is not None and argument.alias_info.is_write for argument in schema.arguments)
+    return schema is not None and any(
+        argument.alias_info is not None and argument.alias_info.is_write for argument in schema.arguments
+    )
 
 
 def _pure(target: Any) -> Any:

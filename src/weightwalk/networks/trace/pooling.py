@@ -24,7 +24,16 @@ def _pool(reader: Reader, node: Node, a: dict[str, Any]) -> View:
     if any(d != 1 for d in _sizes(a.get("dilation", 1), shape)) or a.get("divisor_override") is not None:
         raise Unreadable("its windows have gaps, or another divisor")
     op = "max" if "max" in str(node.target) else "mean"
-    step = Pool(shape[0], op, kernel, stride, padding, bool(a["ceil_mode"]), a.get("count_include_pad", True), sources=(view.source,))
+    step = Pool(
+        shape[0],
+        op,
+        kernel,
+        stride,
+        padding,
+        bool(a["ceil_mode"]),
+        a.get("count_include_pad", True),
+        sources=(view.source,),
+    )
     return program.view(program.emit(step, shape_of(node)[1:]))
 
 
@@ -102,7 +111,9 @@ def _pooled(program: Program, view: View, axes: tuple[int, ...], over: list[Any]
     shape = program.shapes[view.source]
     dims = {f.dim for f in over}
     if size(over) != math.prod(shape[dim] for dim in dims) or len(shape) > 4:
-        rest = [tuple(f for f in axis if f.dim > CHANNELS) for number, axis in enumerate(view.axes) if number not in axes]
+        rest = [
+            tuple(f for f in axis if f.dim > CHANNELS) for number, axis in enumerate(view.axes) if number not in axes
+        ]
         kept = [f for axis in rest for f in axis]
         view = program.arrange(view, [view.factors(CHANNELS), over, *([kept] if kept else [])])
         shape, dims = program.shapes[view.source], {1}
@@ -113,7 +124,13 @@ def _pooled(program: Program, view: View, axes: tuple[int, ...], over: list[Any]
 
 
 @reads(
-    *("upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "_upsample_nearest_exact1d", "_upsample_nearest_exact2d"),
+    *(
+        "upsample_nearest1d",
+        "upsample_nearest2d",
+        "upsample_nearest3d",
+        "_upsample_nearest_exact1d",
+        "_upsample_nearest_exact2d",
+    ),
     *("_upsample_nearest_exact3d", "upsample_linear1d", "upsample_bilinear2d", "upsample_trilinear3d"),
 )
 def _upsample(reader: Reader, node: Node, a: dict[str, Any]) -> View:
@@ -128,7 +145,10 @@ def _upsample(reader: Reader, node: Node, a: dict[str, Any]) -> View:
         if "exact" in str(node.target):
             raise Unreadable('"nearest-exact" is read for whole numbers of times alone; use "nearest"')
         if not corners and list(a.get("scale_factors") or ratios) != ratios:
-            raise Unreadable(f"it makes a grid of {wanted} of one of {shape[1:]} by a factor that is not their ratio; give it the size")
+            raise Unreadable(
+                f"it makes a grid of {wanted} of one of {shape[1:]} by a factor that is not their ratio; give it the "
+                "size"
+            )
         step = Resize(shape[0], wanted, mode, corners, sources=(view.source,))
     return program.view(program.emit(step, (shape[0], *wanted)))
 

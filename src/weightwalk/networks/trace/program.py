@@ -1,7 +1,7 @@
 """The steps that a trace has found so far, with their parameters, and the order of numbers that steps need.
 
-`Program.emit` adds a step and gives the number of the value that it writes; `Program.arrange` puts the numbers of a view in the order
-(channels, grid) that a step wants to read, which takes no step where they lie so already.
+`Program.emit` adds a step and gives the number of the value that it writes; `Program.arrange` puts the numbers of a
+view in the order (channels, grid) that a step wants to read, which takes no step where they lie so already.
 """
 
 from __future__ import annotations
@@ -13,13 +13,27 @@ from typing import Any
 
 from torch import Tensor
 
-from weightwalk.networks.trace.layout import BATCH, CHANNELS, COPIES, Axis, Factor, Unreadable, View, merged, refined, size, whole
+from weightwalk.networks.trace.layout import (
+    BATCH,
+    CHANNELS,
+    COPIES,
+    Axis,
+    Factor,
+    Unreadable,
+    View,
+    merged,
+    refined,
+    size,
+    whole,
+)
 from weightwalk.steps import Activate, Affine, Move, Patches, Rearrange, Reshape, Step
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """A layer's weight, as `Weights` has it but without the axis of networks, its bias or None, and the tensor that it is all of."""
+    """A layer's weight, as `Weights` has it but without the axis of networks, its bias or None, and the tensor that it
+    is all of.
+    """
 
     weight: Tensor
     bias: Tensor | None
@@ -28,7 +42,9 @@ class Parameters:
 
 @dataclass
 class Program:
-    """`steps[v - 1]` writes value v, (C, *grid) = `shapes[v]`; value 0 is the input. `moves` lets channels of the input lie last."""
+    """`steps[v - 1]` writes value v, (C, *grid) = `shapes[v]`; value 0 is the input. `moves` lets channels of the input
+    lie last.
+    """
 
     num_examples: int
     shapes: list[tuple[int, ...]]
@@ -38,7 +54,9 @@ class Program:
     _known: dict[Step, int] = field(default_factory=dict)
 
     def emit(self, step: Step, shape: Sequence[int], parameters: Parameters | None = None) -> int:
-        """The number of the value (C, *grid) that `step` writes; a step without parameters that was there already is not repeated."""
+        """The number of the value (C, *grid) that `step` writes; a step without parameters that was there already is
+        not repeated.
+        """
         if parameters is None and step in self._known:
             return self._known[step]
         self.steps.append(step)
@@ -112,7 +130,11 @@ class Program:
         """The view on a value whose channels are just what `axis` runs over, in any order; other axes are positions."""
         if all(f.dim == CHANNELS for f in view.axes[axis]) and size(view.axes[axis]) == self.shapes[view.source][0]:
             return view
-        rest = [tuple(f for f in other if f.dim not in (BATCH, COPIES)) for number, other in enumerate(view.axes) if number != axis]
+        rest = [
+            tuple(f for f in other if f.dim not in (BATCH, COPIES))
+            for number, other in enumerate(view.axes)
+            if number != axis
+        ]
         return self.arrange(view, [view.axes[axis], *(other for other in rest if other)])
 
     def channels_first(self, view: View) -> View:
@@ -128,7 +150,11 @@ class Program:
 
 def _cut(axis: Axis, flat: Sequence[Factor]) -> Axis:
     copies = [f for f in axis if f.dim in (BATCH, COPIES)]
-    return axis if len(copies) == len(axis) else tuple(g for f in axis for g in ((f,) if f.dim in (BATCH, COPIES) else refined((f,), flat)))
+    return (
+        axis
+        if len(copies) == len(axis)
+        else tuple(g for f in axis for g in ((f,) if f.dim in (BATCH, COPIES) else refined((f,), flat)))
+    )
 
 
 def _are_patches(sizes: Sequence[int], order: Sequence[int], shape: Sequence[int]) -> bool:

@@ -1,7 +1,8 @@
 """Reads a captured graph node by node and writes the steps of a program.
 
-A handler reads one operation: `@reads("linear")` registers it under the operation's ATen name, and it gets the reader, the node and the
-operation's arguments by their names. An argument is a `View` where it depends on the input, and a plain tensor or number where not.
+A handler reads one operation: `@reads("linear")` registers it under the operation's ATen name, and it gets the reader,
+the node and the operation's arguments by their names. An argument is a `View` where it depends on the input, and a
+plain tensor or number where not.
 """
 
 from __future__ import annotations
@@ -65,7 +66,9 @@ class Reader:
                 self.results[node] = self._read(node)
         result = self.results.get(self.captured.output)
         if not isinstance(result, View) or not isinstance(result.source, int):
-            raise InputError("the module's output does not depend on its input, or is no tensor of numbers that a step writes")
+            raise InputError(
+                "the module's output does not depend on its input, or is no tensor of numbers that a step writes"
+            )
         return result
 
     def _needed(self) -> set[Node]:
@@ -88,14 +91,18 @@ class Reader:
             if node in self.forms:
                 origin, form = self.forms[node]
                 view = self.value(origin)
-                return self._formed(view, form) if isinstance(form, Form) else normalise(self.program, view_of(view), form)
+                return (
+                    self._formed(view, form) if isinstance(form, Form) else normalise(self.program, view_of(view), form)
+                )
             if name not in HANDLERS:
                 raise Unreadable("no step computes it")
             return HANDLERS[name](self, node, self._arguments(node))
         except Unreadable as error:
             raise refusal(node, str(error)) from None
         except (InputError, RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
-            raise refusal(node, f"it is used in a way that the tracer does not know ({shortened(str(error))})") from error
+            raise refusal(
+                node, f"it is used in a way that the tracer does not know ({shortened(str(error))})"
+            ) from error
 
     def _formed(self, view: View, form: Form) -> View:
         if form.name == "same":
@@ -128,7 +135,9 @@ class Reader:
         if schema is None:  # operator.getitem
             return {str(place): self.value(arg) for place, arg in enumerate(node.args)}
         found = {argument.name: argument.default_value for argument in schema.arguments}
-        found.update({argument.name: self.value(arg) for argument, arg in zip(schema.arguments, node.args, strict=False)})
+        found.update(
+            {argument.name: self.value(arg) for argument, arg in zip(schema.arguments, node.args, strict=False)}
+        )
         return found | {name: self.value(arg) for name, arg in node.kwargs.items()}
 
     def is_learned(self, argument: Any) -> bool:
@@ -150,7 +159,11 @@ def view_of(value: Any, what: str = "it") -> View:
     """A view of a value. Unreadable: the argument doesn't depend on the input, or is scores of an attention."""
     if isinstance(value, View) and isinstance(value.source, int):
         return value
-    raise Unreadable(f"{what} is not a value that a step wrote" if isinstance(value, View) else f"{what} does not depend on the input")
+    raise Unreadable(
+        f"{what} is not a value that a step wrote"
+        if isinstance(value, View)
+        else f"{what} does not depend on the input"
+    )
 
 
 def constant(value: Any, what: str) -> Tensor:

@@ -17,7 +17,9 @@ _FAR = -1e4  # scores masked by a number below this have no weight left after th
 
 @dataclass(frozen=True)
 class Scores:
-    """scale q k for `heads` heads, of the values `query` and `key`; `soft` after the softmax, `mask` (T, S) the keys that are seen."""
+    """scale q k for `heads` heads, of the values `query` and `key`; `soft` after the softmax, `mask` (T, S) the keys
+    that are seen.
+    """
 
     query: int
     key: int
@@ -34,7 +36,9 @@ class Scores:
         return replace(self, scale=self.scale * factor)
 
     def masked(self, seen: Tensor) -> Scores:
-        """Scores where `seen` (broadcast to (..., T, S), the same for all heads and examples) is False have no weight."""
+        """Scores where `seen` (broadcast to (..., T, S), the same for all heads and examples) is False have no
+        weight.
+        """
         while seen.dim() > 2:
             if not bool((seen == seen[:1]).all()):
                 raise Unreadable("its mask differs between heads or examples")
@@ -67,7 +71,9 @@ def seen_by(mask: Tensor) -> Tensor:
         return mask
     seen, hidden = mask == 0, mask <= _FAR
     if not bool((seen | hidden).all()):
-        raise Unreadable("it adds numbers to the scores of an attention that depend on the positions (a learned or fixed bias)")
+        raise Unreadable(
+            "it adds numbers to the scores of an attention that depend on the positions (a learned or fixed bias)"
+        )
     return seen
 
 

@@ -45,7 +45,9 @@ def _live(steps: dict[int, Step], output: int) -> set[int]:
 
 
 class _Tidy:
-    """Joins steps: activations, shifts and scales into the layer before them, zeros beside pictures into the padding."""
+    """Joins steps: activations, shifts and scales into the layer before them, zeros beside pictures into the
+    padding.
+    """
 
     def __init__(self, program: Program, output: int):
         self.parameters = program.parameters
@@ -59,7 +61,9 @@ class _Tidy:
                 for source in self.steps[value].sources:
                     self.readers[source] += 1
         for value in sorted(live):
-            step = replace(self.steps[value], sources=tuple(self.joined(source) for source in self.steps[value].sources))
+            step = replace(
+                self.steps[value], sources=tuple(self.joined(source) for source in self.steps[value].sources)
+            )
             self.steps[value] = step
             self._join(value, step)
 
@@ -77,7 +81,9 @@ class _Tidy:
             case Activate() if plain:
                 chosen = {name: getattr(step, name) for name in ("activation", "omega", "slope")}
                 self._become(value, source, replace(before, **chosen), self.parameters[source])
-            case Norm(norm="batch", bias=False, activation="identity") if isinstance(before, Norm) and plain and not before.bias:
+            case Norm(norm="batch", bias=False, activation="identity") if (
+                isinstance(before, Norm) and plain and not before.bias
+            ):
                 scaled = self.parameters[source].weight * self.parameters[value].weight
                 self._become(value, source, before, Parameters(scaled, None))
             case Add(sources=(_, term)) if plain and not getattr(before, "bias", True) and self._is_vector(term):
@@ -108,7 +114,11 @@ def _ties(order: list[int], steps: dict[int, Step], parameters: dict[int, Parame
     for value in layers:
         tensor = parameters[value].tensor
         for index, other in enumerate(layers[: layers.index(value)]):
-            if isinstance(steps[value], Dense) and isinstance(steps[other], Embed) and _is_same(tensor, parameters[other].tensor):
+            if (
+                isinstance(steps[value], Dense)
+                and isinstance(steps[other], Embed)
+                and _is_same(tensor, parameters[other].tensor)
+            ):
                 ties[value] = index
                 break
     return ties
@@ -117,7 +127,11 @@ def _ties(order: list[int], steps: dict[int, Step], parameters: dict[int, Parame
 def _is_same(one: Tensor | None, two: Tensor | None) -> bool:
     """Whether two tensors are the same memory."""
     return (
-        one is not None and two is not None and one.data_ptr() == two.data_ptr() and one.stride() == two.stride() and one.shape == two.shape
+        one is not None
+        and two is not None
+        and one.data_ptr() == two.data_ptr()
+        and one.stride() == two.stride()
+        and one.shape == two.shape
     )
 
 

@@ -31,7 +31,9 @@ from weightwalk.steps import Crop, Pad, Pick, Slice
 _ALL = 2**31  # a slice's stop, where it has none, is at least this
 
 
-@reads("view", "reshape", "_unsafe_view", "flatten", "unflatten", "unsqueeze", "squeeze", "view_as", "reshape_as", "ravel")
+@reads(
+    "view", "reshape", "_unsafe_view", "flatten", "unflatten", "unsqueeze", "squeeze", "view_as", "reshape_as", "ravel"
+)
 def _reshape(reader: Reader, node: Node, a: dict[str, Any]) -> View:
     return reshape(a["self"], shape_of(node))
 
@@ -85,14 +87,19 @@ def _split(reader: Reader, node: Node, a: dict[str, Any]) -> list[View]:
         pieces.append((start, start + piece.shape[number]))
         start += piece.shape[number]
     used = {user.args[1] for user in node.users}
-    return [take(reader.program, a["self"], number, *piece) if place in used else a["self"] for place, piece in enumerate(pieces)]
+    return [
+        take(reader.program, a["self"], number, *piece) if place in used else a["self"]
+        for place, piece in enumerate(pieces)
+    ]
 
 
 @reads("unbind")
 def _unbind(reader: Reader, node: Node, a: dict[str, Any]) -> list[View]:
     view, number = a["self"], a["self"].axis(a["dim"])
     used = {user.args[1] for user in node.users}
-    return [_select(reader.program, view, number, place) if place in used else view for place in range(view.shape[number])]
+    return [
+        _select(reader.program, view, number, place) if place in used else view for place in range(view.shape[number])
+    ]
 
 
 @reads("<built-in function getitem>", "getitem")
@@ -130,7 +137,9 @@ def _index(reader: Reader, node: Node, a: dict[str, Any]) -> View:
     start = int(places[0]) % count
     if step < 1 or not torch.equal(places.cpu() % count, start + step * torch.arange(len(places))):
         raise Unreadable("it picks entries out of order")
-    found = take(reader.program, a["self"], number, start, start + step * (len(places) - 1) + 1, step, last=int(places[0]) < 0)
+    found = take(
+        reader.program, a["self"], number, start, start + step * (len(places) - 1) + 1, step, last=int(places[0]) < 0
+    )
     return found.with_axis(number) if index.dim() == 0 else found
 
 
@@ -198,7 +207,9 @@ def _select(program: Program, view: View, number: int, place: int, *, last: bool
     return take(program, view, number, place, place + 1, last=last).with_axis(number)
 
 
-def take(program: Program, view: View, number: int, start: int, stop: int, step: int = 1, *, last: bool = False) -> View:
+def take(
+    program: Program, view: View, number: int, start: int, stop: int, step: int = 1, *, last: bool = False
+) -> View:
     """Entries start, start + step, ... below stop of an axis; `last` says that its user counted from the end."""
     axis, count = view.axes[number], view.shape[number]
     if (start, step) == (0, 1) and stop >= count:
@@ -238,14 +249,18 @@ def _sliced(program: Program, view: View, start: int, count: int) -> int:
 
 
 def _leading(program: Program, view: View, number: int, axis: Axis) -> tuple[View, int]:
-    """The view with the factors of an axis as the first of the channels, and how many channels each entry of the axis has."""
+    """The view with the factors of an axis as the first of the channels, and how many channels each entry of the axis
+    has.
+    """
     others = [f for place, other in enumerate(view.axes) if place != number for f in other]
     channels = sorted((f for f in others if f.dim == CHANNELS), key=lambda f: -f.stride)
     held = {f.dim for f in axis if f.dim > CHANNELS}
     shape = program.shapes[view.source]
     if held:  # positions become channels
         grid: list[Sequence[Factor]] = [
-            merged(sorted((f for f in others if f.dim == dim), key=lambda f: -f.stride)) for dim in range(1, len(shape)) if dim not in held
+            merged(sorted((f for f in others if f.dim == dim), key=lambda f: -f.stride))
+            for dim in range(1, len(shape))
+            if dim not in held
         ]
         grid += [(f,) for f in others if f.dim in held]
         found = program.arrange(view, [[*axis, *channels], *grid])

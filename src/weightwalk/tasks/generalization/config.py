@@ -12,10 +12,12 @@ from weightwalk.training.stage import StageConfig
 
 @dataclass(frozen=True)
 class GeneralizationConfig:
-    """An encoder and an MLP head of two hidden layers `head_dim` wide, trained together on the test accuracy of a zoo's networks.
+    """An encoder and an MLP head of two hidden layers `head_dim` wide, trained together on the test accuracy of a zoo's
+    networks.
 
-    `kind` is that of the zoos that the recipe was made for. `checkpoints`: all of every run, or each run's last alone. `loss`: binary
-    cross-entropy against the accuracy (its minimum is the accuracy's mean, as for a label of 0 or 1), or mean squared error.
+    `kind` is that of the zoos that the recipe was made for. `checkpoints`: all of every run, or each run's last alone.
+    `loss`: binary cross-entropy against the accuracy (its minimum is the accuracy's mean, as for a label of 0 or 1), or
+    mean squared error.
     """
 
     task: ClassVar[str] = "generalization"
@@ -32,7 +34,9 @@ class GeneralizationConfig:
 
     def __post_init__(self) -> None:
         if self.head_dim < 1 or not 0 <= self.head_dropout < 1:
-            raise InputError(f"a head needs head_dim >= 1 and 0 <= head_dropout < 1, got {self.head_dim} and {self.head_dropout}")
+            raise InputError(
+                f"a head needs head_dim >= 1 and 0 <= head_dropout < 1, got {self.head_dim} and {self.head_dropout}"
+            )
 
     @property
     def reads(self) -> str:

@@ -20,8 +20,8 @@ MAX_VALUES = 12
 def figures(predicted: Array, true: Array) -> dict[str, float]:
     """tau, R2 and MAE of predictions (n,) against truth (n,), which must not all be equal.
 
-    tau: Kendall's tau-b (ties count for neither side), 1 for the same order; predictions that are all equal have no order: 0
-    r2:  1 - sum (true - predicted)^2 / sum (true - mean true)^2; 0 for the mean as the only prediction
+    tau: Kendall's tau-b (ties count for neither side), 1 for the same order; predictions that are all equal have no
+    order: 0 r2:  1 - sum (true - predicted)^2 / sum (true - mean true)^2; 0 for the mean as the only prediction
     mae: mean |true - predicted|
     """
     from scipy.stats import kendalltau  # half a second, which commands of other tasks need not wait
@@ -33,7 +33,8 @@ def figures(predicted: Array, true: Array) -> dict[str, float]:
 
 
 def tau_interval(predicted: Array, true: Array, runs: Array, draws: int = 200) -> list[float] | None:
-    """Between which values 90 % of Kendall's taus lie if as many `runs` (n,) are drawn anew, with replacement, each with all its networks.
+    """Between which values 90 % of Kendall's taus lie if as many `runs` (n,) are drawn anew, with replacement, each
+    with all its networks.
 
     Checkpoints of one run are much alike, so that runs are what there are few of. None for fewer than two runs.
     """
@@ -53,9 +54,11 @@ def between(evaluation: Mapping[str, Any]) -> str:
 
 
 def groups(zoo: TrainedZoo, rows: NDArray[np.int64]) -> dict[str, dict[str, Array]]:
-    """Positions into `rows` by property and value: activation, layers, epoch, and every hyperparameter of 2 to `MAX_VALUES` values.
+    """Positions into `rows` by property and value: activation, layers, epoch, and every hyperparameter of 2 to
+    `MAX_VALUES` values.
 
-    A network with several activations counts for each. What no two runs share is no group: numbers that are drawn anew for every run.
+    A network with several activations counts for each. What no two runs share is no group: numbers that are drawn anew
+    for every run.
     """
     infos = [zoo.run(int(row)) for row in rows]
     columns: dict[str, list[tuple[object, ...]]] = {
@@ -63,7 +66,9 @@ def groups(zoo: TrainedZoo, rows: NDArray[np.int64]) -> dict[str, dict[str, Arra
         "layers": [(len(info.spec.layers),) for info in infos],
         "epoch": [(int(epoch),) for epoch in zoo.column("epoch")[rows]],
     }
-    names = dict.fromkeys(name for info in infos for name, value in info.hyperparameters.items() if isinstance(value, str | int | float))
+    names = dict.fromkeys(
+        name for info in infos for name, value in info.hyperparameters.items() if isinstance(value, str | int | float)
+    )
     for name in names:
         values = [info.hyperparameters.get(name) for info in infos]
         pairs = {(info.number, value) for info, value in zip(infos, values, strict=True) if value is not None}
@@ -84,15 +89,22 @@ def _in_order(value: object) -> tuple[bool, float, str]:
 
 
 def activations(spec: NetworkSpec) -> tuple[str, ...]:
-    """The activations behind a network's layers and on their own, each once; that of nothing but the identity is `identity`."""
+    """The activations behind a network's layers and on their own, each once; that of nothing but the identity is
+    `identity`.
+    """
     steps = [str(vars(step)["activation"]) for step in spec.steps if "activation" in vars(step)]
     return tuple(dict.fromkeys(name for name in steps if name != "identity")) or ("identity",)
 
 
-def by_group(zoo: TrainedZoo, rows: NDArray[np.int64], predicted: Array, true: Array) -> dict[str, list[dict[str, Any]]]:
+def by_group(
+    zoo: TrainedZoo, rows: NDArray[np.int64], predicted: Array, true: Array
+) -> dict[str, list[dict[str, Any]]]:
     """Per property the figures of every value's networks, None where they are too few or too equal to have any."""
     return {
-        name: [{"value": value, "networks": len(at), **figures_or_none(predicted[at], true[at])} for value, at in values.items()]
+        name: [
+            {"value": value, "networks": len(at), **figures_or_none(predicted[at], true[at])}
+            for value, at in values.items()
+        ]
         for name, values in groups(zoo, rows).items()
     }
 

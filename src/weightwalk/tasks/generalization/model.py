@@ -25,7 +25,9 @@ from weightwalk.training.samplers import BATCH, batches
 from weightwalk.weights import Weights
 from weightwalk.zoos.trained.store import TrainedZoo, final_rows
 
-CACHE_BYTES = 2**30  # encodings of an encoder without parameters are kept up to this size, and made again in every step above it
+CACHE_BYTES = (
+    2**30
+)  # encodings of an encoder without parameters are kept up to this size, and made again in every step above it
 TARGET = "test_accuracy"
 
 Rows = NDArray[np.int64]
@@ -104,7 +106,9 @@ def networks(data: Data, rows: Rows) -> Iterator[Weights]:
 
 
 class AccuracyObjective:
-    """Predict the test accuracy of training networks; Kendall's tau on the validation networks chooses the checkpoint."""
+    """Predict the test accuracy of training networks; Kendall's tau on the validation networks chooses the
+    checkpoint.
+    """
 
     monitor, maximise = "val_tau", True
 
@@ -141,11 +145,17 @@ class AccuracyObjective:
         kept, data = self._encodings.get("val"), self._data
         parts = batches(data.val) if kept is None else kept.split(BATCH)
         logits = torch.cat(
-            [self._model.head(part if isinstance(part, Tensor) else self._model.encode(data.zoo, part, data.device)) for part in parts]
+            [
+                self._model.head(part if isinstance(part, Tensor) else self._model.encode(data.zoo, part, data.device))
+                for part in parts
+            ]
         )
         true = data.targets(data.val)
         found = figures(logits.double().sigmoid().cpu().numpy(), true.cpu().numpy())
-        return {**{f"val_{name}": value for name, value in found.items()}, "val_loss": float(share_loss(logits, true, self._loss))}
+        return {
+            **{f"val_{name}": value for name, value in found.items()},
+            "val_loss": float(share_loss(logits, true, self._loss)),
+        }
 
 
 def share_loss(logits: Tensor, true: Tensor, kind: Literal["bce", "mse"]) -> Tensor:

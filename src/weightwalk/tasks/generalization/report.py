@@ -23,7 +23,8 @@ _TITLES = {STAGE: "Training: Kendall's tau on the validation networks chooses th
 
 
 def write(run: Run, zoo: TrainedZoo, path: Path, extra_times: Mapping[str, float] | None = None) -> Path:
-    """The report of an evaluated run, as one HTML file at `path`; `extra_times` are seconds of work outside the run, by name.
+    """The report of an evaluated run, as one HTML file at `path`; `extra_times` are seconds of work outside the run, by
+    name.
 
     InputError for a run that was not evaluated, or not on this zoo.
     """
@@ -34,7 +35,8 @@ def write(run: Run, zoo: TrainedZoo, path: Path, extra_times: Mapping[str, float
     html.write(
         path,
         f"{run.config.recipe}: predicting test accuracy from weights",
-        f"An encoder ({run.config.encoder.name}) read the weights of {counts['train']:,} trained networks and learnt how good each is; "
+        f"An encoder ({run.config.encoder.name}) read the weights of {counts['train']:,} trained networks and learnt "
+        "how good each is; "
         f"then it was asked about {counts['test']:,} networks of other training runs. "
         "It never evaluates the network that it reads (access: weights).",
         [
@@ -71,7 +73,9 @@ def _agreement(zoo: TrainedZoo, answers: Mapping[str, NDArray[Any]]) -> list[htm
         if name in _COLOURED and 2 <= len(values) <= _COLOURS and sum(map(len, values.values())) == len(rows):
             png = agreement.agreement(answers["true"], answers["predicted"], values, "test accuracy", name)
             words = f"Test networks by {name}; on the line, prediction and truth are equal."
-            blocks.append(html.Picture(png, words, f"Scatter plot of predicted against true test accuracy, coloured by {name}."))
+            blocks.append(
+                html.Picture(png, words, f"Scatter plot of predicted against true test accuracy, coloured by {name}.")
+            )
     plain = agreement.agreement(answers["true"], answers["predicted"], what="test accuracy")
     words = "Test networks; on the line, prediction and truth are equal."
     return blocks or [html.Picture(plain, words, "Scatter plot of predicted against true test accuracy.")]
@@ -85,11 +89,16 @@ def _groups(found: Mapping[str, list[dict[str, Any]]]) -> list[html.Block]:
                 [
                     row["value"],
                     row["networks"],
-                    *([None] * 3 if row["tau"] is None else [_three(row["tau"]), _three(row["r2"]), _points(row["mae"])]),
+                    *(
+                        [None] * 3
+                        if row["tau"] is None
+                        else [_three(row["tau"]), _three(row["r2"]), _points(row["mae"])]
+                    ),
                 ]
                 for row in rows
             ],
-            f"By {name.replace('_', ' ')}" + (": a network with several counts for each." if name == "activation" else "."),
+            f"By {name.replace('_', ' ')}"
+            + (": a network with several counts for each." if name == "activation" else "."),
         )
         for name, rows in found.items()
     ]
@@ -106,12 +115,20 @@ def _points(share: float) -> str:
 def _worst(zoo: TrainedZoo, answers: Mapping[str, NDArray[Any]]) -> html.Block:
     off = np.abs(answers["predicted"] - answers["true"])
     order = np.array(rank(off))
-    order = order[np.sort(np.unique(answers["runs"][order], return_index=True)[1])][:_WORST]  # of each run its worst checkpoint
+    order = order[np.sort(np.unique(answers["runs"][order], return_index=True)[1])][
+        :_WORST
+    ]  # of each run its worst checkpoint
     specs = [zoo.run(int(answers["rows"][at])).spec for at in order]
     return html.Table(
         ["network", "architecture", "activations", "predicted", "true"],
         [
-            [name, str(spec), ", ".join(activations(spec)), percent(answers["predicted"][at]), percent(answers["true"][at])]
+            [
+                name,
+                str(spec),
+                ", ".join(activations(spec)),
+                percent(answers["predicted"][at]),
+                percent(answers["true"][at]),
+            ]
             for name, spec, at in zip(zoo.names(answers["rows"][order]), specs, order, strict=True)
         ],
         f"Of every test run the checkpoint that was predicted worst; the {len(order)} farthest off.",

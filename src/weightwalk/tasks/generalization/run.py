@@ -21,7 +21,16 @@ from weightwalk.progress import Progress, silent
 from weightwalk.spec import NetworkSpec
 from weightwalk.tasks.generalization import metrics
 from weightwalk.tasks.generalization.config import METHODS, GeneralizationConfig
-from weightwalk.tasks.generalization.model import TARGET, AccuracyModel, AccuracyObjective, Data, Rows, build, networks, rows_of
+from weightwalk.tasks.generalization.model import (
+    TARGET,
+    AccuracyModel,
+    AccuracyObjective,
+    Data,
+    Rows,
+    build,
+    networks,
+    rows_of,
+)
 from weightwalk.tasks.runs import RunFolder
 from weightwalk.training.loop import Outcome
 from weightwalk.training.loop import train as train_stage
@@ -68,8 +77,9 @@ def train(
 ) -> dict[str, Outcome]:
     """Train on the zoo's training networks, from where the run in `out` stands.
 
-    The encoder's `prepare` sees the training networks first, in every call alike, so a resumed run is the uninterrupted one.
-    InputError if `out` was made with other settings or another zoo (the differences are named), or if the zoo is of another kind.
+    The encoder's `prepare` sees the training networks first, in every call alike, so a resumed run is the uninterrupted
+    one. InputError if `out` was made with other settings or another zoo (the differences are named), or if the zoo is
+    of another kind.
     """
     if zoo.kind != config.kind:
         raise InputError(
@@ -80,25 +90,37 @@ def train(
     for split, rows in (("training", data.train), ("validation", data.val)):
         if not len(rows) or np.ptp(zoo.column(TARGET)[rows]) == 0:
             got = f"{len(rows)} of one accuracy" if len(rows) > 1 else len(rows)
-            raise InputError(f"expected {split} networks of different test accuracy in {zoo.path}, got {got}; add runs to the zoo")
+            raise InputError(
+                f"expected {split} networks of different test accuracy in {zoo.path}, got {got}; add runs to the zoo"
+            )
     added = {
         "zoo": zoo.settings,
         "specs": [spec.to_dict() for spec in zoo.specs],
         "networks": {"train": len(data.train), "val": len(data.val)},
-        "runs": {name: len(np.unique(zoo.column("run")[rows])) for name, rows in (("train", data.train), ("val", data.val))},
+        "runs": {
+            name: len(np.unique(zoo.column("run")[rows])) for name, rows in (("train", data.train), ("val", data.val))
+        },
     }
     model = build(config, zoo.specs, device)
     run = Run.open_or_create(Path(out), config, added, zoo.path, device)
     model.encoder.prepare(networks(data, data.train))
     objective = AccuracyObjective(model, data, config.loss)
     outcome = train_stage(
-        objective, config.regress, run.path / STAGE, seed=config.seed, label=STAGE, progress=progress, should_stop=should_stop
+        objective,
+        config.regress,
+        run.path / STAGE,
+        seed=config.seed,
+        label=STAGE,
+        progress=progress,
+        should_stop=should_stop,
     )
     return {STAGE: outcome}
 
 
 @torch.no_grad()
-def predict_rows(model: AccuracyModel, zoo: TrainedZoo, rows: Rows, progress: Progress = silent, label: str = "reading") -> NDArray[Any]:
+def predict_rows(
+    model: AccuracyModel, zoo: TrainedZoo, rows: Rows, progress: Progress = silent, label: str = "reading"
+) -> NDArray[Any]:
     """Predicted accuracies (n,) float32 of rows of a zoo; InputError for a network whose weights give no number."""
     device, found, done = next(model.parameters()).device, [np.empty(0, np.float32)], 0
     for part in batches(rows):
@@ -135,7 +157,9 @@ def evaluate(run: Run, zoo: TrainedZoo, *, device: torch.device, progress: Progr
     which = run.config.checkpoints
     val, test = (rows_of(zoo, split, which) for split in ("val", "test"))
     if len(test) < 2 or np.ptp(zoo.column(TARGET)[test]) == 0:
-        raise InputError(f"expected test networks of different test accuracy in {zoo.path}, found {len(test)}; add runs to the zoo")
+        raise InputError(
+            f"expected test networks of different test accuracy in {zoo.path}, found {len(test)}; add runs to the zoo"
+        )
     check_zoo(model, zoo)
     true = zoo.column(TARGET)
     predicted = {

@@ -51,7 +51,8 @@ class Generalization(Task[GeneralizationConfig, TrainedZoo, runs.Run]):
     def summary(self, run: runs.Run, zoo: TrainedZoo, found: Mapping[str, Any]) -> Summary:
         test, val = found["test"], found["val"]
         return Summary(
-            f"{run.path}: Kendall's tau {test['tau']:.3f}, R2 {test['r2']:.3f} on {found['networks']['test']:,} test networks",
+            f"{run.path}: Kendall's tau {test['tau']:.3f}, R2 {test['r2']:.3f} on {found['networks']['test']:,} test "
+            "networks",
             {
                 "Kendall's tau": f"{test['tau']:.4f}",
                 "if other runs had been drawn": between(found),

@@ -13,7 +13,9 @@ from weightwalk.training.stage import StageConfig
 
 @dataclass(frozen=True)
 class LatentSizes:
-    """Sizes of INR2JLS behind the encoder; the defaults are the paper's. `classifier_dim` is the latent classifier's width."""
+    """Sizes of INR2JLS behind the encoder; the defaults are the paper's. `classifier_dim` is the latent classifier's
+    width.
+    """
 
     views: tuple[str, ...] = PAPER_VIEWS
     theta_dim: int = 512
@@ -26,7 +28,9 @@ class LatentSizes:
 
 @dataclass(frozen=True)
 class Common:
-    """What both methods have: the recipe's name, the data set whose zoo it reads, training fits per image (None: all), the seed."""
+    """What both methods have: the recipe's name, the data set whose zoo it reads, training fits per image (None: all),
+    the seed.
+    """
 
     task: ClassVar[str] = "inr_classification"
     recipe: str
@@ -66,4 +70,6 @@ class EncoderOnlyConfig(Common):
 
 
 RunConfig = INR2JLSConfig | EncoderOnlyConfig
-METHODS: dict[str, type[INR2JLSConfig] | type[EncoderOnlyConfig]] = {c.method: c for c in (INR2JLSConfig, EncoderOnlyConfig)}
+METHODS: dict[str, type[INR2JLSConfig] | type[EncoderOnlyConfig]] = {
+    c.method: c for c in (INR2JLSConfig, EncoderOnlyConfig)
+}

@@ -49,7 +49,9 @@ class Data:
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of training: its folder in the run, how it is trained, and the objective, made when its turn has come."""
+    """One stage of training: its folder in the run, how it is trained, and the objective, made when its turn has
+    come.
+    """
 
     name: str
     config: StageConfig
@@ -78,7 +80,9 @@ class Method(Protocol):
         ...
 
 
-def build(config: RunConfig, spec: NetworkSpec, image_shape: tuple[int, ...], num_classes: int, device: torch.device) -> Method:
+def build(
+    config: RunConfig, spec: NetworkSpec, image_shape: tuple[int, ...], num_classes: int, device: torch.device
+) -> Method:
     """The method of a configuration, freshly initialised from its seed."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)
@@ -88,12 +92,21 @@ def build(config: RunConfig, spec: NetworkSpec, image_shape: tuple[int, ...], nu
 
 
 class LatentMethod:
-    """INR2JLS, then a classifier of its frozen latents: every view's map is a sample in training, and their logits are averaged in use.
+    """INR2JLS, then a classifier of its frozen latents: every view's map is a sample in training, and their logits are
+    averaged in use.
 
-    The paper sums them, which names the same class; the mean of as many views as a training sample has is what probabilities are made of.
+    The paper sums them, which names the same class; the mean of as many views as a training sample has is what
+    probabilities are made of.
     """
 
-    def __init__(self, config: INR2JLSConfig, spec: NetworkSpec, image_shape: tuple[int, ...], num_classes: int, device: torch.device):
+    def __init__(
+        self,
+        config: INR2JLSConfig,
+        spec: NetworkSpec,
+        image_shape: tuple[int, ...],
+        num_classes: int,
+        device: torch.device,
+    ):
         sizes = config.latents
         channels, height, width = views.check(sizes.views, image_shape)
         self.views = sizes.views
@@ -107,7 +120,9 @@ class LatentMethod:
             decoder_dim=sizes.decoder_dim,
             latent_stride=sizes.latent_stride,
         ).to(device)
-        self.classifier = LatentClassifier(sizes.latent_dim, self.model.grid, sizes.classifier_dim, num_classes).to(device)
+        self.classifier = LatentClassifier(sizes.latent_dim, self.model.grid, sizes.classifier_dim, num_classes).to(
+            device
+        )
         self.modules: dict[str, nn.Module] = {"pretrain": self.model, "classify": self.classifier}
         self.stages = (
             Stage("pretrain", config.pretrain, lambda data: PretrainObjective(self.model, self.views, data)),
@@ -192,7 +207,11 @@ class LatentObjective:
 
     def validate(self) -> dict[str, float]:
         """Accuracy and cross-entropy of the views' mean logits on the validation split."""
-        parts = (self._maps(rows) for rows in batches(self._data.val)) if self._val is None else torch.split(self._val, BATCH)
+        parts = (
+            (self._maps(rows) for rows in batches(self._data.val))
+            if self._val is None
+            else torch.split(self._val, BATCH)
+        )
         logits = torch.cat([mean_logits(self.model, maps) for maps in parts])
         return classification_figures(logits, self._data.labels(self._data.val))
 

@@ -66,18 +66,24 @@ class _Evaluated:
 
 
 def write(run: Run, zoo: Zoo, path: Path, extra_times: Mapping[str, float] | None = None) -> Path:
-    """The report of an evaluated run, as one HTML file at `path`; `extra_times` are seconds of work outside the run, by name.
+    """The report of an evaluated run, as one HTML file at `path`; `extra_times` are seconds of work outside the run, by
+    name.
 
     InputError for a run that was not evaluated, or not on this zoo.
     """
     answers, path = _Evaluated.of(run, zoo), Path(path)
-    times = {**(extra_times or {}), **{f"train: {stage}": seconds for stage, seconds in answers.found["seconds"].items()}}
+    times = {
+        **(extra_times or {}),
+        **{f"train: {stage}": seconds for stage, seconds in answers.found["seconds"].items()},
+    }
     dataset, counts = run.config.dataset, answers.found["networks"]
     html.write(
         path,
         f"{run.config.recipe}: reading the weights of {dataset} INRs",
-        f"An INR is a small network that holds one picture in its weights ({zoo.spec}, {zoo.spec.num_parameters:,} numbers). "
-        f"A network was trained to read such weights, on {counts['train']:,} INRs, and then told the class of {counts['test']:,} others "
+        f"An INR is a small network that holds one picture in its weights ({zoo.spec}, {zoo.spec.num_parameters:,} "
+        "numbers). "
+        f"A network was trained to read such weights, on {counts['train']:,} INRs, and then told the class of "
+        f"{counts['test']:,} others "
         "whose pictures it had never met. It never evaluates the INR that it reads (access: weights).",
         [
             html.Section("", [_key_figures(answers, times)]),
@@ -108,7 +114,12 @@ def _key_figures(answers: _Evaluated, times: Mapping[str, float]) -> html.Block:
 def _seen(answers: _Evaluated) -> list[html.Block]:
     """Test pictures, their INRs, and what a model that decodes sees in the weights."""
     if not _are_pictures(answers.zoo):
-        return [html.Text(f"Signals of the shape {answers.zoo.image_shape}, which are no pictures; `weightwalk render` writes them.")]
+        return [
+            html.Text(
+                f"Signals of the shape {answers.zoo.image_shape}, which are no pictures; `weightwalk render` writes "
+                "them."
+            )
+        ]
     zoo, order = answers.zoo, _one_of_each(answers.labels)
     rows = answers.rows[order]
     shown = {"the picture": zoo.images(rows).numpy(), "its INR, drawn": render(zoo, rows).numpy()}
@@ -120,7 +131,10 @@ def _seen(answers: _Evaluated) -> list[html.Block]:
         for view, name in enumerate(method.views):
             shown[f"decoded, {_VIEWS.get(name, name)}"] = decoded_BVCHW[:, view].numpy()
     names = [answers.run.label_names[label] for label in answers.labels[order]]
-    words = "Held-out pictures and the INRs that were fitted to them; drawing an INR means evaluating it, which only this figure does."
+    words = (
+        "Held-out pictures and the INRs that were fitted to them; "
+        "drawing an INR means evaluating it, which only this figure does."
+    )
     if decoded:
         words += " Below: the pictures that the model decodes from the weights alone, under each of its views."
     return [html.Picture(pictures.picture_rows(shown, columns=names), words, f"Rows of pictures: {', '.join(shown)}.")]
@@ -151,7 +165,8 @@ def _confusion(answers: _Evaluated) -> list[html.Block]:
         ),
         html.Picture(
             plots.scatter_map(points, answers.labels[chosen], names, answers.wrong[chosen]),
-            f"The latent space: {len(chosen):,} held-out INRs, by t-SNE, coloured by class. Near means alike to the model.",
+            f"The latent space: {len(chosen):,} held-out INRs, by t-SNE, coloured by class. Near means alike to the "
+            "model.",
             "Map of the latent space of held-out INRs, coloured by class.",
         ),
     ]

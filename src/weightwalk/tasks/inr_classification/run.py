@@ -71,9 +71,11 @@ def train(
     progress: Progress = silent,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Outcome]:
-    """Train every stage of `config` on `zoo`, from where the run in `out` stands; the outcomes by stage, fewer if it was stopped.
+    """Train every stage of `config` on `zoo`, from where the run in `out` stands; the outcomes by stage, fewer if it
+    was stopped.
 
-    InputError if `out` was made with other settings or another zoo (the differences are named), or if the zoo is of another data set.
+    InputError if `out` was made with other settings or another zoo (the differences are named), or if the zoo is of
+    another data set.
     """
     if zoo.settings["dataset"] != config.dataset:
         raise InputError(
@@ -97,7 +99,13 @@ def train(
     for stage in method.stages:
         objective = stage.objective(data)
         outcome = train_stage(
-            objective, stage.config, run.path / stage.name, seed=config.seed, label=stage.name, progress=progress, should_stop=should_stop
+            objective,
+            stage.config,
+            run.path / stage.name,
+            seed=config.seed,
+            label=stage.name,
+            progress=progress,
+            should_stop=should_stop,
         )
         outcomes[stage.name] = outcome
         if not outcome.finished:
@@ -130,7 +138,9 @@ def evaluate(run: Run, zoo: Zoo, *, device: torch.device, progress: Progress = s
     data = Data(zoo, zoo.rows("train", run.config.fits), zoo.rows("val", 1), device)
     test = zoo.rows("test", 1)
     if not len(test):
-        raise InputError(f"expected test networks in {zoo.path}, found none; add them with `weightwalk fit ... --split test`")
+        raise InputError(
+            f"expected test networks in {zoo.path}, found none; add them with `weightwalk fit ... --split test`"
+        )
     val_answer = predict(method, data, data.val, progress, "validation split")
     answer = predict(method, data, test, progress, "test split")
     labels, predicted = zoo.labels[test], answer["probabilities"].argmax(1).numpy()
@@ -143,7 +153,9 @@ def evaluate(run: Run, zoo: Zoo, *, device: torch.device, progress: Progress = s
         "networks": {"train": len(data.train), "val": len(data.val), "test": len(test)},
         "access": "weights",
         "init": zoo.settings["init"],
-        "num_parameters": {name: sum(p.numel() for p in module.parameters()) for name, module in method.modules.items()},
+        "num_parameters": {
+            name: sum(p.numel() for p in module.parameters()) for name, module in method.modules.items()
+        },
         "seconds": {name: rows[-1]["seconds"] for name, rows in run.logs().items() if rows},
         "confusion": confusion.tolist(),
         "zoo_path": str(zoo.path.resolve()),
@@ -154,12 +166,18 @@ def evaluate(run: Run, zoo: Zoo, *, device: torch.device, progress: Progress = s
 
 
 def check_zoo(run: Run, zoo: Zoo) -> None:
-    """InputError if the zoo's networks or labels are not what the run was trained on; other starts or recipes of fitting are allowed."""
+    """InputError if the zoo's networks or labels are not what the run was trained on; other starts or recipes of
+    fitting are allowed.
+    """
     if zoo.spec != run.spec:
-        raise InputError(f"the run {run.path} reads networks {run.spec}, got a zoo of {zoo.spec} at {zoo.path}; use a zoo of that shape")
+        raise InputError(
+            f"the run {run.path} reads networks {run.spec}, got a zoo of {zoo.spec} at {zoo.path}; use a zoo of that "
+            "shape"
+        )
     if tuple(zoo.label_names) != run.label_names:
         raise InputError(
-            f"the run {run.path} knows the classes {', '.join(run.label_names)}, the zoo {zoo.path} has {', '.join(zoo.label_names)}; "
+            f"the run {run.path} knows the classes {', '.join(run.label_names)}, the zoo {zoo.path} has "
+            f"{', '.join(zoo.label_names)}; "
             "use a zoo of the same data set"
         )
 

@@ -31,7 +31,14 @@ class INRClassification(Task[RunConfig, Zoo, runs.Run]):
         return Zoo.open(path)
 
     def train(
-        self, config: RunConfig, zoo: Zoo, out: Path, *, device: torch.device, progress: Progress, should_stop: Callable[[], bool]
+        self,
+        config: RunConfig,
+        zoo: Zoo,
+        out: Path,
+        *,
+        device: torch.device,
+        progress: Progress,
+        should_stop: Callable[[], bool],
     ) -> dict[str, Outcome]:
         return runs.train(config, zoo, out, device=device, progress=progress, should_stop=should_stop)
 

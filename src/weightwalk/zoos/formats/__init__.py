@@ -17,7 +17,9 @@ from weightwalk.errors import InputError
 
 
 class Pixels(Protocol):
-    """Signals (N, C, *grid), uint8 or float32, that need not lie in memory: an array, or what gives some of its rows as one."""
+    """Signals (N, C, *grid), uint8 or float32, that need not lie in memory: an array, or what gives some of its rows as
+    one.
+    """
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -53,7 +55,9 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         with path.open("rb") as file:
             yield file
     except OSError as error:
-        raise InputError(f"expected a readable file at {path}, got {error.strerror or error}; check its path and permissions") from error
+        raise InputError(
+            f"expected a readable file at {path}, got {error.strerror or error}; check its path and permissions"
+        ) from error
 
 
 def read_bytes(path: Path) -> bytes:

@@ -58,7 +58,9 @@ CIFAR100 = Layout(
 
 
 def load(root: Path, part: str, layout: Layout) -> Signals:
-    """Pixels (N, 3, 32, 32), labels (N,) (CIFAR-100: fine) and label names; `root` is the published folder or its parent."""
+    """Pixels (N, 3, 32, 32), labels (N,) (CIFAR-100: fine) and label names; `root` is the published folder or its
+    parent.
+    """
     first, *others = layout.files[part]
     what = f"the {part} records"
     found = first_existing([*(root / folder for folder in layout.folders), root], [f"{first}.bin", first], what)
@@ -72,7 +74,9 @@ def load(root: Path, part: str, layout: Layout) -> Signals:
         def record(row: int) -> NDArray[np.uint8]:
             number = int(np.searchsorted(stops, row, side="right"))
             start = (row - (stops[number] - len(labels[number]))) * (layout.num_label_bytes + _NUM_PIXELS)
-            return np.fromfile(paths[number], np.uint8, _NUM_PIXELS, offset=start + layout.num_label_bytes).reshape(_SHAPE)
+            return np.fromfile(paths[number], np.uint8, _NUM_PIXELS, offset=start + layout.num_label_bytes).reshape(
+                _SHAPE
+            )
 
         pixels: Pixels = Lazy((int(stops[-1]), *_SHAPE), np.dtype(np.uint8), record)
     else:
@@ -90,7 +94,8 @@ def _binary_labels(path: Path, layout: Layout) -> NDArray[np.uint8]:
         got, size = file.seek(0, os.SEEK_END), layout.num_label_bytes + _NUM_PIXELS
         if not got or got % size:
             raise InputError(
-                f"expected whole records of {size:,} bytes in {path}, got {got:,} bytes, that is {got // size:,} records "
+                f"expected whole records of {size:,} bytes in {path}, got {got:,} bytes, that is {got // size:,} "
+                "records "
                 f"and {got % size:,} bytes; get a whole copy of the file"
             )
         return np.memmap(file, np.uint8, "r").reshape(-1, size)[:, layout.num_label_bytes - 1].copy()
@@ -107,10 +112,19 @@ def _pickled(path: Path, layout: Layout) -> tuple[NDArray[np.uint8], NDArray[Any
         or not len(pixels)
     ):
         got = f"{pixels.dtype} {pixels.shape}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
-        raise InputError(f"expected 'data' (N, {_NUM_PIXELS}) of uint8 in {path}, got {got}; get a fresh copy of the file")
-    if not isinstance(labels, list) or len(labels) != len(pixels) or not all(isinstance(label, int) for label in labels):
+        raise InputError(
+            f"expected 'data' (N, {_NUM_PIXELS}) of uint8 in {path}, got {got}; get a fresh copy of the file"
+        )
+    if (
+        not isinstance(labels, list)
+        or len(labels) != len(pixels)
+        or not all(isinstance(label, int) for label in labels)
+    ):
         got = f"a list of {len(labels):,}" if isinstance(labels, list) else type(labels).__name__
-        raise InputError(f"expected {len(pixels):,} integers as {layout.labels_key!r} in {path}, got {got}; get a fresh copy of the file")
+        raise InputError(
+            f"expected {len(pixels):,} integers as {layout.labels_key!r} in {path}, got {got}; get a fresh copy of the "
+            "file"
+        )
     return pixels, np.array(labels)
 
 
@@ -118,7 +132,8 @@ def _check_labels(path: Path, labels: NDArray[Any], num_classes: int) -> None:
     wrong = np.flatnonzero((labels < 0) | (labels >= num_classes))
     if len(wrong):
         raise InputError(
-            f"expected labels 0 to {num_classes - 1} in {path}, got {labels[wrong[0]]} for image {wrong[0]}; get a fresh copy of the file"
+            f"expected labels 0 to {num_classes - 1} in {path}, got {labels[wrong[0]]} for image {wrong[0]}; get a "
+            "fresh copy of the file"
         )
 
 
@@ -127,10 +142,15 @@ def _names(path: Path, layout: Layout, binary: bool) -> tuple[str, ...]:
     if not path.is_file():
         return layout.default_names
     lines = read_bytes(path).split(b"\n") if binary else pickles.load_dict(path).get(layout.names_key)
-    texts = [line.decode(errors="replace") if isinstance(line, bytes) else str(line) for line in lines] if isinstance(lines, list) else []
+    texts = (
+        [line.decode(errors="replace") if isinstance(line, bytes) else str(line) for line in lines]
+        if isinstance(lines, list)
+        else []
+    )
     names = tuple(text.strip() for text in texts if text.strip())
     if len(names) != len(layout.default_names):
         raise InputError(
-            f"expected {len(layout.default_names)} label names in {path}, got {len(names)}; get a fresh copy of the file, or remove it"
+            f"expected {len(layout.default_names)} label names in {path}, got {len(names)}; get a fresh copy of the "
+            "file, or remove it"
         )
     return names

@@ -15,7 +15,9 @@ from weightwalk.zoos.formats.lazy import Lazy
 
 
 class Header(NamedTuple):
-    """What a file says of its signal before it is decoded: in words, and the shape (C, *grid) and dtype that it will have."""
+    """What a file says of its signal before it is decoded: in words, and the shape (C, *grid) and dtype that it will
+    have.
+    """
 
     words: str
     shape: tuple[int, ...]
@@ -23,11 +25,17 @@ class Header(NamedTuple):
 
 
 def load(
-    root: Path, what: str, suffixes: tuple[str, ...], header: Callable[[Path], Header], read: Callable[[Path], NDArray[Any]]
+    root: Path,
+    what: str,
+    suffixes: tuple[str, ...],
+    header: Callable[[Path], Header],
+    read: Callable[[Path], NDArray[Any]],
 ) -> Signals:
-    """Signals of equal headers, decoded when they are asked for. `what` they are, in the sentence that a wrong one gets.
+    """Signals of equal headers, decoded when they are asked for. `what` they are, in the sentence that a wrong one
+    gets.
 
-    Classes and, within them, files come in the order of their names; hidden entries and files of other kinds are passed over.
+    Classes and, within them, files come in the order of their names; hidden entries and files of other kinds are passed
+    over.
     """
     folders = _visible(root) if root.is_dir() else []
     classes = {
@@ -37,11 +45,14 @@ def load(
     }
     if not classes:
         raise InputError(
-            f"expected one folder per class in {root} ({root}/class/name{suffixes[0]}), found none; give each class a folder, if only one"
+            f"expected one folder per class in {root} ({root}/class/name{suffixes[0]}), found none; give each class a "
+            "folder, if only one"
         )
     for name, paths in classes.items():
         if not paths:
-            raise InputError(f"expected {what} ({', '.join(suffixes)}) in {root / name}, found none; add some or remove the folder")
+            raise InputError(
+                f"expected {what} ({', '.join(suffixes)}) in {root / name}, found none; add some or remove the folder"
+            )
 
     paths = [path for paths in classes.values() for path in paths]
     first = header(paths[0])
@@ -49,13 +60,16 @@ def load(
     def row(number: int) -> NDArray[Any]:
         signal = read(paths[number])
         if signal.shape != first.shape:
-            raise InputError(f"expected {first.shape} in {paths[number]}, got {signal.shape}: it has changed; run the command again")
+            raise InputError(
+                f"expected {first.shape} in {paths[number]}, got {signal.shape}: it has changed; run the command again"
+            )
         return signal
 
     for path in paths[1:]:
         if header(path) != first:
             raise InputError(
-                f"expected {what} that are alike, got {path} with {header(path).words} but {paths[0]} with {first.words}; "
+                f"expected {what} that are alike, got {path} with {header(path).words} but {paths[0]} with "
+                f"{first.words}; "
                 "make them alike or remove the odd ones"
             )
     labels = np.repeat(np.arange(len(classes)), [len(paths) for paths in classes.values()]).astype(np.int64)

@@ -47,4 +47,6 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         with Image.open(path, formats=("PNG", "JPEG", "BMP")) as image:
             yield image
     except Exception as error:  # what a damaged picture raises depends on the damage
-        raise InputError(f"expected a PNG, JPEG or BMP picture at {path}, got one that cannot be read ({error}); replace it") from None
+        raise InputError(
+            f"expected a PNG, JPEG or BMP picture at {path}, got one that cannot be read ({error}); replace it"
+        ) from None

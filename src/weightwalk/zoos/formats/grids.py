@@ -1,7 +1,7 @@
 """A folder of volumes, one subfolder per class: ROOT/class/name.npy, (D, H, W) or (C, D, H, W).
 
-Occupancy is bool, or uint8 with no other values than 0 and 1 in the whole folder; it becomes 0 and 255. Other uint8 are 0 ... 255
-as they are. Floats (signed distances) become float32, nominally -1 ... 1. Nothing is unpickled.
+Occupancy is bool, or uint8 with no other values than 0 and 1 in the whole folder; it becomes 0 and 255. Other uint8 are
+0 ... 255 as they are. Floats (signed distances) become float32, nominally -1 ... 1. Nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ def _header(path: Path) -> classes.Header:
     grid = _mapped(path)
     if grid.ndim not in (3, 4) or grid.dtype.kind not in "bf" + "u" * (grid.dtype == np.uint8) or not grid.size:
         raise InputError(
-            f"expected a grid (D, H, W) or (C, D, H, W) of bool, uint8 or floats in {path}, got {grid.shape} {grid.dtype}; convert it"
+            f"expected a grid (D, H, W) or (C, D, H, W) of bool, uint8 or floats in {path}, got {grid.shape} "
+            f"{grid.dtype}; convert it"
         )
     shape = grid.shape if grid.ndim == 4 else (1, *grid.shape)
     dtype = "float32" if grid.dtype.kind == "f" else "uint8"
@@ -57,4 +58,6 @@ def _mapped(path: Path) -> NDArray[Any]:
     try:
         return open_memmap(path, mode="r")
     except (ValueError, EOFError) as error:  # among them: Python objects, which would have to be unpickled
-        raise InputError(f"expected an array in {path}, got a file that cannot be read ({error}); save it again with numpy.save") from None
+        raise InputError(
+            f"expected an array in {path}, got a file that cannot be read ({error}); save it again with numpy.save"
+        ) from None

@@ -28,7 +28,9 @@ _STEMS = {"train": "train", "test": "t10k"}
 
 
 def load(root: Path, part: str, subfolders: Sequence[str], label_names: tuple[str, ...]) -> Signals:
-    """Grey images (N, 1, H, W) and labels (N,) of `part`, from the first of `subfolders` that has the images, or `root` itself."""
+    """Grey images (N, 1, H, W) and labels (N,) of `part`, from the first of `subfolders` that has the images, or `root`
+    itself.
+    """
     images_name, labels_name = f"{_STEMS[part]}-images-idx3-ubyte", f"{_STEMS[part]}-labels-idx1-ubyte"
     folders = [*(root / subfolder for subfolder in subfolders), root]
     images_path = first_existing(folders, [images_name, f"{images_name}.gz"], f"the {part} images")
@@ -36,13 +38,15 @@ def load(root: Path, part: str, subfolders: Sequence[str], label_names: tuple[st
     images, labels = read(images_path, num_axes=3), read(labels_path, num_axes=1)
     if len(images) != len(labels):
         raise InputError(
-            f"expected one label per image, got {len(images):,} images in {images_path} but {len(labels):,} labels in {labels_path}; "
+            f"expected one label per image, got {len(images):,} images in {images_path} but {len(labels):,} labels in "
+            f"{labels_path}; "
             "get both files from the same place"
         )
     if labels.max() >= len(label_names):
         at = int(labels.argmax())
         raise InputError(
-            f"expected labels 0 to {len(label_names) - 1} in {labels_path}, got {labels[at]} for image {at}; get a whole copy of the file"
+            f"expected labels 0 to {len(label_names) - 1} in {labels_path}, got {labels[at]} for image {at}; get a "
+            "whole copy of the file"
         )
     return images[:, None], labels.astype(np.int64), label_names
 
@@ -53,7 +57,8 @@ def read(path: Path, num_axes: int) -> NDArray[np.uint8]:
         got, header_size, magic = file.seek(0, os.SEEK_END), 4 + 4 * num_axes, 0x0800 + num_axes
         if got < header_size:
             raise InputError(
-                f"expected an idx header of {header_size} bytes in {path}, got {got} bytes in all; get a whole copy of the file"
+                f"expected an idx header of {header_size} bytes in {path}, got {got} bytes in all; get a whole copy of "
+                "the file"
             )
         file.seek(0)
         got_magic, *shape = struct.unpack(f">{1 + num_axes}I", file.read(header_size))
@@ -70,14 +75,17 @@ def read(path: Path, num_axes: int) -> NDArray[np.uint8]:
             )
         if 0 in shape:
             raise InputError(
-                f"expected at least one value in {path}, got the shape {' x '.join(map(str, shape))}; get a whole copy of the file"
+                f"expected at least one value in {path}, got the shape {' x '.join(map(str, shape))}; get a whole copy "
+                "of the file"
             )
         return np.memmap(file, np.uint8, "c", header_size, tuple(shape))
 
 
 @contextmanager
 def _unzipped(path: Path) -> Iterator[BinaryIO]:
-    """The file, or a nameless one of what is in it, if its first bytes say that it is gzipped: browsers unzip without renaming."""
+    """The file, or a nameless one of what is in it, if its first bytes say that it is gzipped: browsers unzip without
+    renaming.
+    """
     with opened(path) as file:
         if file.read(2) != b"\x1f\x8b":
             yield file
@@ -90,7 +98,8 @@ def _unzipped(path: Path) -> Iterator[BinaryIO]:
                 content.flush()
             except (EOFError, gzip.BadGzipFile, zlib.error) as error:
                 raise InputError(
-                    f"expected a whole gzip file at {path}, got {size:,} bytes that do not unpack ({error}); get a fresh copy"
+                    f"expected a whole gzip file at {path}, got {size:,} bytes that do not unpack ({error}); get a "
+                    "fresh copy"
                 ) from None
             except OSError as error:
                 raise InputError(

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Lazy:
-    """Rows of an array `shape` (N, ...): `read` gives one by its number, an index gives those that it names, as one array."""
+    """Rows of an array `shape` (N, ...): `read` gives one by its number, an index gives those that it names, as one
+    array.
+    """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]

@@ -27,7 +27,9 @@ def _header(path: Path) -> classes.Header:
         channels, samples, rate = sound.getnchannels(), sound.getnframes(), sound.getframerate()
     if not samples:
         raise InputError(f"expected at least one sample in {path}, got none; remove the file")
-    return classes.Header(f"{samples:,} samples at {rate:,} Hz, {channels} channel{'s'[: channels > 1]}", (channels, samples), "float32")
+    return classes.Header(
+        f"{samples:,} samples at {rate:,} Hz, {channels} channel{'s'[: channels > 1]}", (channels, samples), "float32"
+    )
 
 
 def _read(path: Path) -> NDArray[np.float32]:
@@ -36,7 +38,8 @@ def _read(path: Path) -> NDArray[np.float32]:
         content = np.frombuffer(sound.readframes(samples), np.uint8)
     if content.size != samples * channels * width:
         raise InputError(
-            f"expected {samples:,} samples in {path}, got {content.size // (channels * width):,}; get a whole copy of the file"
+            f"expected {samples:,} samples in {path}, got {content.size // (channels * width):,}; get a whole copy of "
+            "the file"
         )
     # Two's complement, little-endian (only 8 bits are offset by half instead), moved to the top of 32 bits.
     wide = np.zeros((samples * channels, 4), np.uint8)
@@ -51,5 +54,6 @@ def _opened(path: Path) -> Iterator[wave.Wave_read]:
             yield sound
     except (wave.Error, EOFError, RuntimeError) as error:  # what the module raises for other and for damaged files
         raise InputError(
-            f"expected a PCM .wav at {path}, got one that cannot be read ({str(error) or 'it is too short'}); replace or convert it"
+            f"expected a PCM .wav at {path}, got one that cannot be read ({str(error) or 'it is too short'}); replace "
+            "or convert it"
         ) from None

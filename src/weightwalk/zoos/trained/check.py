@@ -24,7 +24,9 @@ from weightwalk.zoos.trained.recipes import SmallCNN, TrainRecipe, ViT, WildPark
 from weightwalk.zoos.trained.store import TrainedZoo
 from weightwalk.zoos.trained.train import score
 
-TOLERANCE = 2e-3  # what an accuracy may be off by: pictures whose two best classes are as good as equal, on another machine
+TOLERANCE = (
+    2e-3  # what an accuracy may be off by: pictures whose two best classes are as good as equal, on another machine
+)
 _RECIPES: Registry[type[TrainRecipe]] = Registry("kind of zoo that can be scored")
 for _kind in (SmallCNN, WildPark, ViT):
     _RECIPES.register(_kind.kind)(_kind)
@@ -48,14 +50,22 @@ class TrainedReport:
 
 
 def recipe_of(path: Path, settings: Mapping[str, Any]) -> TrainRecipe:
-    """The recipe that the zoo at `path` was made by, out of its settings; InputError if it was read from published files."""
+    """The recipe that the zoo at `path` was made by, out of its settings; InputError if it was read from published
+    files.
+    """
     if "recipe" not in settings:
-        raise InputError(f"{path} was imported, and does not say how its networks read pictures; verify it without --root")
+        raise InputError(
+            f"{path} was imported, and does not say how its networks read pictures; verify it without --root"
+        )
     return config.from_dict(_RECIPES[settings["kind"]], settings["recipe"])
 
 
-def check(path: Path, sample: int = 32, sets: Sequence[ImageSet] | None = None, progress: Progress = silent) -> TrainedReport:
-    """Hash the files and look for numbers that cannot be; with the data set's parts, score `sample` checkpoints, spread evenly."""
+def check(
+    path: Path, sample: int = 32, sets: Sequence[ImageSet] | None = None, progress: Progress = silent
+) -> TrainedReport:
+    """Hash the files and look for numbers that cannot be; with the data set's parts, score `sample` checkpoints, spread
+    evenly.
+    """
     if sample < 0:
         raise InputError(f"expected a sample of at least 0 networks, got {sample}")
     path = Path(path)
@@ -75,7 +85,9 @@ def check(path: Path, sample: int = 32, sets: Sequence[ImageSet] | None = None, 
 
 
 def _values(path: Path, manifest: TrainedManifest) -> Iterator[Problem]:
-    """Parameters and figures that are not finite, and accuracies that are no shares; a figure may be unknown in all of a shard."""
+    """Parameters and figures that are not finite, and accuracies that are no shares; a figure may be unknown in all of
+    a shard.
+    """
     for shard in manifest.in_order:
         content = manifest.shard(path, shard)
         bad = [tensor for index, params in enumerate(content.params) for tensor in _tensors(content, index, params)]
@@ -99,13 +111,17 @@ def _tensors(content: Content, index: int, params: NDArray[np.float32]) -> list[
     return [f"{name} of run-{content.columns['run'][row]}-e{content.columns['epoch'][row]}"]
 
 
-def _scored(zoo: TrainedZoo, report: TrainedReport, sample: int, sets: Sequence[ImageSet], progress: Progress) -> TrainedReport:
+def _scored(
+    zoo: TrainedZoo, report: TrainedReport, sample: int, sets: Sequence[ImageSet], progress: Progress
+) -> TrainedReport:
     recipe = recipe_of(zoo.path, zoo.settings)
     pictures = Pictures.of(sets, recipe)
     if (len(pictures.test), list(pictures.image_shape)) != (zoo.settings["test_images"], zoo.settings["image_shape"]):
         raise InputError(
-            f"expected {zoo.settings['test_images']} test pictures {zoo.settings['image_shape']} of {zoo.settings['dataset']}, "
-            f"got {len(pictures.test)} {list(pictures.image_shape)}; name the folder of the data set that the zoo was made of"
+            f"expected {zoo.settings['test_images']} test pictures {zoo.settings['image_shape']} of "
+            f"{zoo.settings['dataset']}, "
+            f"got {len(pictures.test)} {list(pictures.image_shape)}; name the folder of the data set that the zoo was "
+            "made of"
         )
     rows, off = evenly(zoo.rows(), sample), [0.0]
     place = FIGURES.index("test_accuracy")
@@ -113,9 +129,13 @@ def _scored(zoo: TrainedZoo, report: TrainedReport, sample: int, sets: Sequence[
         found = score(recipe, zoo.run(row).spec, zoo.weights([row]).flat()[0], pictures)[place]
         off.append(abs(found - float(zoo.column("test_accuracy")[row])))
         progress("scoring", done, len(rows), {"off by": max(off)})
-    wrong = [zoo.names([row])[0] for row, distance in zip(rows.tolist(), off[1:], strict=True) if not distance <= TOLERANCE]
+    wrong = [
+        zoo.names([row])[0] for row, distance in zip(rows.tolist(), off[1:], strict=True) if not distance <= TOLERANCE
+    ]
     problems = report.problems
     if wrong:
-        sentence = f"{zoo.path} has networks whose test accuracy is another one than it says: {', '.join(wrong[:5])}; {REMEDY}"
+        sentence = (
+            f"{zoo.path} has networks whose test accuracy is another one than it says: {', '.join(wrong[:5])}; {REMEDY}"
+        )
         problems = (*problems, Problem("accuracy", "runs", sentence, tuple(wrong)))
     return replace(report, problems=problems, scored=len(rows), worst=max(off))

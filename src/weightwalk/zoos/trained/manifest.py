@@ -1,16 +1,17 @@
-"""What a zoo of trained networks is on disk: immutable safetensors shards of whole runs, and a manifest that is replaced as a whole.
+"""What a zoo of trained networks is on disk: immutable safetensors shards of whole runs, and a manifest that is
+replaced as a whole.
 
     ZOO/manifest.json                          contents, schema, settings, split rule, provenance, shards
     ZOO/runs/<start>-<stop>.safetensors        rows of the runs start <= number < stop, ordered by run and epoch
 
 A *run* is the training of one network, a row one of its checkpoints. A shard of N rows and S specs has the tensors
 
-    params.0 ... params.S-1    (N_s, parameters of spec s) float32, the rows of that spec in their order, as `Weights.flat` has them
+    params.0 ... params.S-1    (N_s, parameters of spec s) float32, the rows of that spec in their order
     spec, run, epoch           (N,) int64: which of the shard's specs, whose run, trained for how many epochs
     train_loss ...             (N,) float32, one tensor per figure; NaN where a published file does not say
 
-and in its header, as JSON, the specs and each run's number, spec and hyperparameters. A run without rows diverged before its first
-checkpoint. Nothing holds a time or a host name, so equal work gives equal bytes.
+and in its header, as JSON, the specs and each run's number, spec and hyperparameters. A run without rows diverged
+before its first checkpoint. Nothing holds a time or a host name, so equal work gives equal bytes.
 """
 
 from __future__ import annotations
@@ -75,7 +76,9 @@ class Run:
 
 @dataclass(frozen=True, eq=False)
 class Content:
-    """A shard that was read: its header, its columns (N,), and per spec the parameters of its rows, as lazy memory maps."""
+    """A shard that was read: its header, its columns (N,), and per spec the parameters of its rows, as lazy memory
+    maps.
+    """
 
     runs: tuple[Run, ...]
     specs: tuple[dict[str, Any], ...]
@@ -86,7 +89,9 @@ class Content:
 def packed(runs: Sequence[Run], specs: Sequence[Mapping[str, Any]], tensors: Mapping[str, NDArray[Any]]) -> bytes:
     """A shard's file."""
     header = {"specs": list(specs), "runs": [[run.number, run.spec, run.hyperparameters] for run in runs]}
-    return bytes(save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, {_HEADER: json.dumps(header)}))
+    return bytes(
+        save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, {_HEADER: json.dumps(header)})
+    )
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,9 @@ class TrainedManifest:
     def __post_init__(self) -> None:
         absent = {"kind", "dataset"} - set(self.settings)
         if absent:
-            raise InputError(f"expected settings with the keys kind and dataset, got none for {' and '.join(sorted(absent))}")
+            raise InputError(
+                f"expected settings with the keys kind and dataset, got none for {' and '.join(sorted(absent))}"
+            )
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -111,7 +118,9 @@ class TrainedManifest:
         """JSON with a checksum of its values, the shards in the order of their runs."""
         shards = [{"file": shard.file, **asdict(shard)} for shard in self.in_order]
         value = {"schema_version": SCHEMA_VERSION, "contents": listing.TRAINED, "settings": self.settings}
-        return listing.sealed({**value, "splits": self.splits.to_dict(), "provenance": self.provenance, "shards": shards})
+        return listing.sealed(
+            {**value, "splits": self.splits.to_dict(), "provenance": self.provenance, "shards": shards}
+        )
 
     @cached_property
     def in_order(self) -> tuple[Shard, ...]:
@@ -123,10 +132,14 @@ class TrainedManifest:
 
     @classmethod
     def read(cls, folder: Path) -> TrainedManifest:
-        """The manifest of the zoo in `folder`; a missing, broken or newer one is an `InputError`, and so is one of another kind of zoo."""
+        """The manifest of the zoo in `folder`; a missing, broken or newer one is an `InputError`, and so is one of
+        another kind of zoo.
+        """
         value = listing.read_sealed(folder, SCHEMA_VERSION)
         if isinstance(value, dict) and "contents" not in value and "label_names" in value:
-            raise InputError(f"expected a zoo of trained networks, found one of INRs at {folder}; make one with weightwalk zoo")
+            raise InputError(
+                f"expected a zoo of trained networks, found one of INRs at {folder}; make one with weightwalk zoo"
+            )
         try:
             if value["contents"] != listing.TRAINED:
                 raise InputError(f"expected contents {listing.TRAINED!r}, got {value['contents']!r}")
@@ -143,9 +156,15 @@ class TrainedManifest:
         """What is in a shard, once it holds what this manifest says."""
         content = load(folder / shard.file)
         numbers = [run.number for run in content.runs]
-        if (len(numbers), numbers[0], numbers[-1] + 1, len(content.columns["run"])) != (shard.count, shard.start, shard.stop, shard.rows):
+        if (len(numbers), numbers[0], numbers[-1] + 1, len(content.columns["run"])) != (
+            shard.count,
+            shard.start,
+            shard.stop,
+            shard.rows,
+        ):
             raise InputError(
-                f"expected {shard.rows} rows of the runs {shard.start} to {shard.stop - 1} in {folder / shard.file}, got others; {REMEDY}"
+                f"expected {shard.rows} rows of the runs {shard.start} to {shard.stop - 1} in {folder / shard.file}, "
+                f"got others; {REMEDY}"
             )
         return content
 
@@ -178,11 +197,15 @@ def load(path: Path) -> Content:
             params = tuple(handle.get_tensor(f"params.{index}").numpy() for index in range(len(specs)))
             _check(runs, columns, params, widths)
         except (KeyError, TypeError, ValueError, IndexError, SafetensorError) as error:
-            raise InputError(f"expected a shard of trained networks at {path}, got another file ({error!r}); {REMEDY}") from None
+            raise InputError(
+                f"expected a shard of trained networks at {path}, got another file ({error!r}); {REMEDY}"
+            ) from None
     return Content(runs, specs, columns, params)
 
 
-def _check(runs: Sequence[Run], columns: Mapping[str, NDArray[Any]], params: Sequence[NDArray[Any]], widths: Sequence[int]) -> None:
+def _check(
+    runs: Sequence[Run], columns: Mapping[str, NDArray[Any]], params: Sequence[NDArray[Any]], widths: Sequence[int]
+) -> None:
     """Whether a shard's parts fit together."""
     numbers = [run.number for run in runs]
     if not numbers or numbers != sorted(set(numbers)) or any(run.spec >= len(widths) for run in runs):
@@ -210,4 +233,6 @@ def _opened(path: Path) -> Iterator[Any]:
     except FileNotFoundError:
         raise InputError(f"expected a shard of the zoo at {path}, found no such file; {listing.REMAKE}") from None
     except SafetensorError as error:
-        raise InputError(f"expected a whole shard at {path}, got a truncated or corrupt file ({error}); {REMEDY}") from None
+        raise InputError(
+            f"expected a whole shard at {path}, got a truncated or corrupt file ({error}); {REMEDY}"
+        ) from None

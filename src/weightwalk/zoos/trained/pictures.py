@@ -36,13 +36,17 @@ class Pictures:
         """
         shape = sets[0].image_shape
         if len(shape) != 3 or sets[0].image_dtype != "uint8" or any(s.image_shape != shape for s in sets):
-            raise InputError(f"expected pictures (C, H, W) of uint8 to train networks on, got {shape} {sets[0].image_dtype}")
+            raise InputError(
+                f"expected pictures (C, H, W) of uint8 to train networks on, got {shape} {sets[0].image_dtype}"
+            )
         rows = {(s.part, test): _rows(s, test) for s in sets for test in (False, True)}
         arrays: list[NDArray[np.uint8] | NDArray[np.int64]] = []
         for test, limit in ((False, recipe.train_images), (True, recipe.test_images)):
             chosen = [(s, found) for s in sets if len(found := rows[s.part, test])]
             if len(chosen) != 1:
-                raise InputError(f"expected a data set with pictures to train and to test on, got the parts {[s.part for s in sets]}")
+                raise InputError(
+                    f"expected a data set with pictures to train and to test on, got the parts {[s.part for s in sets]}"
+                )
             images, found = chosen[0][0], chosen[0][1][:limit]
             pixels = images.pixels[found]
             arrays += [_grey(pixels) if recipe.grey else np.ascontiguousarray(pixels), images.labels[found]]

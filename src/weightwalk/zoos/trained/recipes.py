@@ -1,7 +1,8 @@
-"""Recipes of zoos of trained networks: which architectures, which hyperparameters a run draws, which checkpoints it keeps.
+"""Recipes of zoos of trained networks: which architectures, which hyperparameters a run draws, which checkpoints it
+keeps.
 
-Everything that a run draws is a function of (seed, run). The recipes named after a kind are meant for two cores: a fifth of the
-training pictures and few epochs. Those that end in `-published` are the protocols of the papers.
+Everything that a run draws is a function of (seed, run). The recipes named after a kind are meant for two cores: a
+fifth of the training pictures and few epochs. Those that end in `-published` are the protocols of the papers.
 """
 
 from __future__ import annotations
@@ -32,9 +33,11 @@ _SMALLEST = 15  # pixels a side of which three convolutions of the Small CNN Zoo
 
 @dataclass(frozen=True)
 class Plan:
-    """What one run does: its network, its start (see `networks.starts.classifier`), its descent, and when checkpoints are kept.
+    """What one run does: its network, its start (see `networks.starts.classifier`), its descent, and when checkpoints
+    are kept.
 
-    `checkpoints` are numbers of epochs, increasing; training ends with the last. `hyperparameters` are what a zoo keeps of all this.
+    `checkpoints` are numbers of epochs, increasing; training ends with the last. `hyperparameters` are what a zoo keeps
+    of all this.
     """
 
     spec: NetworkSpec
@@ -78,10 +81,12 @@ class Draw:
 class TrainRecipe(ABC):
     """How one network becomes a run of a zoo.
 
-    `checkpoints` are the numbers of epochs after which a checkpoint is kept (0: the start), of those up to `epochs`, and the last epoch
-    is always one. `train_images` and `test_images` limit the pictures (none: all); train figures of checkpoints are taken over the first
-    `scored_images` training pictures, without dropout or augmentation. Pixels become (x / 255 - mean) / std, of one mean and std for all
-    channels or one for each. `drop_last` leaves out the pictures that would make a smaller last batch.
+    `checkpoints` are the numbers of epochs after which a checkpoint is kept (0: the start), of those up to `epochs`,
+    and the last epoch is always one. `train_images` and `test_images` limit the pictures (none: all); train figures of
+    checkpoints are taken over the first
+    `scored_images` training pictures, without dropout or augmentation. Pixels become (x / 255 - mean) / std, of one
+    mean and std for all channels or one for each. `drop_last` leaves out the pictures that would make a smaller last
+    batch.
     """
 
     kind: ClassVar[str]
@@ -104,13 +109,17 @@ class TrainRecipe(ABC):
         object.__setattr__(self, "mean", tuple(self.mean))
         object.__setattr__(self, "std", tuple(self.std))
         if self.epochs < 1 or self.batch_size < 1:
-            raise InputError(f"expected at least one epoch and one picture a batch, got epochs={self.epochs} batch_size={self.batch_size}")
+            raise InputError(
+                f"expected at least one epoch and one picture a batch, got epochs={self.epochs} "
+                f"batch_size={self.batch_size}"
+            )
         if not (self.mean and self.std) or not all(std > 0 for std in self.std):
             raise InputError(f"expected means and positive standard deviations, got mean={self.mean} std={self.std}")
         if any(limit is not None and limit < 1 for limit in (self.train_images, self.test_images, self.scored_images)):
             raise InputError(
                 "expected limits of at least one picture, or none, "
-                f"got train_images={self.train_images} test_images={self.test_images} scored_images={self.scored_images}"
+                f"got train_images={self.train_images} test_images={self.test_images} "
+                f"scored_images={self.scored_images}"
             )
         if any(number < 0 for number in self.checkpoints) or list(self.checkpoints) != sorted(set(self.checkpoints)):
             raise InputError(f"expected increasing numbers of epochs from 0 as checkpoints, got {self.checkpoints}")
@@ -153,11 +162,13 @@ def _check_ranges(**ranges: tuple[float, ...]) -> None:
 
 @dataclass(frozen=True)
 class SmallCNN(TrainRecipe):
-    """The Small CNN Zoo (Unterthiner et al. 2020): one architecture, many hyperparameters; ranges log-uniform, dropout uniform.
+    """The Small CNN Zoo (Unterthiner et al. 2020): one architecture, many hyperparameters; ranges log-uniform, dropout
+    uniform.
 
-    Grey is the mean of the three colours, pixels are in [-1, 1], MNIST and Fashion-MNIST stay 28 x 28, all as in the release, which the
-    network, that takes a mean over all positions, allows. The ranges are those that the paper reports. `l2` is Keras's factor of the
-    sum of squares, so that the weight decay is twice as much; unlike there, it also acts on biases.
+    Grey is the mean of the three colours, pixels are in [-1, 1], MNIST and Fashion-MNIST stay 28 x 28, all as in the
+    release, which the network, that takes a mean over all positions, allows. The ranges are those that the paper
+    reports. `l2` is Keras's factor of the sum of squares, so that the weight decay is twice as much; unlike there, it
+    also acts on biases.
     """
 
     kind: ClassVar[str] = "cnn"
@@ -184,7 +195,9 @@ class SmallCNN(TrainRecipe):
 
     def plan(self, image_shape: tuple[int, ...], classes: int, seed: int, run: int) -> Plan:
         if min(image_shape[1:]) < _SMALLEST:
-            raise InputError(f"expected pictures of at least {_SMALLEST} x {_SMALLEST} for three convolutions, got {image_shape[1:]}")
+            raise InputError(
+                f"expected pictures of at least {_SMALLEST} x {_SMALLEST} for three convolutions, got {image_shape[1:]}"
+            )
         draw = Draw(seed, run)
         return Plan(
             optimizer=draw.one_of(self.optimizers),
@@ -203,8 +216,9 @@ class SmallCNN(TrainRecipe):
 class WildPark(TrainRecipe):
     """The CNN Wild Park (Kofinas et al. 2024): many architectures, one set of hyperparameters.
 
-    Uniform: the number of convolutions; of each its channels, its kernel, its activation, and for convolution i >= 1 the source of a
-    residual among -1 (none), 0, ..., i - 2. Mean and std are those of CIFAR-10; give others for other pictures.
+    Uniform: the number of convolutions; of each its channels, its kernel, its activation, and for convolution i >= 1
+    the source of a residual among -1 (none), 0, ..., i - 2. Mean and std are those of CIFAR-10; give others for other
+    pictures.
     """
 
     kind: ClassVar[str] = "wild-park"
@@ -250,9 +264,10 @@ class WildPark(TrainRecipe):
 class ViT(TrainRecipe):
     """The ViT zoo (Wu et al. 2026): one architecture, one set of hyperparameters, runs of different lengths.
 
-    Run i ends after `stops`[i mod 9] epochs; `checkpoints` before that are kept as well (the published zoo has none). The release counts
-    epochs from 0 and keeps a model when its epoch is over, so that its (0, 1, 2, 3, 5, 10, 13, 18, 23) are one less than ours.
-    Pictures are mirrored and shifted by up to 4 pixels, pixels are in [-1, 1]; what a shift brings in is 0 (in the release black, -1).
+    Run i ends after `stops`[i mod 9] epochs; `checkpoints` before that are kept as well (the published zoo has none).
+    The release counts epochs from 0 and keeps a model when its epoch is over, so that its (0, 1, 2, 3, 5, 10, 13, 18,
+    23) are one less than ours. Pictures are mirrored and shifted by up to 4 pixels, pixels are in [-1, 1]; what a shift
+    brings in is 0 (in the release black, -1).
     """
 
     kind: ClassVar[str] = "vit"
@@ -284,12 +299,13 @@ class ViT(TrainRecipe):
 
 
 TRAIN_RECIPES: Registry[TrainRecipe] = Registry("recipe of trained networks")
-# For two cores: fewer pictures, but smaller batches, so that a run takes about as many steps as a published one (cnn), or at least enough
-# to learn something. See `RUNS` for how long they take.
+# For two cores: fewer pictures, but smaller batches, so that a run takes about as many steps as a published one (cnn),
+# or at least enough to learn something. See `RUNS` for how long they take.
 TRAIN_RECIPES.register("cnn")(SmallCNN("cnn", 20, (1, 2, 5, 10), 64, train_images=20_000))
 TRAIN_RECIPES.register("wild-park")(WildPark("wild-park", 8, (1, 2, 4), 64, train_images=5_000, test_images=5_000))
 TRAIN_RECIPES.register("vit")(ViT("vit", 24, (1, 2, 4, 8, 16), 64, train_images=10_000, test_images=5_000))
-# The papers'. Checkpoints of the Wild Park every 10 of up to 1,000 epochs are what is reported; the released generator stops at 200.
+# The papers'. Checkpoints of the Wild Park every 10 of up to 1,000 epochs are what is reported; the released generator
+# stops at 200.
 TRAIN_RECIPES.register("cnn-published")(
     SmallCNN("cnn-published", 86, (0, 1, 2, 3, 20, 40, 60, 80), 512, scored_images=None),
 )
@@ -297,7 +313,9 @@ TRAIN_RECIPES.register("wild-park-published")(WildPark("wild-park-published", 10
 TRAIN_RECIPES.register("vit-published")(ViT("vit-published", 24, (), 128, scored_images=None))
 
 RUNS = {"cnn": 1_000, "wild-park": 500, "vit": 100}
-"""The kinds of zoos, and how many runs one has where nobody says: two cores train them in half an hour, the Wild Park in 1.5 hours."""
+"""The kinds of zoos, and how many runs one has where nobody says: two cores train them in half an hour, the Wild Park
+in 1.5 hours.
+"""
 
 
 def recipe(kind: str, name: str | None, settings: Sequence[str]) -> TrainRecipe:
@@ -315,4 +333,8 @@ def order(plan: Plan, recipe: TrainRecipe, images: int, seed: int, run: int, epo
     """Which pictures one epoch (from 1) sees, in which order: (M,). Those of a fraction are the first ones."""
     count = max(1, int(plan.train_fraction * images))
     numbers = np.argsort(uniform(Key(seed, ORDERS, run, epoch), count), kind="stable").astype(np.int32)
-    return numbers[: count // recipe.batch_size * recipe.batch_size] if recipe.drop_last and count > recipe.batch_size else numbers
+    return (
+        numbers[: count // recipe.batch_size * recipe.batch_size]
+        if recipe.drop_last and count > recipe.batch_size
+        else numbers
+    )

@@ -1,4 +1,6 @@
-"""A zoo of trained networks on disk: `TrainedWriter` adds shards of whole runs, `TrainedZoo` reads rows. Its files: `manifest.py`."""
+"""A zoo of trained networks on disk: `TrainedWriter` adds shards of whole runs, `TrainedZoo` reads rows. Its files:
+`manifest.py`.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,8 @@ class RunInfo:
 
 @dataclass(frozen=True, eq=False)
 class TrainedRun:
-    """A run with its checkpoints: after `epochs` (S,), increasing, parameters `params` (S, num_parameters) and `figures`, (S,) each.
+    """A run with its checkpoints: after `epochs` (S,), increasing, parameters `params` (S, num_parameters) and
+    `figures`, (S,) each.
 
     `figures` has the keys `FIGURES`; what is left out is not known (NaN).
     """
@@ -51,7 +54,10 @@ class TrainedRun:
     def __post_init__(self) -> None:
         rows = len(self.epochs)
         if self.number < 0 or np.any(np.diff(self.epochs) < 1) or (rows and self.epochs[0] < 0):
-            raise InputError(f"expected a run number from 0 and increasing epochs, got run {self.number}, epochs {self.epochs.tolist()}")
+            raise InputError(
+                f"expected a run number from 0 and increasing epochs, got run {self.number}, epochs "
+                f"{self.epochs.tolist()}"
+            )
         if self.params.shape != (rows, self.spec.num_parameters) or self.params.dtype != np.float32:
             raise InputError(
                 f"expected params ({rows}, {self.spec.num_parameters}) float32 of run {self.number}, "
@@ -59,15 +65,21 @@ class TrainedRun:
             )
         strangers = set(self.figures) - set(FIGURES)
         if strangers or any(np.shape(column) != (rows,) for column in self.figures.values()):
-            raise InputError(f"expected figures {', '.join(FIGURES)} of {rows} rows each for run {self.number}, got others")
+            raise InputError(
+                f"expected figures {', '.join(FIGURES)} of {rows} rows each for run {self.number}, got others"
+            )
         if not np.isfinite(self.params).all():
-            raise InputError(f"expected finite parameters in run {self.number}, got NaN or infinity; leave such checkpoints out")
+            raise InputError(
+                f"expected finite parameters in run {self.number}, got NaN or infinity; leave such checkpoints out"
+            )
 
 
 class TrainedWriter:
-    """Adds shards of runs to a zoo. Several processes may add to one: each addition takes a lock and reads the manifest anew.
+    """Adds shards of runs to a zoo. Several processes may add to one: each addition takes a lock and reads the manifest
+    anew.
 
-    Adding the shard that is there, byte for byte, does nothing; to add another result of a run that is there is an `InputError`.
+    Adding the shard that is there, byte for byte, does nothing; to add another result of a run that is there is an
+    `InputError`.
     """
 
     def __init__(self, path: Path, provenance: dict[str, Any]):
@@ -81,22 +93,28 @@ class TrainedWriter:
     ) -> TrainedWriter:
         """Create the zoo, or open the one that is there to add to it: it must have been made with equal settings.
 
-        `splits` says which runs are train, val and test; left out, val are the runs whose number ends in 7, test those in 8 or 9.
-        Shards that are missing or truncated leave the manifest, so that `done` does not count them.
+        `splits` says which runs are train, val and test; left out, val are the runs whose number ends in 7, test those
+        in 8 or 9. Shards that are missing or truncated leave the manifest, so that `done` does not count them.
         """
         path = Path(path)
-        asked = TrainedManifest(json.loads(json.dumps(dict(settings))), splits or SplitRule(), json.loads(json.dumps(dict(provenance))))
+        asked = TrainedManifest(
+            json.loads(json.dumps(dict(settings))), splits or SplitRule(), json.loads(json.dumps(dict(provenance)))
+        )
         listing.begin(path, asked, TrainedManifest.read)
         return cls(path, asked.provenance)
 
     def done(self) -> NDArray[np.int64]:
         """Sorted numbers of the runs that the zoo has."""
         manifest = TrainedManifest.read(self.path)
-        return np.sort(np.concatenate([np.empty(0, np.int64), *(manifest.numbers(self.path, shard) for shard in manifest.shards)]))
+        return np.sort(
+            np.concatenate([np.empty(0, np.int64), *(manifest.numbers(self.path, shard) for shard in manifest.shards)])
+        )
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Additions within count when it ends, all at once: the manifest, which grows with the zoo, is read and written once."""
+        """Additions within count when it ends, all at once: the manifest, which grows with the zoo, is read and written
+        once.
+        """
         if self._held is not None:
             yield
             return
@@ -129,7 +147,9 @@ class TrainedWriter:
                 near = old.start < shard.stop and shard.start < old.stop
                 twice = np.intersect1d(numbers, manifest.numbers(self.path, old)).tolist() if near else []
                 if twice:
-                    raise InputError(f"{self.path} already has run {twice[0]}; add only what is not in TrainedWriter.done")
+                    raise InputError(
+                        f"{self.path} already has run {twice[0]}; add only what is not in TrainedWriter.done"
+                    )
             self._held[0] = replace(manifest, shards=(*manifest.shards, shard))
             files.write_bytes(self.path / shard.file, content)
 
@@ -145,7 +165,9 @@ def pack(runs: Sequence[TrainedRun]) -> bytes:
         "epoch": np.concatenate([np.asarray(run.epochs, np.int64) for run in runs]),
     }
     for name in FIGURES:
-        tensors[name] = np.concatenate([np.asarray(run.figures.get(name, np.full(len(run.epochs), np.nan)), np.float32) for run in runs])
+        tensors[name] = np.concatenate(
+            [np.asarray(run.figures.get(name, np.full(len(run.epochs), np.nan)), np.float32) for run in runs]
+        )
     for spec, index in place.items():
         tensors[f"params.{index}"] = np.concatenate([run.params for run in runs if run.spec == spec])
     header = [Run(run.number, place[run.spec], dict(run.hyperparameters)) for run in runs]
@@ -162,15 +184,19 @@ def unpack(path: Path) -> list[TrainedRun]:
         of_spec = mine[content.columns["spec"] == run.spec]
         figures = {name: content.columns[name][mine] for name in FIGURES}
         params = content.params[run.spec][of_spec]
-        found.append(TrainedRun(run.number, specs[run.spec], run.hyperparameters, content.columns["epoch"][mine], params, figures))
+        found.append(
+            TrainedRun(
+                run.number, specs[run.spec], run.hyperparameters, content.columns["epoch"][mine], params, figures
+            )
+        )
     return found
 
 
 class TrainedZoo:
     """Random access to the checkpoints of a zoo of trained networks, out of memory maps.
 
-    Rows are ordered by run and epoch, however the zoo was cut into shards. `specs` are the architectures that occur, in the order
-    of the first run of each; `spec_codes` (N,) says which one a row has.
+    Rows are ordered by run and epoch, however the zoo was cut into shards. `specs` are the architectures that occur, in
+    the order of the first run of each; `spec_codes` (N,) says which one a row has.
     """
 
     def __init__(self, path: Path, manifest: TrainedManifest):
@@ -181,7 +207,9 @@ class TrainedZoo:
         shards = [manifest.shard(path, shard) for shard in manifest.in_order]
         codes: dict[str, int] = {}
         specs: list[NetworkSpec] = []
-        columns: dict[str, list[NDArray[Any]]] = {name: [np.empty(0, np.int64)] for name in ("spec", "view", "at", "run", "epoch")}
+        columns: dict[str, list[NDArray[Any]]] = {
+            name: [np.empty(0, np.int64)] for name in ("spec", "view", "at", "run", "epoch")
+        }
         columns |= {name: [np.empty(0, np.float32)] for name in FIGURES}
         self._views: list[NDArray[np.float32]] = []
         self._runs: dict[int, tuple[int, dict[str, Any]]] = {}
@@ -213,7 +241,9 @@ class TrainedZoo:
 
     @classmethod
     def open(cls, path: Path) -> TrainedZoo:
-        """Read the manifest and map every shard; a missing, truncated or foreign one is an `InputError` that names it."""
+        """Read the manifest and map every shard; a missing, truncated or foreign one is an `InputError` that names
+        it.
+        """
         return cls(Path(path), TrainedManifest.read(Path(path)))
 
     def __len__(self) -> int:
@@ -249,7 +279,8 @@ class TrainedZoo:
         return RunInfo(number, self.specs[code], hyperparameters)
 
     def buckets(self, rows: NDArray[np.int64] | Sequence[int] | Tensor) -> list[tuple[NDArray[np.int64], Weights]]:
-        """The networks of `rows` (B,), those of one spec together: positions into `rows`, increasing, and the networks at them.
+        """The networks of `rows` (B,), those of one spec together: positions into `rows`, increasing, and the networks
+        at them.
 
         Copies, so that changing them changes nothing on disk. The buckets come in the order of `specs`.
         """
@@ -267,7 +298,10 @@ class TrainedZoo:
         """The networks of `rows` (B,), in that order, where all have one spec."""
         found = self.buckets(rows)
         if len(found) != 1:
-            raise InputError(f"expected networks of one architecture, got {len(found)} architectures; take them from TrainedZoo.buckets")
+            raise InputError(
+                f"expected networks of one architecture, got {len(found)} architectures; take them from "
+                "TrainedZoo.buckets"
+            )
         return found[0][1]
 
     def names(self, rows: NDArray[np.int64] | Sequence[int] | Tensor) -> list[str]:
@@ -275,7 +309,9 @@ class TrainedZoo:
         rows = np.asarray(rows, np.int64)
         return [
             f"run-{run}-e{epoch}"
-            for run, epoch in zip(self._columns["run"][rows].tolist(), self._columns["epoch"][rows].tolist(), strict=True)
+            for run, epoch in zip(
+                self._columns["run"][rows].tolist(), self._columns["epoch"][rows].tolist(), strict=True
+            )
         ]
 
 

@@ -1,7 +1,8 @@
 """From pictures to a zoo of trained networks: the runs that are not there yet are done, and become shards.
 
-A run is a function of (recipe, pictures, seed, number) alone. A finished run waits in a hidden file until its shard is complete, so
-that only the runs under way are lost when a process is killed; the zoo's bytes are those of an undisturbed one.
+A run is a function of (recipe, pictures, seed, number) alone. A finished run waits in a hidden file until its shard is
+complete, so that only the runs under way are lost when a process is killed; the zoo's bytes are those of an undisturbed
+one.
 """
 
 from __future__ import annotations
@@ -47,11 +48,15 @@ class TrainJob:
     mode: training.Mode = "auto"
 
     def do(self, run: int, /) -> TrainedRun:
-        """One run. It ends early if its parameters or its loss are no longer finite: then what is left of it are earlier checkpoints."""
+        """One run. It ends early if its parameters or its loss are no longer finite: then what is left of it are
+        earlier checkpoints.
+        """
         recipe, pictures = self.recipe, mapped(self.folder)
         plan = recipe.plan(pictures.image_shape, self.classes, self.seed, run)
         state = training.begin(begin(plan, self.seed, run))
-        descent = training.Training(plan.optimizer, plan.learning_rate, plan.weight_decay, plan.dropout, recipe.batch_size)
+        descent = training.Training(
+            plan.optimizer, plan.learning_rate, plan.weight_decay, plan.dropout, recipe.batch_size
+        )
         given = [number for number, layer in enumerate(plan.spec.layers) if isinstance(layer, Learned) and layer.fixed]
         pixels, labels = torch.from_numpy(pictures.train), torch.from_numpy(pictures.train_labels)
         scale, offset = recipe.normalisation(pixels.shape[1])
@@ -95,12 +100,18 @@ def begin(plan: Plan, seed: int, run: int) -> Tensor:
     return classifier(plan.spec, Key(seed, STARTS, run, 0), plan.scheme, plan.std).flat()[0]
 
 
-def score(recipe: TrainRecipe, spec: NetworkSpec, params: Tensor, pictures: Pictures, mode: training.Mode = "auto") -> list[float]:
+def score(
+    recipe: TrainRecipe, spec: NetworkSpec, params: Tensor, pictures: Pictures, mode: training.Mode = "auto"
+) -> list[float]:
     """`FIGURES` of one network, `params` (P,): loss and accuracy on training pictures, then on test pictures."""
     limit, (scale, offset) = recipe.scored_images, recipe.normalisation(pictures.test.shape[1])
     parts = ((pictures.train[:limit], pictures.train_labels[:limit]), (pictures.test, pictures.test_labels))
     tensors = [(torch.from_numpy(pixels), torch.from_numpy(labels)) for pixels, labels in parts]
-    return [figure for part in tensors for figure in training.score(spec, params, *part, scale=scale, offset=offset, mode=mode)]
+    return [
+        figure
+        for part in tensors
+        for figure in training.score(spec, params, *part, scale=scale, offset=offset, mode=mode)
+    ]
 
 
 def _shifts(key: Key, count: int) -> Tensor:
@@ -143,7 +154,9 @@ def train_zoo(
         raise InputError(f"expected a seed from 0 to 2^63 - 1, got {seed}")
     began = time.monotonic()
     pictures = Pictures.of(sets, recipe)
-    first = recipe.plan(pictures.image_shape, sets[0].num_classes, seed, 0)  # what cannot be built is refused before anything is written
+    first = recipe.plan(
+        pictures.image_shape, sets[0].num_classes, seed, 0
+    )  # what cannot be built is refused before anything is written
     recipe.normalisation(pictures.image_shape[0])
     chosen = training.choose(first.spec, mode, begin(first, seed, 0), torch.from_numpy(pictures.train))
     writer = TrainedWriter.open(
@@ -183,12 +196,16 @@ def train_zoo(
 
 
 class _Shards:
-    """Keeps finished runs in hidden files, and makes a shard of those whose numbers share a multiple of SHARD_RUNS once all are there."""
+    """Keeps finished runs in hidden files, and makes a shard of those whose numbers share a multiple of SHARD_RUNS once
+    all are there.
+    """
 
     def __init__(self, writer: TrainedWriter, todo: NDArray[np.int64]):
         self._writer = writer
         self._folder = writer.path / f".waiting-{config.fingerprint(writer.provenance)}"
-        self._blocks = {block: todo[todo // SHARD_RUNS == block].tolist() for block in np.unique(todo // SHARD_RUNS).tolist()}
+        self._blocks = {
+            block: todo[todo // SHARD_RUNS == block].tolist() for block in np.unique(todo // SHARD_RUNS).tolist()
+        }
         self.waiting: set[int] = set()
         self.diverged, self.runs, self._accuracy = 0, 0, 0.0
         wanted, there = set(todo.tolist()), set(writer.done().tolist())

@@ -1,4 +1,6 @@
-"""The engine that trains thousands of small networks: `epoch` trains one, `train_many` many of one architecture side by side."""
+"""The engine that trains thousands of small networks: `epoch` trains one, `train_many` many of one architecture side by
+side.
+"""
 
 from weightwalk.zoos.training.batched import score_many, train_many
 from weightwalk.zoos.training.engine import Mode, choose, epoch, score

@@ -1,7 +1,8 @@
-"""Many small networks of one architecture trained side by side in plain torch: on CUDA, and on machines without a compiler.
+"""Many small networks of one architecture trained side by side in plain torch: on CUDA, and on machines without a
+compiler.
 
-The arithmetic is that of `trainer.cpp` up to rounding, dropout's random bits included. Networks step together, so they share images,
-order and batch size; everything else is each one's own.
+The arithmetic is that of `trainer.cpp` up to rounding, dropout's random bits included. Networks step together, so they
+share images, order and batch size; everything else is each one's own.
 
 Axes: B networks, N images, M images in the order of use, n images of a mini-batch, C channels, P parameters.
 """
@@ -38,26 +39,38 @@ def train_many(
     shifts: Tensor | None = None,
     frozen: Sequence[int] = (),
 ) -> tuple[Tensor, Tensor]:
-    """`engine.epoch` of B networks at once: `state` of (B, P) moves, mean losses and accuracies (B,) come back. Runs where `state` lives.
+    """`engine.epoch` of B networks at once: `state` of (B, P) moves, mean losses and accuracies (B,) come back. Runs
+    where `state` lives.
 
-    `order` is (M,), or (B, M) for each network its own (and `shifts` (M, 3) or (B, M, 3) accordingly); `trainings` and `seeds` are one
-    per network, of one batch size. Raises InputError otherwise.
+    `order` is (M,), or (B, M) for each network its own (and `shifts` (M, 3) or (B, M, 3) accordingly); `trainings` and
+    `seeds` are one per network, of one batch size. Raises InputError otherwise.
     """
     networks, device = len(state.params), state.params.device
     seeds = [0] * networks if seeds is None else seeds
-    if len(trainings) != networks or len(seeds) != networks or len({training.batch_size for training in trainings}) != 1:
+    if (
+        len(trainings) != networks
+        or len(seeds) != networks
+        or len({training.batch_size for training in trainings}) != 1
+    ):
         raise InputError(
-            f"expected hyperparameters and a seed for each of {networks} networks, of one batch size, got {trainings}, {seeds}"
+            f"expected hyperparameters and a seed for each of {networks} networks, of one batch size, got {trainings}, "
+            f"{seeds}"
         )
     ranges = torch.zeros(spec.num_parameters, device=device)
     for start, stop in moving(spec, frozen):
         ranges[start:stop] = 1
     step = _Optimizers(trainings, ranges, device)
     rates = torch.tensor([training.dropout for training in trainings], device=device)
-    losses, right, size = torch.zeros(networks, device=device), torch.zeros(networks, device=device), trainings[0].batch_size
+    losses, right, size = (
+        torch.zeros(networks, device=device),
+        torch.zeros(networks, device=device),
+        trainings[0].batch_size,
+    )
     for first in range(0, order.shape[-1], size):
         rows = order[..., first : first + size].to(pixels.device).long()
-        x = _pictures(pixels[rows], None if shifts is None else shifts[..., first : first + size, :], scale, offset, device)
+        x = _pictures(
+            pixels[rows], None if shifts is None else shifts[..., first : first + size, :], scale, offset, device
+        )
         y = labels[rows].to(device).expand(networks, -1)
         drop = _dropout(spec, rates, _keys(seeds, state.step, device)) if bool(rates.any()) else None
         flat = state.params.requires_grad_()
@@ -75,7 +88,13 @@ def train_many(
 
 @torch.no_grad()
 def score_many(
-    spec: NetworkSpec, params: Tensor, pixels: Tensor, labels: Tensor, *, scale: Sequence[float], offset: Sequence[float]
+    spec: NetworkSpec,
+    params: Tensor,
+    pixels: Tensor,
+    labels: Tensor,
+    *,
+    scale: Sequence[float],
+    offset: Sequence[float],
 ) -> tuple[Tensor, Tensor]:
     """Mean losses and accuracies (B,) of the networks `params` (B, P) on all `pixels` (N, C, H, W)."""
     losses = right = torch.zeros(len(params), device=params.device)
@@ -97,15 +116,22 @@ def _answers(
     return losses.sum(dim=1), (outputs.detach().argmax(dim=2) == y_Bn).sum(dim=1)
 
 
-def _pictures(pixels: Tensor, shifts: Tensor | None, scale: Sequence[float], offset: Sequence[float], device: torch.device) -> Tensor:
-    """Normalised pictures (..., n, C, H, W), each the window of its picture that `shifts` (..., n, 3) says, mirrored or not."""
+def _pictures(
+    pixels: Tensor, shifts: Tensor | None, scale: Sequence[float], offset: Sequence[float], device: torch.device
+) -> Tensor:
+    """Normalised pictures (..., n, C, H, W), each the window of its picture that `shifts` (..., n, 3) says, mirrored or
+    not.
+    """
     factors, offsets = (torch.tensor(list(values), device=device).view(-1, 1, 1) for values in (scale, offset))
     x = pixels.to(device).float() * factors + offsets
     if shifts is None:
         return x
     mirrored, down, along = shifts.to(device).long().unsqueeze(-1).unbind(-2)  # (..., n, 1) each
     height, width = x.shape[-2:]
-    rows, columns = torch.arange(height, device=device) + down, torch.arange(width, device=device).expand(*mirrored.shape[:-1], width)
+    rows, columns = (
+        torch.arange(height, device=device) + down,
+        torch.arange(width, device=device).expand(*mirrored.shape[:-1], width),
+    )
     columns = torch.where(mirrored != 0, width - 1 - columns, columns) + along
     inside = ((rows >= 0) & (rows < height)).unsqueeze(-1) & ((columns >= 0) & (columns < width)).unsqueeze(-2)
     x = torch.take_along_dim(x, rows.clamp(0, height - 1)[..., None, :, None], dim=-2)
@@ -120,7 +146,8 @@ class _Optimizers:
         self.moves = moves
         self.names = {training.optimizer for training in trainings}
         self.chosen = {
-            name: torch.tensor([training.optimizer == name for training in trainings], device=device).unsqueeze(1) for name in self.names
+            name: torch.tensor([training.optimizer == name for training in trainings], device=device).unsqueeze(1)
+            for name in self.names
         }
         self.rate = torch.tensor([training.learning_rate for training in trainings], device=device).unsqueeze(1)
         self.decay = torch.tensor([training.weight_decay for training in trainings], device=device).unsqueeze(1)

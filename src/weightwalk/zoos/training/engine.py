@@ -1,8 +1,10 @@
-"""Train one small network on pictures, an epoch at a time; thousands are trained by as many calls, in as many processes as there are cores.
+"""Train one small network on pictures, an epoch at a time; thousands are trained by as many calls, in as many processes
+as there are cores.
 
-On a CPU with a C++ compiler a network goes through `trainer.cpp` (mode `native`), elsewhere through torch (`batched.py`, mode `torch`).
-`auto` is native where the network lies on the CPU, a compiler works and `trainer.cpp` has every step of the network. A network's result
-is the same whatever is trained beside it, in any order and process of one mode on one kind of machine.
+On a CPU with a C++ compiler a network goes through `trainer.cpp` (mode `native`), elsewhere through torch
+(`batched.py`, mode `torch`).
+`auto` is native where the network lies on the CPU, a compiler works and `trainer.cpp` has every step of the network. A
+network's result is the same whatever is trained beside it, in any order and process of one mode on one kind of machine.
 
 Axes: N images, M images in the order of use, C channels, P parameters.
 """
@@ -38,16 +40,20 @@ def epoch(
     frozen: Sequence[int] = (),
     mode: Mode = "auto",
 ) -> tuple[float, float]:
-    """One pass over the images `order` (M,) in mini-batches; moves `state` and gives mean loss and accuracy as seen in training.
+    """One pass over the images `order` (M,) in mini-batches; moves `state` and gives mean loss and accuracy as seen in
+    training.
 
-    `pixels` (N, C, H, W) are uint8 and become pixel * scale + offset, per channel; `labels` (N,). The last mini-batch may be smaller.
-    `shifts` (M, 3) are, per image in `order`, whether to mirror it, and the row and column where a window of the picture's size begins;
-    what lies outside of the picture is 0 after the normalisation. The window is taken first. `seed` decides what is dropped.
-    Parameters of the layers `frozen` (numbers among `spec.layers`) stay as they are, and so do learned values that are fixed. A network
-    that diverges ends with a loss of NaN.
+    `pixels` (N, C, H, W) are uint8 and become pixel * scale + offset, per channel; `labels` (N,). The last mini-batch
+    may be smaller.
+    `shifts` (M, 3) are, per image in `order`, whether to mirror it, and the row and column where a window of the
+    picture's size begins; what lies outside of the picture is 0 after the normalisation. The window is taken first.
+    `seed` decides what is dropped. Parameters of the layers `frozen` (numbers among `spec.layers`) stay as they are,
+    and so do learned values that are fixed. A network that diverges ends with a loss of NaN.
     """
     if state.params.dim() != 1:
-        raise InputError(f"expected the parameters (P,) of one network, got {tuple(state.params.shape)}; train_many takes (B, P)")
+        raise InputError(
+            f"expected the parameters (P,) of one network, got {tuple(state.params.shape)}; train_many takes (B, P)"
+        )
     _check(spec, state.params, pixels, labels, order, scale, offset)
     if shifts is not None and tuple(shifts.shape) != (len(order), 3):
         raise InputError(f"expected shifts ({len(order)}, 3), a row per image in order, got {tuple(shifts.shape)}")
@@ -55,7 +61,17 @@ def epoch(
         return native.epoch(spec, state, pixels, labels, order, training, scale, offset, seed, shifts, frozen)
     together = Trained(state.params[None], state.first[None], state.second[None], state.step)
     losses, accuracies = batched.train_many(
-        spec, together, pixels, labels, order, [training], scale=scale, offset=offset, seeds=[seed], shifts=shifts, frozen=frozen
+        spec,
+        together,
+        pixels,
+        labels,
+        order,
+        [training],
+        scale=scale,
+        offset=offset,
+        seeds=[seed],
+        shifts=shifts,
+        frozen=frozen,
     )
     state.step = together.step
     return float(losses[0]), float(accuracies[0])
@@ -80,7 +96,9 @@ def score(
 
 
 def choose(spec: NetworkSpec, mode: Mode, params: Tensor, pixels: Tensor) -> Literal["native", "torch"]:
-    """What `auto` is for this network here. Raises InputError where `native` can't be had, with the steps that it doesn't have."""
+    """What `auto` is for this network here. Raises InputError where `native` can't be had, with the steps that it
+    doesn't have.
+    """
     if mode not in ("auto", "native"):
         return "torch"
     reason: str | None
@@ -98,7 +116,13 @@ def choose(spec: NetworkSpec, mode: Mode, params: Tensor, pixels: Tensor) -> Lit
 
 
 def _check(
-    spec: NetworkSpec, params: Tensor, pixels: Tensor, labels: Tensor, order: Tensor, scale: Sequence[float], offset: Sequence[float]
+    spec: NetworkSpec,
+    params: Tensor,
+    pixels: Tensor,
+    labels: Tensor,
+    order: Tensor,
+    scale: Sequence[float],
+    offset: Sequence[float],
 ) -> None:
     if params.shape[-1] != spec.num_parameters:
         raise InputError(f"{spec} has {spec.num_parameters} parameters, got {params.shape[-1]}")
@@ -108,8 +132,12 @@ def _check(
             f"got {pixels.dtype} {tuple(pixels.shape)} and {spec}"
         )
     if len(scale) != pixels.shape[1] or len(offset) != pixels.shape[1]:
-        raise InputError(f"expected a scale and an offset for each of {pixels.shape[1]} channels, got {len(scale)} and {len(offset)}")
+        raise InputError(
+            f"expected a scale and an offset for each of {pixels.shape[1]} channels, got {len(scale)} and {len(offset)}"
+        )
     if not len(order) or not 0 <= int(order.min()) <= int(order.max()) < len(pixels):
         raise InputError(f"expected at least one image, with numbers from 0 to {len(pixels) - 1}, got {order}")
     if labels.shape != pixels.shape[:1] or not 0 <= int(labels.min()) <= int(labels.max()) < spec.num_outputs:
-        raise InputError(f"expected a label from 0 to {spec.num_outputs - 1} for each of {len(pixels)} images, got {labels}")
+        raise InputError(
+            f"expected a label from 0 to {spec.num_outputs - 1} for each of {len(pixels)} images, got {labels}"
+        )

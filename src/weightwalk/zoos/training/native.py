@@ -17,14 +17,27 @@ from weightwalk.steps import Layer, Step
 from weightwalk.zoos.compiled import address, library, loads
 from weightwalk.zoos.training.settings import OPTIMIZERS, Trained, Training, dropped, moving
 
-ACTIVATIONS = ("identity", "relu", "tanh", "sine", "sigmoid", "gelu", "silu", "leaky_relu", "gaussian")  # in the order of activations.h
+ACTIVATIONS = (
+    "identity",
+    "relu",
+    "tanh",
+    "sine",
+    "sigmoid",
+    "gelu",
+    "silu",
+    "leaky_relu",
+    "gaussian",
+)  # in the order of activations.h
 
 _LINEAR, _ACTIVATE, _NORM, _MEAN_POOL, _ADD, _SLICE, _CONCAT, _LEARNED, _PATCHES, _ATTENTION = range(10)
 _NORMS = ("layer", "rms", "batch")
 _MAX_SOURCES = 3
 _SOURCE = Path(__file__).with_name("trainer.cpp")
 _HEADERS = (
-    *(Path(__file__).with_name(name) for name in ("activations.h", "products.h", "linear.h", "fourier.h", "winograd.h", "others.h")),
+    *(
+        Path(__file__).with_name(name)
+        for name in ("activations.h", "products.h", "linear.h", "fourier.h", "winograd.h", "others.h")
+    ),
     Path(__file__).parents[1] / "vectors.h",
 )
 
@@ -68,7 +81,9 @@ class _Program:
 
     def add(self, kind: int, sources: Sequence[int], channels: int, grid: tuple[int, ...], **entries: object) -> int:
         """Append a step; gives the number of its value."""
-        record = _Record(kind=kind, out=len(self.records) + 1, num_sources=len(sources), weight=-1, bias=-1, groups=1, omega=1.0)
+        record = _Record(
+            kind=kind, out=len(self.records) + 1, num_sources=len(sources), weight=-1, bias=-1, groups=1, omega=1.0
+        )
         record.source[: len(sources)] = list(sources)
         record.kernel[:] = record.stride[:] = [1, 1]
         for name, value in entries.items():
@@ -120,7 +135,9 @@ def epoch(
     frozen: Sequence[int],
 ) -> tuple[float, float]:
     """`engine.epoch`."""
-    state.params, state.first, state.second = (tensor.contiguous() for tensor in (state.params, state.first, state.second))
+    state.params, state.first, state.second = (
+        tensor.contiguous() for tensor in (state.params, state.first, state.second)
+    )
     found = _run(spec, state, pixels, labels, order, training, scale, offset, seed, shifts, moving(spec, frozen))
     state.step += -(-len(order) // training.batch_size)
     return found
@@ -152,7 +169,11 @@ def _run(
     settings = training or Training(batch_size=max(1, len(order)))
     program = _lowered(spec, tuple(pixels.shape[1:]), drops=settings.dropout > 0)
     shapes = program.shapes()
-    pictures, classes, numbers = pixels.contiguous(), labels.to(torch.int64).contiguous(), order.to(torch.int32).contiguous()
+    pictures, classes, numbers = (
+        pixels.contiguous(),
+        labels.to(torch.int64).contiguous(),
+        order.to(torch.int32).contiguous(),
+    )
     moves = None if shifts is None else shifts.to(torch.int8).contiguous()
     flat = [bound for pair in ranges for bound in pair]
     found = (ctypes.c_double * 2)()
@@ -175,7 +196,11 @@ def _run(
         len(numbers),
         ctypes.byref(
             _Settings(
-                OPTIMIZERS.index(settings.optimizer), settings.batch_size, settings.learning_rate, settings.weight_decay, settings.dropout
+                OPTIMIZERS.index(settings.optimizer),
+                settings.batch_size,
+                settings.learning_rate,
+                settings.weight_decay,
+                settings.dropout,
             )
         ),
         ctypes.c_int64(state.step),
@@ -206,13 +231,16 @@ def _lowered(spec: NetworkSpec, example: tuple[int, ...], drops: bool = False) -
         raise _RefusedError(f"the mode 'native' can't train {refused[0]} of {spec}")
     if program.grids[-1]:
         raise _RefusedError(
-            f"the mode 'native' trains networks that end in one value per class, got a grid {program.grids[-1]} from {spec}"
+            f"the mode 'native' trains networks that end in one value per class, got a grid {program.grids[-1]} from "
+            f"{spec}"
         )
     return program
 
 
 def _lower(program: _Program, step: Step, sources: list[int], entries: dict[str, object]) -> int:
-    """Append `step`; the number of the value that it writes. Raises _RefusedError with a reason, if the kind alone is none."""
+    """Append `step`; the number of the value that it writes. Raises _RefusedError with a reason, if the kind alone is
+    none.
+    """
     source = sources[0]
     grid, tokens = program.grids[source], program.tokens
     if isinstance(step, Layer | kinds.Activate):
@@ -232,13 +260,17 @@ def _lower(program: _Program, step: Step, sources: list[int], entries: dict[str,
             return program.add(_LINEAR, sources, step.fan_out, (), kernel=grid, **entries)
         case kinds.Conv(dilation=1, transposed=False) if not tokens and len(step.kernel) == len(grid) == 2:
             kernel, stride, padding = step.kernel, step.per_axis("stride"), step.per_axis("padding")
-            sizes = tuple((size + 2 * p - k) // s + 1 for size, k, s, p in zip(grid, kernel, stride, padding, strict=True))
+            sizes = tuple(
+                (size + 2 * p - k) // s + 1 for size, k, s, p in zip(grid, kernel, stride, padding, strict=True)
+            )
             if min(sizes) < 1:
                 raise _RefusedError(f"a kernel of {kernel} on a grid {grid}")
             entries |= {"kernel": kernel, "stride": stride, "padding": padding, "groups": step.groups}
             return program.add(_LINEAR, sources, step.fan_out, sizes, **entries)
         case kinds.Norm() if step.norm in _NORMS:
-            return program.add(_NORM, sources, step.fan_out, grid, norm=_NORMS.index(step.norm), eps=step.eps, **entries)
+            return program.add(
+                _NORM, sources, step.fan_out, grid, norm=_NORMS.index(step.norm), eps=step.eps, **entries
+            )
         case kinds.Learned() if len(step.grid) == (1 if tokens else 2):
             return program.add(_LEARNED, (), step.fan_out, step.grid, **entries)
         case kinds.Activate():
@@ -261,10 +293,14 @@ def _lower(program: _Program, step: Step, sources: list[int], entries: dict[str,
             if len(sources) > 1:
                 return source
             return program.add(_CONCAT, sources, step.fan_out, grid)
-        case kinds.Patches() if source == 0 and all(size % part == 0 for size, part in zip(grid, step.size, strict=True)):
+        case kinds.Patches() if source == 0 and all(
+            size % part == 0 for size, part in zip(grid, step.size, strict=True)
+        ):
             positions = grid[0] // step.size[0] * (grid[1] // step.size[1])
             return program.add(_PATCHES, sources, step.fan_out, (positions,), kernel=step.size)
         case kinds.Attention() if tokens and step.kv_heads in (0, step.heads):
             scale = step.scale or (step.fan_in // step.heads) ** -0.5
-            return program.add(_ATTENTION, sources, step.fan_out, grid, heads=step.heads, causal=int(step.causal), scale=scale)
+            return program.add(
+                _ATTENTION, sources, step.fan_out, grid, heads=step.heads, causal=int(step.causal), scale=scale
+            )
     raise _RefusedError

@@ -23,10 +23,10 @@ OPTIMIZERS: tuple[str, ...] = get_args(Optimizer)
 class Training:
     """Hyperparameters of one network, on the cross-entropy of mini-batches.
 
-    Optimisers are torch's with torch's other settings: momentum is 0.9, Adam's betas are (0.9, 0.999), RMSprop's alpha is 0.99, eps is
-    1e-8. `weight_decay` times a parameter is added to its gradient; for adamw it shrinks parameters instead. With `dropout`, each number
-    that a convolution or dense step writes, but for the last such step, is zero with this probability, and 1 / (1 - dropout) times
-    itself otherwise.
+    Optimisers are torch's with torch's other settings: momentum is 0.9, Adam's betas are (0.9, 0.999), RMSprop's alpha
+    is 0.99, eps is 1e-8. `weight_decay` times a parameter is added to its gradient; for adamw it shrinks parameters
+    instead. With `dropout`, each number that a convolution or dense step writes, but for the last such step, is zero
+    with this probability, and 1 / (1 - dropout) times itself otherwise.
     """
 
     optimizer: Optimizer = "adam"
@@ -41,12 +41,16 @@ class Training:
         if not (0 < self.learning_rate < math.inf and 0 <= self.weight_decay < math.inf):
             raise InputError(f"training needs a positive learning rate and a weight decay >= 0, got {self}")
         if not 0 <= self.dropout < 1 or self.batch_size < 1:
-            raise InputError(f"training needs a dropout from 0 to below 1 and batches of at least one image, got {self}")
+            raise InputError(
+                f"training needs a dropout from 0 to below 1 and batches of at least one image, got {self}"
+            )
 
 
 @dataclass(eq=False)
 class Trained:
-    """A network in training: `params` (P,) as `Weights.flat` has them, its optimiser's moments (P,), steps taken. B networks: (B, P)."""
+    """A network in training: `params` (P,) as `Weights.flat` has them, its optimiser's moments (P,), steps taken. B
+    networks: (B, P).
+    """
 
     params: Tensor
     first: Tensor
@@ -64,11 +68,15 @@ def moving(spec: NetworkSpec, frozen: Sequence[int]) -> list[tuple[int, int]]:
     """The ranges of parameters that are trained: those of layers that are neither `frozen` nor fixed values."""
     if any(not 0 <= layer < len(spec.layers) for layer in frozen):
         raise InputError(f"{spec} has the layers 0 to {len(spec.layers) - 1}, got frozen={list(frozen)}")
-    still = {number for number, layer in enumerate(spec.layers) if isinstance(layer, Learned) and layer.fixed} | set(frozen)
+    still = {number for number, layer in enumerate(spec.layers) if isinstance(layer, Learned) and layer.fixed} | set(
+        frozen
+    )
     return [(field.start, field.stop) for field in spec.fields if field.layer not in still]
 
 
 def dropped(spec: NetworkSpec) -> tuple[int, ...]:
     """The values that dropout acts on."""
-    written = [value for value, layer in zip(spec.layer_values, spec.layers, strict=True) if isinstance(layer, Conv | Dense)]
+    written = [
+        value for value, layer in zip(spec.layer_values, spec.layers, strict=True) if isinstance(layer, Conv | Dense)
+    ]
     return tuple(written[:-1])

@@ -1,4 +1,6 @@
-"""The published zoos' files, one per network: `import_tree` makes a zoo of a folder of them, `export_tree` such a folder of a zoo."""
+"""The published zoos' files, one per network: `import_tree` makes a zoo of a folder of them, `export_tree` such a
+folder of a zoo.
+"""
 
 from weightwalk.zoos.trees import dws, nfn
 from weightwalk.zoos.trees.layout import LAYOUTS

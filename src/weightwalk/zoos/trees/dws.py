@@ -4,8 +4,10 @@ github.com/AvivNavon/DWSNets).
     mnist_png_{training,testing}_{label}_{id}/checkpoints/model_final.pth        MNIST
     {train,test}/model_{id}.pth, splits.json                                     Fashion-MNIST; the label is in the file
 
-`id` counts the images of the part. Their `INRDataset`, and that of Neural Graphs, read lists of paths and labels by split:
-`mnist_splits.json`, which their script makes at random, and `fmnist_splits.json`, made of `splits.json`, the authors' own split.
+`id` counts the images of the part. Their `INRDataset`, and that of Neural Graphs, read lists of paths and labels by
+split:
+`mnist_splits.json`, which their script makes at random, and `fmnist_splits.json`, made of `splits.json`, the authors'
+own split.
 """
 
 from __future__ import annotations
@@ -46,8 +48,12 @@ class _Dws(Layout):
     def key(self, layer: int, num_layers: int) -> str:
         return f"seq.{layer}"
 
-    def split_rule(self, folder: Path, shelves: Sequence[Shelf], dataset: str, given: tuple[int, int] | Path | None) -> SplitRule:
-        """The lists in the file given, or beside the networks; where there are none, every 12th image of the training part validates."""
+    def split_rule(
+        self, folder: Path, shelves: Sequence[Shelf], dataset: str, given: tuple[int, int] | Path | None
+    ) -> SplitRule:
+        """The lists in the file given, or beside the networks; where there are none, every 12th image of the training
+        part validates.
+        """
         if isinstance(given, tuple):
             raise InputError(f"the dws layout is split by lists: expected --splits, got --bounds {given[0]} {given[1]}")
         path = given or next((folder / name for name in self.list_names if (folder / name).exists()), None)
@@ -58,7 +64,9 @@ class _Dws(Layout):
             for entry in entries:
                 part, image = self.parse(entry) or ("", 0)
                 if part != ("test" if split == "test" else "train"):
-                    raise InputError(f"expected paths like {self.example} in {path}, got {entry!r} under {split}; name another file")
+                    raise InputError(
+                        f"expected paths like {self.example} in {path}, got {entry!r} under {split}; name another file"
+                    )
                 found[split, part].append(image)
         for shelf in shelves:
             known = [image for split in SPLITS for image in found[split, shelf.part]]
@@ -66,7 +74,8 @@ class _Dws(Layout):
             if len(stray):
                 at = folder / self.path(shelf.part, shelf.fit, int(shelf.images[stray[0]]), int(shelf.labels[stray[0]]))
                 raise InputError(
-                    f"expected a split of every network in {path}, got none of {at}; make it again ({len(stray)} are not listed)"
+                    f"expected a split of every network in {path}, got none of {at}; make it again ({len(stray)} are "
+                    "not listed)"
                 )
         return SplitRule(val_every=12, val_images=tuple(sorted(found["val", "train"])))
 
@@ -127,9 +136,14 @@ class DwsFiles(_Dws):
         return (part, int(found[1])) if found and part in _PARTS else None
 
     def lists(self, folder: Path, listed: Listed) -> dict[str, Any]:
-        """`splits.json`, paths alone, and `fmnist_splits.json`, which Neural Graphs' script makes of it, with labels."""
+        """`splits.json`, paths alone, and `fmnist_splits.json`, which Neural Graphs' script makes of it, with
+        labels.
+        """
         with_labels = _with_labels(folder, listed)
-        return {self.list_names[0]: {split: entries["path"] for split, entries in with_labels.items()}, self.list_names[1]: with_labels}
+        return {
+            self.list_names[0]: {split: entries["path"] for split, entries in with_labels.items()},
+            self.list_names[1]: with_labels,
+        }
 
 
 def _with_labels(folder: Path, listed: Listed) -> dict[str, dict[str, list[Any]]]:
@@ -147,7 +161,10 @@ def _read_lists(path: Path) -> Iterator[tuple[str, list[str]]]:
         entries = value.get(split) if isinstance(value, dict) else None
         entries = entries.get("path") if isinstance(entries, dict) else entries
         if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
-            raise InputError(f"expected lists of paths under train, val and test in {path}, got none under {split}; name another file")
+            raise InputError(
+                f"expected lists of paths under train, val and test in {path}, got none under {split}; name another "
+                "file"
+            )
         yield split, entries
 
 

@@ -1,4 +1,6 @@
-"""What a published layout is: where each network lies in a folder, what its tensors are called, what its outputs mean."""
+"""What a published layout is: where each network lies in a folder, what its tensors are called, what its outputs
+mean.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ RECORD = "weightwalk.json"
 
 @dataclass(frozen=True, eq=False)
 class Shelf:
-    """The networks of one part and fit: `images` (N,), increasing, and `labels` (N,), `UNKNOWN` where only the file says."""
+    """The networks of one part and fit: `images` (N,), increasing, and `labels` (N,), `UNKNOWN` where only the file
+    says.
+    """
 
     part: str
     fit: int
@@ -45,7 +49,8 @@ Listed = dict[str, list[tuple[str, int]]]
 class Layout(ABC):
     """One way in which networks lie in a folder, one file each.
 
-    A file holds a state dict, float32, in the order weight, bias, weight, bias, ...; all hidden layers compute sin(30 (W x + b)).
+    A file holds a state dict, float32, in the order weight, bias, weight, bias, ...; all hidden layers compute sin(30
+    (W x + b)).
     """
 
     example: ClassVar[str]
@@ -71,7 +76,9 @@ class Layout(ABC):
         """What a layer is called in a state dict, before `.weight` and `.bias`."""
 
     @abstractmethod
-    def split_rule(self, folder: Path, shelves: Sequence[Shelf], dataset: str, given: tuple[int, int] | Path | None) -> SplitRule:
+    def split_rule(
+        self, folder: Path, shelves: Sequence[Shelf], dataset: str, given: tuple[int, int] | Path | None
+    ) -> SplitRule:
         """The published split, or the one `given`: by index, or by a file of lists."""
 
     def extra(self, label: int) -> dict[str, int]:
@@ -88,7 +95,9 @@ LAYOUTS: Registry[tuple[Layout, ...]] = Registry("layout")
 
 
 def recognise(name: str, folder: Path) -> tuple[Layout, list[Shelf]]:
-    """The form of layout `name` that `folder` has, and what is in it; InputError, with what may have been meant, if it has none."""
+    """The form of layout `name` that `folder` has, and what is in it; InputError, with what may have been meant, if it
+    has none.
+    """
     forms = LAYOUTS[name]
     if not folder.is_dir():
         got = "a file" if folder.exists() else "nothing"
@@ -102,8 +111,13 @@ def recognise(name: str, folder: Path) -> tuple[Layout, list[Shelf]]:
             remedy = f"it looks like a tree of the layout {other}"
     inside = folders(folder)
     if len(inside) < 20:  # unpacked archives hold one or two
-        remedy = next((f"did you mean {folder / sub}?" for sub in inside if any(form.scan(folder / sub) for form in forms)), remedy)
-    raise InputError(f"expected files like {' or '.join(form.example for form in forms)} in {folder}, found none; {remedy}")
+        remedy = next(
+            (f"did you mean {folder / sub}?" for sub in inside if any(form.scan(folder / sub) for form in forms)),
+            remedy,
+        )
+    raise InputError(
+        f"expected files like {' or '.join(form.example for form in forms)} in {folder}, found none; {remedy}"
+    )
 
 
 def folders(folder: Path) -> list[str]:
@@ -133,13 +147,19 @@ class Collected:
         images, labels = images[order], labels[order]
         twice = np.flatnonzero(np.diff(images) == 0)
         if len(twice):
-            one, two = (folder / layout.path(part, fit, int(images[i]), int(labels[i])) for i in (twice[0], twice[0] + 1))
-            raise InputError(f"expected one network of image {images[twice[0]]}, got {one} and {two}; remove the one that is wrong")
+            one, two = (
+                folder / layout.path(part, fit, int(images[i]), int(labels[i])) for i in (twice[0], twice[0] + 1)
+            )
+            raise InputError(
+                f"expected one network of image {images[twice[0]]}, got {one} and {two}; remove the one that is wrong"
+            )
         return Shelf(part, fit, images, labels)
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """What `export_tree` has noted in `folder`: of which zoo it is, and how it is numbered; empty for the published trees."""
+    """What `export_tree` has noted in `folder`: of which zoo it is, and how it is numbered; empty for the published
+    trees.
+    """
     if not (folder / RECORD).exists():
         return {}
     record = files.read_json(folder / RECORD, "the record of an export")

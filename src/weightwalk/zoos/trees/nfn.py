@@ -1,4 +1,5 @@
-"""The layout of the NFN zoos (Zhou et al. 2023, Permutation Equivariant Neural Functionals; github.com/AllanYangZhou/nfn).
+"""The layout of the NFN zoos (Zhou et al. 2023, Permutation Equivariant Neural Functionals;
+github.com/AllanYangZhou/nfn).
 
     randinit_smaller_{label}s/net{index}.pth            an INR of every image
     randinit_smaller_aug{k}_{label}s/net{index}.pth     fit k + 1 of training images
@@ -51,8 +52,11 @@ class Nfn(Layout):
     def key(self, layer: int, num_layers: int) -> str:
         return f"net.{layer}.linear" if layer < num_layers - 1 else f"net.{layer}"
 
-    def split_rule(self, folder: Path, shelves: Sequence[Shelf], dataset: str, given: tuple[int, int] | Path | None) -> SplitRule:
-        """By index: 45,000 and 50,000, for Fashion-MNIST 55,000 and 60,000 (as DNG and INR2JLS split it), unless bounds are given.
+    def split_rule(
+        self, folder: Path, shelves: Sequence[Shelf], dataset: str, given: tuple[int, int] | Path | None
+    ) -> SplitRule:
+        """By index: 45,000 and 50,000, for Fashion-MNIST 55,000 and 60,000 (as DNG and INR2JLS split it), unless bounds
+        are given.
 
         The test part of MNIST then has 20,000 images, half of them out of MNIST's training file.
         """

@@ -40,7 +40,9 @@ _SIZES = {1: 28, 3: 32}  # pixels a side of the published data sets, by channels
 
 @dataclass(frozen=True)
 class ImportOutcome:
-    """What a call of `import_tree` did; `pictures` is "data set" or "rendered", `mean_psnr` is None if it was stopped at once."""
+    """What a call of `import_tree` did; `pictures` is "data set" or "rendered", `mean_psnr` is None if it was stopped
+    at once.
+    """
 
     read: int
     already_there: int
@@ -63,22 +65,25 @@ def import_tree(
     progress: Progress = silent,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> ImportOutcome:
-    """Read the networks of a published tree (a name in `LAYOUTS`) into the zoo `out`, which may have some of them already.
+    """Read the networks of a published tree (a name in `LAYOUTS`) into the zoo `out`, which may have some of them
+    already.
 
-    Source images are those of the data set (`images`: its parts, in order), or else what the networks show at `size` x `size`
-    (28 for one channel, 32 for three), rounded to uint8. PSNR is that of a network against the stored image. Labels are the
-    tree's own. The split is the published one, or `split`: the indices at which validation and test begin (nfn), or a file of
-    lists (dws). Hidden layers compute sin(omega (W x + b)). `dataset` names the data set where `images` are not given.
+    Source images are those of the data set (`images`: its parts, in order), or else what the networks show at `size` x
+    `size` (28 for one channel, 32 for three), rounded to uint8. PSNR is that of a network against the stored image.
+    Labels are the tree's own. The split is the published one, or `split`: the indices at which validation and test
+    begin (nfn), or a file of lists (dws). Hidden layers compute sin(omega (W x + b)). `dataset` names the data set
+    where `images` are not given.
 
-    InputError, naming the file, for one that is missing, damaged, of another shape than the first, not finite or not float32,
-    and for one whose label is not that of its image; what was read before is in the zoo.
+    InputError, naming the file, for one that is missing, damaged, of another shape than the first, not finite or not
+    float32, and for one whose label is not that of its image; what was read before is in the zoo.
     """
     began, folder = time.monotonic(), Path(folder)
     form, shelves = recognise(layout, folder)
     record = read_record(folder)
     if images and record.get("number") == "splits":
         raise InputError(
-            f"expected numbers of pictures in {folder}, got an export that is numbered by splits; its pictures can only be rendered"
+            f"expected numbers of pictures in {folder}, got an export that is numbered by splits; its pictures can "
+            "only be rendered"
         )
     first = folder / form.path(shelves[0].part, shelves[0].fit, int(shelves[0].images[0]), int(shelves[0].labels[0]))
     spec = _siren(first, omega)
@@ -110,7 +115,9 @@ def import_tree(
 
     def outcome(finished: bool) -> ImportOutcome:
         mean = psnr_sum / read if read else None if total else float(Zoo.open(out).psnr.mean())
-        return ImportOutcome(read, asked - total, finished, "data set" if images else "rendered", mean, time.monotonic() - began)
+        return ImportOutcome(
+            read, asked - total, finished, "data set" if images else "rendered", mean, time.monotonic() - began
+        )
 
     for shelf in todo:
         rows: list[Tensor] = []
@@ -130,7 +137,9 @@ def import_tree(
 
 
 def _todo(writer: ZooWriter, shelves: Sequence[Shelf]) -> list[Shelf]:
-    """What the zoo lacks, in shards' worth: by part, block of image indices, and fit, so that fit 0 of an image comes first."""
+    """What the zoo lacks, in shards' worth: by part, block of image indices, and fit, so that fit 0 of an image comes
+    first.
+    """
     found = []
     for shelf in shelves:
         new = np.flatnonzero(~np.isin(shelf.images, writer.done(shelf.part, shelf.fit)))
@@ -156,7 +165,11 @@ class _ShardWriter:
         fresh = ~np.isin(shelf.images, self.writer.done(shelf.part))
         if fresh.any():
             new = shelf.images[fresh]
-            pictures = _to_bytes(pixels, outputs_NCP[fresh], shape) if self.images is None else self._of_data_set(shelf, labels)[fresh]
+            pictures = (
+                _to_bytes(pixels, outputs_NCP[fresh], shape)
+                if self.images is None
+                else self._of_data_set(shelf, labels)[fresh]
+            )
             self.writer.add_images(shelf.part, new, pictures, labels[fresh])
         stored, true_labels = _stored(self.writer.path, shelf)
         self._check(shelf, labels, true_labels, "its picture in the zoo")
@@ -167,7 +180,9 @@ class _ShardWriter:
     def _of_data_set(self, shelf: Shelf, labels: NDArray[np.int64]) -> NDArray[np.uint8]:
         """The data set's own pictures: of the part, or of all parts in order if the tree counts through them."""
         assert self.images is not None
-        sets = [s for s in self.images if s.part in (shelf.part, "all")] or (list(self.images) if shelf.part == "all" else [])
+        sets = [s for s in self.images if s.part in (shelf.part, "all")] or (
+            list(self.images) if shelf.part == "all" else []
+        )
         count = sum(map(len, sets))
         if shelf.images[-1] >= count:
             raise InputError(
@@ -188,7 +203,8 @@ class _ShardWriter:
         wrong = np.flatnonzero(labels != expected)
         if len(wrong):
             raise InputError(
-                f"expected label {expected[wrong[0]]}, that of {what}, got {labels[wrong[0]]} in {self._path(shelf, labels, wrong[0])}; "
+                f"expected label {expected[wrong[0]]}, that of {what}, got {labels[wrong[0]]} in "
+                f"{self._path(shelf, labels, wrong[0])}; "
                 f"is {self.folder} a tree of another data set?"
             )
 
@@ -199,10 +215,16 @@ class _ShardWriter:
 def _siren(path: Path, omega: float) -> NetworkSpec:
     """The architecture of the network in `path`: sine on all layers but the last, widths as its weights have them."""
     state = read_state(path)
-    shapes = [tuple(value.shape) for name, value in state.items() if name.endswith("weight") and isinstance(value, Tensor)]
-    chained = all(len(shape) == 2 for shape in shapes) and all(after[1] == before[0] for before, after in pairwise(shapes))
+    shapes = [
+        tuple(value.shape) for name, value in state.items() if name.endswith("weight") and isinstance(value, Tensor)
+    ]
+    chained = all(len(shape) == 2 for shape in shapes) and all(
+        after[1] == before[0] for before, after in pairwise(shapes)
+    )
     if len(shapes) < 2 or not chained or shapes[0][1] != 2:
-        raise InputError(f"expected a SIREN of 2 coordinates in {path}, got the weights {shapes or 'of no layer'}; check the path")
+        raise InputError(
+            f"expected a SIREN of 2 coordinates in {path}, got the weights {shapes or 'of no layer'}; check the path"
+        )
     spec = NetworkSpec.mlp([2, *(shape[0] for shape in shapes)], activation="sine", omega=omega)
     to_network(state, spec, path)
     return spec
@@ -213,15 +235,23 @@ def _read(path: Path, spec: NetworkSpec, first: Path, label: int, num_labels: in
     state = read_state(path)
     network = to_network(state, spec, path, f"the shape of {first}")
     if network.dtype != torch.float32:
-        raise InputError(f"expected float32 weights in {path}, got {str(network.dtype).removeprefix('torch.')}; convert the file first")
+        raise InputError(
+            f"expected float32 weights in {path}, got {str(network.dtype).removeprefix('torch.')}; convert the file "
+            "first"
+        )
     if label == UNKNOWN:
         value = state.get("label")
         value = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
         if not isinstance(value, int):
-            raise InputError(f"expected the label of its picture beside the weights in {path}, got {value!r}; restore the file")
+            raise InputError(
+                f"expected the label of its picture beside the weights in {path}, got {value!r}; restore the file"
+            )
         label = value
     if not 0 <= label < num_labels:
-        raise InputError(f"expected a label from 0 to {num_labels - 1}, got {label} in {path}; name the data set with --dataset and --root")
+        raise InputError(
+            f"expected a label from 0 to {num_labels - 1}, got {label} in {path}; name the data set with --dataset and "
+            "--root"
+        )
     return network.flat()[0], label
 
 
@@ -241,12 +271,15 @@ def _image_shape(spec: NetworkSpec, images: Sequence[ImageSet] | None, size: int
     if images is None:
         side = _SIZES.get(channels) if size is None else size
         if side is None or side < 1:
-            raise InputError(f"expected the size of the pictures (--size), at least 1, got {size} for networks of {channels} outputs")
+            raise InputError(
+                f"expected the size of the pictures (--size), at least 1, got {size} for networks of {channels} outputs"
+            )
         return channels, side, side
     shape = images[0].image_shape
     if len(shape) != 3 or images[0].image_dtype != "uint8" or shape[0] != channels or size not in (None, *shape[1:]):
         raise InputError(
-            f"expected uint8 pictures of {channels} channels, as the networks have outputs{f', of {size} pixels a side' if size else ''}, "
+            f"expected uint8 pictures of {channels} channels, as the networks have "
+            f"outputs{f', of {size} pixels a side' if size else ''}, "
             f"got {images[0].image_dtype} {shape} from {images[0].dataset}; name the data set that the tree was made of"
         )
     return shape
@@ -264,7 +297,11 @@ def _stored(folder: Path, shelf: Shelf) -> tuple[NDArray[np.uint8], NDArray[np.i
     pictures = np.empty((len(shelf.images), *manifest.settings["image_shape"]), np.uint8)
     labels = np.full(len(shelf.images), UNKNOWN)
     for shard in manifest.shards:
-        if (shard.kind, shard.part) == ("images", shelf.part) and shard.start <= shelf.images[-1] and shelf.images[0] < shard.stop:
+        if (
+            (shard.kind, shard.part) == ("images", shelf.part)
+            and shard.start <= shelf.images[-1]
+            and shelf.images[0] < shard.stop
+        ):
             tensors = {name: tensor.numpy() for name, tensor in manifest.tensors(folder, shard).items()}
             _, here, there = np.intersect1d(shelf.images, tensors["image"], assume_unique=True, return_indices=True)
             pictures[here], labels[here] = tensors["pixels"][there], tensors["label"][there]

@@ -39,8 +39,9 @@ _OMEGA = 30.0  # of every published zoo: the published code has no other
 class ExportOutcome:
     """What a call of `export_tree` did.
 
-    `left_out`: networks that the layout has no place for, extra fits. `bounds`: the numbers at which validation and test begin,
-    if that is what they do. `gaps`: numbers below the highest of a fit that no file has; NFN's code wants none.
+    `left_out`: networks that the layout has no place for, extra fits. `bounds`: the numbers at which validation and
+    test begin, if that is what they do. `gaps`: numbers below the highest of a fit that no file has; NFN's code wants
+    none.
     """
 
     written: int
@@ -61,13 +62,15 @@ def export_tree(
     progress: Progress = silent,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> ExportOutcome:
-    """Write the networks of `zoo` into the folder `out` in a published layout (a name in `LAYOUTS`), those whose files are not there.
+    """Write the networks of `zoo` into the folder `out` in a published layout (a name in `LAYOUTS`), those whose files
+    are not there.
 
-    Where the zoo's outputs or coordinates mean something else than the layout's, `convert` rewrites the first and last layer,
-    so that the published code sees the same pictures.
+    Where the zoo's outputs or coordinates mean something else than the layout's, `convert` rewrites the first and last
+    layer, so that the published code sees the same pictures.
 
-    A layout that counts through all parts (nfn) numbers `images` as training and test part together do, which is how the published
-    code finds their pictures; or `splits`: training, then validation, then test, without gaps however little the zoo holds.
+    A layout that counts through all parts (nfn) numbers `images` as training and test part together do, which is how
+    the published code finds their pictures; or `splits`: training, then validation, then test, without gaps however
+    little the zoo holds.
 
     InputError for networks that are no SIRENs of omega 30 on pictures, and if `out` has something else in it.
     """
@@ -103,13 +106,17 @@ def export_tree(
         for name, content in form.lists(out, listed).items():
             files.write_json(out / name, content)
     gaps = _gaps(places.numbers[rows], zoo.fits[rows]) if form.counts_through else 0
-    return ExportOutcome(written, seen - written, len(zoo) - len(rows), finished, places.bounds, gaps, time.monotonic() - began)
+    return ExportOutcome(
+        written, seen - written, len(zoo) - len(rows), finished, places.bounds, gaps, time.monotonic() - began
+    )
 
 
 def convert(networks: Weights, source: PixelFormat, target: PixelFormat) -> Weights:
-    """The same pictures under another format: out' = low' + (out - low) (high' - low') / (high - low), coordinates in the other order.
+    """The same pictures under another format: out' = low' + (out - low) (high' - low') / (high - low), coordinates in
+    the other order.
 
-    Exact between the nfn and dws formats, where it swaps columns and halves or doubles; nothing is touched between equal ones.
+    Exact between the nfn and dws formats, where it swaps columns and halves or doubles; nothing is touched between
+    equal ones.
     """
     weights, biases = list(networks.weights), list(networks.biases)
     if source.axes != target.axes:
@@ -164,13 +171,22 @@ def _checked(zoo: Zoo) -> PixelFormat:
     pixels, spec = pixel_format(zoo), zoo.spec
     sirens = all(isinstance(layer, Dense) and layer.bias for layer in spec.steps) and len(spec.steps) > 1
     *hidden, last = [(layer.activation, layer.omega) for layer in spec.layers]
-    if not sirens or set(hidden) != {("sine", _OMEGA)} or last[0] != "identity" or spec.widths[0] != 2 or pixels.fourier is not None:
+    if (
+        not sirens
+        or set(hidden) != {("sine", _OMEGA)}
+        or last[0] != "identity"
+        or spec.widths[0] != 2
+        or pixels.fourier is not None
+    ):
         raise InputError(
             f"expected SIRENs of 2 coordinates with omega {_OMEGA:g} and biases, which the published code evaluates, "
-            f"got {spec} with {', '.join(f'{name} {omega:g}' for name, omega in hidden)} in {zoo.path}; fit such a zoo first"
+            f"got {spec} with {', '.join(f'{name} {omega:g}' for name, omega in hidden)} in {zoo.path}; fit such a zoo "
+            "first"
         )
     if not len(zoo):
-        raise InputError(f"expected INRs in the zoo {zoo.path}, found none yet; run the fit command that began it again")
+        raise InputError(
+            f"expected INRs in the zoo {zoo.path}, found none yet; run the fit command that began it again"
+        )
     return pixels
 
 
@@ -190,7 +206,9 @@ def _claim(zoo: Zoo, layout: str, number: str, places: _Places, out: Path) -> No
         if changed:
             raise InputError(f"{out} is another export ({'; '.join(changed)}); choose another folder")
     elif out.exists() and (not out.is_dir() or any(not entry.name.startswith(".") for entry in out.iterdir())):
-        raise InputError(f"expected an export, an empty folder or nothing at {out}, found something else; choose another folder")
+        raise InputError(
+            f"expected an export, an empty folder or nothing at {out}, found something else; choose another folder"
+        )
     else:
         files.write_json(out / RECORD, record)
 

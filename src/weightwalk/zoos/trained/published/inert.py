@@ -1,7 +1,7 @@
 """torch's files that hold objects besides tensors, read without running anything that they bring.
 
-Whatever a file asks for that torch does not allow is replaced by an object that only keeps what it is given. Of configurations of
-OmegaConf, which the Wild Park was saved with, the values are taken out.
+Whatever a file asks for that torch does not allow is replaced by an object that only keeps what it is given. Of
+configurations of OmegaConf, which the Wild Park was saved with, the values are taken out.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ def load(path: Path) -> dict[str, Any]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle may raise anything
         told = (str(error).strip() or "nothing is said").splitlines()[0]
-        raise InputError(f"expected a checkpoint at {path}, got a file that torch.load cannot read ({told}); get a whole copy") from None
+        raise InputError(
+            f"expected a checkpoint at {path}, got a file that torch.load cannot read ({told}); get a whole copy"
+        ) from None
     if not isinstance(content, dict):
         raise InputError(f"expected a dictionary in {path}, got {type(content).__name__}; get a whole copy")
     plain: dict[str, Any] = _plain(content)
@@ -44,7 +46,9 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Dictionaries, lists and values, out of OmegaConf's containers (`_content`) and nodes (`_val`) and of instances as such."""
+    """Dictionaries, lists and values, out of OmegaConf's containers (`_content`) and nodes (`_val`) and of instances as
+    such.
+    """
     if isinstance(value, _Inert):
         state = value.state
         if not isinstance(state, dict):

@@ -25,7 +25,9 @@ SHARD_RUNS = 128
 
 @dataclass(frozen=True, eq=False)
 class Published:
-    """A published zoo: what it is, and `read(number)` for each of its runs 0 ... count - 1, which are ordered by split if it has one."""
+    """A published zoo: what it is, and `read(number)` for each of its runs 0 ... count - 1, which are ordered by split
+    if it has one.
+    """
 
     kind: str
     dataset: str
@@ -41,11 +43,16 @@ LAYOUTS: Registry[Callable[[Path, Path | None], Published]] = Registry("layout o
 def by_split(train: int, val: int, test: int) -> SplitRule:
     """The rule of runs that are numbered train, val, test."""
     if not train:
-        raise InputError("expected a published split with runs to train on, got none; leave it out to split by the last digit of runs")
+        raise InputError(
+            "expected a published split with runs to train on, got none; leave it out to split by the last digit of "
+            "runs"
+        )
     return SplitRule(bounds=(train, train + val)) if val + test else SplitRule(bounds=(train, train))
 
 
-def flattened(spec: NetworkSpec, tensors: Mapping[tuple[int, str], Tensor], what: str) -> np.ndarray[Any, np.dtype[np.float32]]:
+def flattened(
+    spec: NetworkSpec, tensors: Mapping[tuple[int, str], Tensor], what: str
+) -> np.ndarray[Any, np.dtype[np.float32]]:
     """One network's parameters (P,) out of its tensors by (layer, role), kernels as torch keeps them."""
     parts = []
     for field in spec.fields:
@@ -53,21 +60,28 @@ def flattened(spec: NetworkSpec, tensors: Mapping[tuple[int, str], Tensor], what
         shape = tuple(tensor.shape)
         taken = tensor.flatten(2) if tensor.dim() > 2 else tensor
         if tuple(taken.shape) != field.shape:
-            raise InputError(f"expected the {field.role} of layer {field.layer} of {spec} as {field.shape} in {what}, got {shape}")
+            raise InputError(
+                f"expected the {field.role} of layer {field.layer} of {spec} as {field.shape} in {what}, got {shape}"
+            )
         parts.append(taken.to(torch.float32).reshape(-1))
     flat: np.ndarray[Any, np.dtype[np.float32]] = torch.cat(parts).numpy()
     return flat
 
 
 def checkpoints(
-    number: int, spec: NetworkSpec, hyperparameters: Mapping[str, Any], rows: Sequence[tuple[int, Any, Mapping[str, float]]]
+    number: int,
+    spec: NetworkSpec,
+    hyperparameters: Mapping[str, Any],
+    rows: Sequence[tuple[int, Any, Mapping[str, float]]],
 ) -> TrainedRun:
     """A run out of (epochs, parameters (P,), figures) in any order, without those whose parameters are not finite."""
     rows = sorted((row for row in rows if np.isfinite(row[1]).all()), key=lambda row: row[0])
     for epoch, _, figures in rows:
         for name, value in figures.items():
             if name.endswith("accuracy") and not (np.isnan(value) or 0 <= value <= 1):
-                raise InputError(f"expected {name} as a share from 0 to 1, got {value} after {epoch} epochs of run {number}")
+                raise InputError(
+                    f"expected {name} as a share from 0 to 1, got {value} after {epoch} epochs of run {number}"
+                )
     names = {name for _, _, figures in rows for name in figures}
     return TrainedRun(
         number,
@@ -102,7 +116,10 @@ def import_published(
     """Read what the zoo `out` does not have yet of a published zoo. No code in its files is run."""
     began = time.monotonic()
     if not folder.is_dir():
-        raise InputError(f"expected the folder of an unpacked download, found {'a file' if folder.exists() else 'nothing'} at {folder}")
+        raise InputError(
+            f"expected the folder of an unpacked download, found {'a file' if folder.exists() else 'nothing'} at "
+            f"{folder}"
+        )
     published = LAYOUTS[layout](folder, split)
     published = replace(published, dataset=dataset or published.dataset)
     writer = TrainedWriter.open(

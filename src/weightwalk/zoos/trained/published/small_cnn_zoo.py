@@ -1,12 +1,14 @@
 """The Small CNN Zoo (Unterthiner et al. 2020): `weights.npy`, `metrics.csv.gz` and `layout.csv` of one data set.
 
     weights.npy      (rows, parameters) float32: a row per checkpoint
-    metrics.csv.gz   a line per row: config.* (hyperparameters), step (epochs), train_loss, train_accuracy, test_loss, test_accuracy
+    metrics.csv.gz   a line per row: config.* (hyperparameters), step (epochs), train_loss, train_accuracy,
+                     test_loss, test_accuracy
     layout.csv       varname, start_idx, end_idx, size, shape: where each tensor lies in a row, as TensorFlow keeps it
 
-Only the rows of step 86, the end of training, are read, as in all later work. The split that later work uses (Zhou et al. 2023, NFN)
-needs its list of row numbers in a fixed random order, one per line: of those of step 86 in that order the last half tests; the first
-half, shuffled by Python's Random(0), trains (80 %) and validates. Without that file runs are split by their last digits.
+Only the rows of step 86, the end of training, are read, as in all later work. The split that later work uses (Zhou et
+al. 2023, NFN) needs its list of row numbers in a fixed random order, one per line: of those of step 86 in that order
+the last half tests; the first half, shuffled by Python's Random(0), trains (80 %) and validates. Without that file runs
+are split by their last digits.
 """
 
 from __future__ import annotations
@@ -34,20 +36,33 @@ from weightwalk.zoos.trained.published.reading import LAYOUTS, Published, by_spl
 from weightwalk.zoos.trained.store import TrainedRun
 
 STEP = 86
-_CONSTANT = ("config.b_init", "config.dataset", "config.dnn_architecture", "config.num_layers", "config.num_units", "config.random_seed")
+_CONSTANT = (
+    "config.b_init",
+    "config.dataset",
+    "config.dnn_architecture",
+    "config.num_layers",
+    "config.num_units",
+    "config.random_seed",
+)
 
 
 @LAYOUTS.register("small-cnn-zoo")
 def read(folder: Path, split: Path | None = None) -> Published:
-    """The runs in `folder`, in the order of the published split if `split` names its list of row numbers, else of their rows."""
+    """The runs in `folder`, in the order of the published split if `split` names its list of row numbers, else of their
+    rows.
+    """
     weights = _weights(folder / "weights.npy")
     layout = _layout(folder / "layout.csv", weights.shape[1])
     count, metrics = 0, dict[int, dict[str, str]]()  # of the rows that are read: the table is large
-    for count, line in enumerate(_table(folder / "metrics.csv.gz", ("step", "test_accuracy", "config.activation")), start=1):
+    for count, line in enumerate(
+        _table(folder / "metrics.csv.gz", ("step", "test_accuracy", "config.activation")), start=1
+    ):
         if _number(line["step"]) == STEP:
             metrics[count - 1] = line
     if count != len(weights):
-        raise InputError(f"expected a line of metrics per row of weights in {folder}, got {count:,} and {len(weights):,}")
+        raise InputError(
+            f"expected a line of metrics per row of weights in {folder}, got {count:,} and {len(weights):,}"
+        )
     if not metrics:
         raise InputError(f"expected rows of step {STEP} in {folder / 'metrics.csv.gz'}, got none")
     rows, rule = (list(metrics), SplitRule()) if split is None else _published_split(split, metrics, count)
@@ -56,7 +71,9 @@ def read(folder: Path, split: Path | None = None) -> Published:
         row = rows[number]
         line = metrics[row]
         spec = _spec(layout, line["config.activation"], folder)
-        hyperparameters = {key.removeprefix("config."): _number(value) for key, value in line.items() if _is_hyperparameter(key)}
+        hyperparameters = {
+            key.removeprefix("config."): _number(value) for key, value in line.items() if _is_hyperparameter(key)
+        }
         figures = {name: float(line.get(name) or "nan") for name in FIGURES}
         params = _params(spec, np.asarray(weights[row]), layout, folder)
         return checkpoints(number, spec, {**hyperparameters, "row": row}, [(STEP, params, figures)])
@@ -79,7 +96,9 @@ def _weights(path: Path) -> NDArray[np.float32]:
     try:
         weights = np.load(path, mmap_mode="r")
     except (ValueError, EOFError) as error:
-        raise InputError(f"expected an array in {path}, got a file that cannot be read ({error}); get a whole copy of it") from None
+        raise InputError(
+            f"expected an array in {path}, got a file that cannot be read ({error}); get a whole copy of it"
+        ) from None
     if weights.ndim != 2 or weights.dtype.kind != "f":
         raise InputError(f"expected weights (rows, parameters) in {path}, got {weights.dtype} {weights.shape}")
     return weights  # type: ignore[no-any-return]
@@ -91,11 +110,16 @@ def _table(path: Path, needed: Sequence[str]) -> Iterator[dict[str, str]]:
     try:
         text = (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode()
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise InputError(f"expected a whole table in {path}, got a file that does not unpack ({error}); get a whole copy of it") from None
+        raise InputError(
+            f"expected a whole table in {path}, got a file that does not unpack ({error}); get a whole copy of it"
+        ) from None
     lines = csv.DictReader(text.splitlines())
     absent = set(needed) - set(lines.fieldnames or ())
     if absent:
-        raise InputError(f"expected a table with the columns {', '.join(needed)} in {path}, found none for {', '.join(sorted(absent))}")
+        raise InputError(
+            f"expected a table with the columns {', '.join(needed)} in {path}, found none for "
+            f"{', '.join(sorted(absent))}"
+        )
     yield from lines
 
 
@@ -123,7 +147,9 @@ def _spec(layout: Layout, activation: str, folder: Path) -> NetworkSpec:
     kernels = [shape for role, _, _, shape in layout if role == "kernel"]
     convolutions = [shape for shape in kernels if len(shape) == 4]
     if len(convolutions) != len(kernels) - 1 or len(kernels[-1]) != 2 or len({shape[3] for shape in convolutions}) != 1:
-        raise InputError(f"expected convolutions of one width and a dense layer in {folder / 'layout.csv'}, got kernels {kernels}")
+        raise InputError(
+            f"expected convolutions of one width and a dense layer in {folder / 'layout.csv'}, got kernels {kernels}"
+        )
     return small_cnn(convolutions[0][2], kernels[-1][1], activation, convolutions[0][3], len(convolutions))
 
 
@@ -143,14 +169,18 @@ def _params(spec: NetworkSpec, row: NDArray[Any], layout: Layout, folder: Path) 
 
 
 def _published_split(path: Path, final: Container[int], rows: int) -> tuple[list[int], SplitRule]:
-    """Rows in the order train, val, test. A row that the list names twice (row 0, for its first line is a stray header) counts once."""
+    """Rows in the order train, val, test. A row that the list names twice (row 0, for its first line is a stray header)
+    counts once.
+    """
     content = read_bytes(path)
     try:
         order = [int(line) for line in content.decode().split()]
     except (ValueError, UnicodeDecodeError):
         raise InputError(f"expected one row number per line in {path}, got something else") from None
     if any(not 0 <= row < rows for row in order):
-        raise InputError(f"expected row numbers from 0 to {rows - 1} in {path}, got {max(order)}; it belongs to another zoo")
+        raise InputError(
+            f"expected row numbers from 0 to {rows - 1} in {path}, got {max(order)}; it belongs to another zoo"
+        )
     kept = [row for row in order if row in final]
     half = len(kept) // 2
     first = list(range(half))

@@ -1,9 +1,9 @@
 """The ViT zoo of Dynamic Neural Graphs (Wu et al. 2026): `SimpleViT` state dicts, and what is known of them.
 
 vit_models/model_<id>_<epoch>.pth     a state dict; epochs are counted from 0, so that epoch k has seen k + 1
-stat/results.json                     [{"model_id": 1, "epoch": 0, "train_accuracy": 31.2, "test_accuracy": 30.9}, ...], in percent
+stat/results.json                     [{"model_id": 1, "epoch": 0, "train_accuracy": 31.2...}, ...], in percent
 stat/vit_hyperparameters.json         the architecture
-stat/splits.json                      {"train": [ids], "val": [ids], "test": [ids]}; without it 80 / 10 / 10 % in the order of ids
+stat/splits.json                      {"train": [ids], "val": [ids], "test": [ids]}; without it 80 / 10 / 10 %
 """
 
 from __future__ import annotations
@@ -34,10 +34,16 @@ _NAME = re.compile(r"model_(\d+)_(\d+)\.pth")
 @LAYOUTS.register("vit-zoo")
 def read(folder: Path, split: Path | None = None) -> Published:
     """The runs in `folder`, in the order of the split in `split` or in `stat/splits.json`."""
-    models = {int(found[1]): (int(found[2]), path) for path in folder.rglob("*.pth") if (found := _NAME.fullmatch(path.name))}
+    models = {
+        int(found[1]): (int(found[2]), path) for path in folder.rglob("*.pth") if (found := _NAME.fullmatch(path.name))
+    }
     if not models:
-        raise InputError(f"expected vit_models/model_<id>_<epoch>.pth in {folder}, found none; name the folder of the ViT zoo")
-    hyperparameters = files.read_json(folder / "stat" / "vit_hyperparameters.json", "the hyperparameters of the ViT zoo")
+        raise InputError(
+            f"expected vit_models/model_<id>_<epoch>.pth in {folder}, found none; name the folder of the ViT zoo"
+        )
+    hyperparameters = files.read_json(
+        folder / "stat" / "vit_hyperparameters.json", "the hyperparameters of the ViT zoo"
+    )
     results = files.read_json(folder / "stat" / "results.json", "the accuracies of the ViT zoo")
     try:
         spec = _spec(hyperparameters)
@@ -46,7 +52,10 @@ def read(folder: Path, split: Path | None = None) -> Published:
         raise InputError(f"expected the ViT zoo's JSON in {folder / 'stat'}, got other JSON ({error!r})") from None
     unknown = sorted(models.keys() - figures.keys())
     if unknown:
-        raise InputError(f"expected an accuracy of every network in {folder / 'stat' / 'results.json'}, found none of model {unknown[0]}")
+        raise InputError(
+            f"expected an accuracy of every network in {folder / 'stat' / 'results.json'}, found none of model "
+            f"{unknown[0]}"
+        )
     parts = _parts(split or folder / "stat" / "splits.json", sorted(models), split is not None)
     ordered = [model for part in parts for model in part]
     kept = {key: hyperparameters[key] for key in ("learning_rate", "batch_size") if key in hyperparameters}
@@ -55,7 +64,9 @@ def read(folder: Path, split: Path | None = None) -> Published:
         model = ordered[number]
         epoch, path = models[model]
         params = flattened(spec, _tensors(spec, read_state(path), path), str(path))
-        return checkpoints(number, spec, {"optimizer": "adam", **kept, "model_id": model}, [(epoch + 1, params, figures[model])])
+        return checkpoints(
+            number, spec, {"optimizer": "adam", **kept, "model_id": model}, [(epoch + 1, params, figures[model])]
+        )
 
     return Published("vit", "cifar10", len(ordered), run, by_split(*map(len, parts)))
 
@@ -67,7 +78,11 @@ def _spec(values: Mapping[str, Any]) -> NetworkSpec:
 
 
 def _figures(entry: Mapping[str, Any]) -> dict[str, float]:
-    return {name: float(entry[name]) / 100 for name in ("train_accuracy", "test_accuracy") if name != "train_accuracy" or name in entry}
+    return {
+        name: float(entry[name]) / 100
+        for name in ("train_accuracy", "test_accuracy")
+        if name != "train_accuracy" or name in entry
+    }
 
 
 def _parts(path: Path, models: list[int], named: bool) -> list[list[int]]:
@@ -88,7 +103,9 @@ def _parts(path: Path, models: list[int], named: bool) -> list[list[int]]:
 
 
 def _tensors(spec: NetworkSpec, state: Mapping[str, Any], path: Path) -> dict[tuple[int, str], Tensor]:
-    """A state dict of vit-pytorch's SimpleViT by (layer, role); the table of positions, which it does not have, is computed."""
+    """A state dict of vit-pytorch's SimpleViT by (layer, role); the table of positions, which it does not have, is
+    computed.
+    """
     depth = (len(spec.layers) - 6) // 6
     blocks = [
         f"transformer.layers.{block}.{name}"

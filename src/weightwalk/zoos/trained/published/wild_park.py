@@ -1,10 +1,12 @@
-"""The CNN Wild Park (Kofinas et al. 2024; Zenodo 12797219): a folder per run, in it one per checkpoint with a `checkpoint.pt`.
+"""The CNN Wild Park (Kofinas et al. 2024; Zenodo 12797219): a folder per run, in it one per checkpoint with a
+`checkpoint.pt`.
 
-    <zoo>/<run>/<checkpoint>/checkpoint.pt   model (a state dict), config (the architecture), iteration, last_result (test/acc, test/loss)
-    cnn_park_splits.json                     {"train": {"path": [...], "score": [...], "step": [...]}, "val": ..., "test": ...}
+    <zoo>/<run>/<checkpoint>/checkpoint.pt   model (a state dict), config (the architecture),
+                                             iteration, last_result (test/acc, test/loss)
+    cnn_park_splits.json                     {"train": {"path": [...], "score": ..., "step": ...}, ...}
 
-`iteration` counts from 0, so that iteration k has seen k + 1 epochs. Runs that the split does not name are left out; without a split
-runs are numbered in the order of their names, and split by their last digits.
+`iteration` counts from 0, so that iteration k has seen k + 1 epochs. Runs that the split does not name are left out;
+without a split runs are numbered in the order of their names, and split by their last digits.
 """
 
 from __future__ import annotations
@@ -29,12 +31,17 @@ _FILE, _SPLITS = "checkpoint.pt", "cnn_park_splits.json"
 
 @LAYOUTS.register("wild-park")
 def read(folder: Path, split: Path | None = None) -> Published:
-    """The runs below `folder`, in the order of the split in `split` or in the folder's own `cnn_park_splits.json`, if there is one."""
+    """The runs below `folder`, in the order of the split in `split` or in the folder's own `cnn_park_splits.json`, if
+    there is one.
+    """
     runs: dict[Path, list[Path]] = {}
     for path in sorted(folder.rglob(_FILE)):
         runs.setdefault(path.parent.parent, []).append(path)
     if not runs:
-        raise InputError(f"expected runs of the Wild Park in {folder} (<run>/<checkpoint>/{_FILE}), found none; name the unpacked download")
+        raise InputError(
+            f"expected runs of the Wild Park in {folder} (<run>/<checkpoint>/{_FILE}), found none; name the unpacked "
+            "download"
+        )
     split = split or next(iter(sorted(folder.rglob(_SPLITS))), None)
     if split is None:
         ordered, rule = list(runs), SplitRule()
@@ -53,12 +60,16 @@ def _parts(path: Path, runs: Sequence[Path]) -> list[list[Path]]:
     value = files.read_json(path, "the split of the Wild Park")
     by_name = {run.name: run for run in runs}
     try:
-        names = [list(dict.fromkeys(Path(entry).parent.parent.name for entry in value[part]["path"])) for part in SPLITS]
+        names = [
+            list(dict.fromkeys(Path(entry).parent.parent.name for entry in value[part]["path"])) for part in SPLITS
+        ]
     except (KeyError, TypeError):
         raise InputError(f"expected train, val and test with a list path each in {path}, got other JSON") from None
     absent = [name for part in names for name in part if name not in by_name]
     if absent:
-        raise InputError(f"{path} names {len(absent):,} runs that are not there, the first is {absent[0]}; unpack the whole download")
+        raise InputError(
+            f"{path} names {len(absent):,} runs that are not there, the first is {absent[0]}; unpack the whole download"
+        )
     both = [name for name in names[0] + names[1] if name in {*names[2]} or (name in names[0] and name in names[1])]
     if both:
         raise InputError(f"expected every run in one split in {path}, got {both[0]} in two")
@@ -73,10 +84,16 @@ def _run(number: int, folder: Path, paths: Sequence[Path]) -> TrainedRun:
             own = _spec(content["config"])
             state = content["model"]
             figures = {"test_accuracy": float(content["last_result"]["test/acc"])}
-            figures |= {"test_loss": float(content["last_result"]["test/loss"])} if "test/loss" in content["last_result"] else {}
+            figures |= (
+                {"test_loss": float(content["last_result"]["test/loss"])}
+                if "test/loss" in content["last_result"]
+                else {}
+            )
             epochs = int(content["iteration"]) + 1
         except (KeyError, TypeError, IndexError) as error:
-            raise InputError(f"expected model, config, iteration and last_result in {path}, got other contents ({error!r})") from None
+            raise InputError(
+                f"expected model, config, iteration and last_result in {path}, got other contents ({error!r})"
+            ) from None
         if spec is not None and own != spec:
             raise InputError(f"expected one architecture per run, got another one in {path} than in {paths[0]}")
         spec = own
