@@ -12,6 +12,7 @@ from torch import nn
 from weightwalk import InputError, NetworkSpec, Weights
 from weightwalk.encoders import DNGEncoder, Encoder, Encoding, FlatEncoder, encoders
 from weightwalk.spec import Layer
+from weightwalk.symmetry import hidden_widths
 from weightwalk.testing import check_encoder, random_weights, tiny_specs
 
 SMALL = {"dim": 8, "num_frequencies": 4}
@@ -187,4 +188,4 @@ def test_the_tiny_specs_are_of_every_kind():
     assert {layer.kind for layer in layers} >= {kind.kind for kind in Layer.__subclasses__()}
     assert {layer.bias for layer in layers} == {True, False}
     for spec in tiny_specs().values():
-        assert len(set(spec.hidden_widths)) == len(spec.hidden_widths)
+        assert len(set(hidden_widths(spec))) == len(hidden_widths(spec))
