@@ -110,11 +110,6 @@ class DNGEncoder(Encoder):
     with parameters.
     """
 
-    later = (
-        *("messages", "head_dim", "max_taps", "padding", "residual", "attention", "norm_after", "unbiased"),
-        *("activation_scope", "shared", "kinds", "readout"),
-    )
-
     def __init__(
         self,
         spec: NetworkSpec,
@@ -207,7 +202,7 @@ class DNGEncoder(Encoder):
         if self.readout == "layers":
             means_BLD = torch.stack([memory.mean(1) for memory in nodes[1:]], dim=1)
             pooled = torch.cat([pooled, means_BLD.mean(1) if self.shared else means_BLD.flatten(1)], dim=1)
-        return Encoding(tuple(nodes), pooled)
+        return Encoding(nodes=tuple(nodes), pooled=pooled)
 
     def _walk(
         self, walk: Pass, weights: Weights, inputs_BID: Tensor, earlier: list[Tensor]
