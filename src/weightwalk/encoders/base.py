@@ -16,12 +16,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from weightwalk.config import LATE
 from weightwalk.errors import InputError
 from weightwalk.registry import Registry, unknown
 from weightwalk.spec import NetworkSpec
@@ -50,10 +49,6 @@ class Encoder(nn.Module, ABC):
 
     invariant: bool = True
     """False for one whose answer depends on the order of hidden neurons, and which says so."""
-    later: ClassVar[tuple[str, ...]] = ()
-    """Options that came after encoders without them had been recorded; configurations leave them out where they have
-    their defaults.
-    """
     pooled_dim: int
     shared: bool = False
 
@@ -174,9 +169,5 @@ def _config_of(name: str) -> type[EncoderConfig]:
     """A frozen dataclass whose fields are the options of an encoder's `__init__`."""
     signature, hints = inspect.signature(encoders[name].__init__), typing.get_type_hints(encoders[name].__init__)
     options = list(signature.parameters.values())[2:]
-    late = {option.name: LATE if option.name in encoders[name].later else None for option in options}
-    entries = [
-        (option.name, hints[option.name], field(default=option.default, metadata=late[option.name]))
-        for option in options
-    ]
+    entries = [(option.name, hints[option.name], field(default=option.default)) for option in options]
     return make_dataclass(f"{encoders[name].__name__}Config", entries, bases=(EncoderConfig,), frozen=True)

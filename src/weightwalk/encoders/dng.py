@@ -110,11 +110,6 @@ class DNGEncoder(Encoder):
     with parameters.
     """
 
-    later = (
-        *("messages", "head_dim", "max_taps", "padding", "residual", "attention", "norm_after", "unbiased"),
-        *("activation_scope", "shared", "kinds", "readout"),
-    )
-
     def __init__(
         self,
         spec: NetworkSpec,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from weightwalk.config import LATE, saved_fields
+from weightwalk import config
 from weightwalk.errors import InputError
 
 ACTIVATIONS = (
@@ -26,7 +26,7 @@ class Step:
     kind: ClassVar[str]
     num_sources: ClassVar[tuple[int, int]] = (1, 1)  # at least, at most
     fan_in: int
-    sources: tuple[int, ...] = field(default=(), kw_only=True, metadata=LATE)
+    sources: tuple[int, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sources", tuple(self.sources))
@@ -58,7 +58,7 @@ class Step:
         return None
 
     def to_dict(self) -> dict[str, Any]:
-        return {"kind": self.kind, **saved_fields(self)}
+        return {"kind": self.kind, **config.to_dict(self)}
 
 
 @dataclass(frozen=True)
