@@ -93,6 +93,11 @@ class Step:
         """The values that the step sees in blocks of channels: source number (None: the value written), how many."""
         yield from ()
 
+    @property
+    def num_edges(self) -> int:
+        """Edges of the dynamic graph that arrive with the nodes which the step makes."""
+        return 0
+
     def to_dict(self) -> dict[str, Any]:
         """Its kind and all of its fields as plain JSON values."""
         values = {entry.name: getattr(self, entry.name) for entry in fields(self)}

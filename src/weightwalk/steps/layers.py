@@ -45,6 +45,10 @@ class Layer(Sized):
         """Shape of one network's weight: (O, I), or (O, I, K) with K taps."""
         return (self.fan_out, self.fan_in) if self.taps == 1 else (self.fan_out, self.fan_in, self.taps)
 
+    @property
+    def num_edges(self) -> int:
+        return math.prod(self.weight_shape)  # one per number of the weight
+
     def links(self) -> Iterator[Link]:
         yield from ()  # it writes nodes of its own
 

@@ -263,6 +263,11 @@ class Attention(Step):
         shared = self.heads // (self.kv_heads or self.heads)
         return (self.fan_in, self.fan_in // shared, self.values // shared)
 
+    @property
+    def num_edges(self) -> int:
+        """To each output of a head, from that head's queries, keys and values."""
+        return self.values * (2 * self.fan_in + self.values) // self.heads
+
     def links(self) -> Iterator[Link]:
         _, keys, values = (self._repeated(width) for width in self.reads)
         yield Link(0, range(self.fan_in), keys, other=1)
