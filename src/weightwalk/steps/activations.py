@@ -1,4 +1,4 @@
-"""What is known of every activation a; the functions themselves, which need torch, are in `weightwalk.evaluate`."""
+"""What is known of every activation a; the functions are in `weightwalk.evaluate`, as this room has no torch."""
 
 from __future__ import annotations
 
