@@ -20,7 +20,7 @@ from weightwalk import config
 from weightwalk.errors import InputError
 from weightwalk.flow import Flow, Scheduled, flow, schedule
 from weightwalk.registry import unknown
-from weightwalk.steps import ACTIVATIONS, STEPS, Conv, Dense, Embed, Layer, MeanPool, Step
+from weightwalk.steps import ACTIVATIONS, SCALED, STEPS, Conv, Dense, Embed, Layer, MeanPool, Step
 
 T = TypeVar("T")
 
@@ -103,7 +103,7 @@ class NetworkSpec:
         """
         if len(widths) < 2:
             raise InputError(f"an MLP needs at least an input and an output width, got {list(widths)}")
-        hidden_omega = omega if activation in ("sine", "gaussian") else 1.0
+        hidden_omega = omega if activation in SCALED else 1.0
         pairs = list(pairwise(widths))
         return cls(
             tuple(
