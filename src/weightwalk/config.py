@@ -16,7 +16,7 @@ import json
 import math
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from typing import Any, TypeVar
@@ -26,7 +26,8 @@ from weightwalk.registry import unknown
 
 C = TypeVar("C")
 
-_hints = cache(typing.get_type_hints)
+
+_hints: Callable[[Any], dict[str, Any]] = cache(typing.get_type_hints)
 
 
 def override(config: C, settings: Sequence[str]) -> C:
@@ -148,7 +149,11 @@ def typed(hint: Any, value: Any, key: str) -> Any:
         elif hasattr(hint, "named"):
             return from_dict(type(hint.named(typed(str, value.get("name"), f"{key}.name"))), value, key)
         elif dataclasses.is_dataclass(hint):
-            return hint.from_dict(value) if hasattr(hint, "from_dict") else from_dict(hint, value, key)
+            return (
+                hint.from_dict(value)
+                if hasattr(hint, "from_dict")
+                else from_dict(typing.cast(type[Any], hint), value, key)
+            )
         elif hint in (int, float):
             if -(2**63) <= value < 2**63 if hint is int else abs(value) < 2**1023:
                 return hint(value)
