@@ -1,4 +1,5 @@
 import json
+import pickle
 import subprocess
 import sys
 from dataclasses import fields
@@ -131,6 +132,16 @@ def test_numbers_of_numpy_are_numbers_and_lists_are_tuples():
     assert type(spec.steps[0].fan_in) is int
     assert type(spec.steps[0].omega) is float
     assert Conv(2, 3, kernel=[3, 3], stride=[2, 2]) == Conv(2, 3, kernel=(3, 3), stride=2)
+
+
+def test_a_pickled_spec_carries_nothing_that_was_worked_out():
+    spec = tiny_specs()["vit"]
+    size = len(pickle.dumps(NetworkSpec(spec.steps)))
+    assert spec.flow.groups
+    assert spec.fields
+    assert len(pickle.dumps(spec)) == size
+    again = pickle.loads(pickle.dumps(spec))
+    assert (again, again.flow, again.schedule) == (spec, spec.flow, spec.schedule)
 
 
 def test_json_has_every_field():

@@ -91,6 +91,9 @@ class NetworkSpec:
         for index, layer in enumerate(self.layers):
             self._check_tie(index, layer)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {"steps": self.steps, "input_axes": self.input_axes}  # without what is cached
+
     def _check_tie(self, index: int, layer: Layer) -> None:
         if layer.tied is None:
             return
