@@ -146,7 +146,7 @@ def messages(
             found[2] = of_hidden.flatten(0, 2).T @ made.flatten(0, 2) if wanted[2] else None
             found[3] = of_hidden.sum(1) if wanted[3] else None
             of_product = (of_hidden @ mix).view_as(edges)
-        found[1] = edges.mul_(of_product).sum(1) if wanted[1] else None
+        found[1] = (edges * of_product).sum(1) if wanted[1] else None
         of_operands = iter(edge_pull(of_product * sources[:, None]) if any(of_edge) else ())
         if wanted[0]:
             found[0] = next(of_operands)

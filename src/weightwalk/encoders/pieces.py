@@ -61,10 +61,9 @@ def vjp(function: Callable[..., Any], wanted: Sequence[bool], operands: Sequence
         one = iter(given)
         return function(*(next(one) if want else operand for want, operand in zip(wanted, operands, strict=True)))
 
-    found: tuple[Any, Gradients] = torch.func.vjp(
-        of_wanted, *(operand for want, operand in zip(wanted, operands, strict=True) if want)
-    )
-    return found
+    chosen = (operand for want, operand in zip(wanted, operands, strict=True) if want)
+    answer, pull = torch.func.vjp(of_wanted, *chosen)[:2]
+    return answer, pull
 
 
 class _EdgeSum(torch.autograd.Function):

@@ -6,13 +6,14 @@ Axes: B networks, I source nodes, O target nodes, F Fourier features, D memory.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
+from weightwalk import config
 from weightwalk.encoders.base import Encoder, Encoding, encoders
 from weightwalk.encoders.dng.builder import KINDS, MapBuilder, kind_of, kinds_of, most_taps
 from weightwalk.encoders.dng.details import DETAILS
@@ -102,14 +103,19 @@ class DNGEncoder(Encoder):
         preset: str = "paper",
     ):
         super().__init__(spec)
-        sizes = {"dim": dim, "num_frequencies": num_frequencies, "num_passes": num_passes, "head_dim": head_dim}
-        self.validate({**sizes, "scale": scale, "dropout": dropout, "readout": readout, "max_taps": max_taps,
-                       "kinds": kinds, "preset": preset})
+        self.validate(
+            SimpleNamespace(
+                **{"dim": dim, "num_frequencies": num_frequencies, "scale": scale, "num_passes": num_passes},
+                **{"dropout": dropout, "readout": readout, "head_dim": head_dim, "max_taps": max_taps},
+                **{"kinds": kinds, "preset": preset},
+            )
+        )
         self.shared, self.readout, self.details = bool(shared), readout, DETAILS[preset]
         all_kinds = kinds_of([spec], kinds)
-        self.invariant = not (self.details.heads_by_place and "attention" in all_kinds)
+        if self.details.heads_by_place and "attention" in all_kinds:
+            self.invariant = False
         self.features = FourierFeatures(num_frequencies, scale)
-        taps = max(most_taps(spec), max_taps)
+        taps = max_taps or most_taps(spec)
         self.builder = MapBuilder(
             spec, self.features, dim, taps if taps > 1 else 0, head_dim, self.details, all_kinds if shared else ()
         )
@@ -121,28 +127,22 @@ class DNGEncoder(Encoder):
         self.activations = nn.Embedding(len(ACTIVATIONS), self.features.dim) if activation_embedding else None
 
     @classmethod
-    def validate(cls, options: Mapping[str, Any]) -> None:
-        for name in ("dim", "num_frequencies", "num_passes", "head_dim", "max_taps"):
-            least = 0 if name == "max_taps" else 1
-            if options[name] < least:
-                raise InputError(f"{name} of a DNG-Encoder must be at least {least}, got {options[name]}")
-        if not 0 < options["scale"] < math.inf:
-            raise InputError(f"scale of a DNG-Encoder's frequencies must be a positive number, got {options['scale']}")
-        if not 0 <= options["dropout"] < 1:
-            raise InputError(f"dropout of a DNG-Encoder must be at least 0 and below 1, got {options['dropout']}")
-        if options["readout"] not in get_args(Readout):
-            raise InputError(unknown("readout", options["readout"], list(get_args(Readout))))
-        for kind in options["kinds"]:
+    def validate(cls, options: Any) -> None:
+        config.bounded(options, "dim num_frequencies num_passes head_dim", 1)
+        config.bounded(options, "max_taps", 0)
+        config.bounded(options, "scale", above=0)
+        config.bounded(options, "dropout", 0, below=1)
+        if options.readout not in get_args(Readout):
+            raise InputError(unknown("readout", options.readout, list(get_args(Readout))))
+        for kind in options.kinds:
             if kind not in KINDS:
                 raise InputError(unknown("kind of step", kind, list(KINDS)))
-        DETAILS[options["preset"]]
+        DETAILS[options.preset]
 
     @classmethod
-    def covering(cls, specs: Sequence[NetworkSpec], options: Mapping[str, Any]) -> dict[str, Any]:
-        return {
-            "kinds": kinds_of(specs, options["kinds"]),
-            "max_taps": options["max_taps"] or max(map(most_taps, specs)),
-        }
+    def covering(cls, specs: Sequence[NetworkSpec], options: Any) -> dict[str, Any]:
+        most = options.max_taps or max(map(most_taps, specs))
+        return {"kinds": kinds_of(specs, options.kinds), "max_taps": most}
 
     def check(self, spec: NetworkSpec) -> None:
         """InputError for networks of another shape; with `shared`, for those whose inputs, outputs or steps don't
@@ -193,9 +193,7 @@ class DNGEncoder(Encoder):
         output = weights.spec.walk(inputs_BID, visit)
         return [inputs_BID, *(settled[value] for value in flow.settled)], output
 
-    def _layer(
-        self, walk: Pass, at: Scheduled, weights: Weights, source: Tensor, earlier: Tensor | None
-    ) -> Tensor:
+    def _layer(self, walk: Pass, at: Scheduled, weights: Weights, source: Tensor, earlier: Tensor | None) -> Tensor:
         """The memories of a layer's nodes; `earlier` are those of the pass before."""
         assert at.layer is not None
         own, w, bias = walk.of(at), weights.weights[at.layer], weights.biases[at.layer]

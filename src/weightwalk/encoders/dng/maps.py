@@ -8,7 +8,7 @@ the step in its place, and the facts of the network.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache, reduce
+from functools import reduce
 from itertools import accumulate
 
 import torch
@@ -141,7 +141,8 @@ def _heads(read: Sequence[Tensor], at: Scheduled) -> list[Tensor]:
     step = at.step
     assert isinstance(step, Attention)
     shared = step.heads // (step.kv_heads or step.heads)
-    q, k, v = (memory.unflatten(1, (count, -1)) for memory, count in zip(read, (step.heads, *[step.heads // shared] * 2)))
+    counts = (step.heads, step.heads // shared, step.heads // shared)
+    q, k, v = (memory.unflatten(1, (count, -1)) for memory, count in zip(read, counts, strict=True))
     return [q, k.repeat_interleave(shared, 1), v.repeat_interleave(shared, 1)]
 
 
@@ -210,6 +211,8 @@ def moved(step: Step, read: Sequence[Tensor]) -> Tensor:
     """
     if isinstance(step, Multiply):
         return reduce(torch.mul, read)
+    if type(step).links is Step.links:
+        return read[0]
     origins = _origins(step)
     memory = read[0] if len(read) == 1 else torch.cat(list(read), dim=1)
     if origins == tuple((channel,) for channel in range(memory.shape[1])):
@@ -219,7 +222,6 @@ def moved(step: Step, read: Sequence[Tensor]) -> Tensor:
     return torch.stack(means, dim=1)[:, [distinct[origin] for origin in origins]]
 
 
-@lru_cache(maxsize=1024)
 def _origins(step: Step) -> tuple[tuple[int, ...], ...]:
     """Per channel that a step writes, those that it comes from, counted through all values that the step reads."""
     firsts = [0, *accumulate(step.reads)]
