@@ -190,6 +190,8 @@ def unpickled(path: Path, what: str, inert: bool = False) -> Any:
         raise InputError(f"expected {what} at {path}, found no such file; check the path") from None
     except Exception as error:  # a damaged pickle may raise anything, and torch advises to trust it
         code = re.search(r"GLOBAL (\S+)", str(error))
+        if code and "Uninitialized" in code[1]:
+            raise InputError(f"{path} is of a lazy module without values; run the module once, then save it") from None
         if code:
             raise InputError(
                 f"expected tensors alone in {path}, got a pickle that would call {code[1]}, which was not run; "
