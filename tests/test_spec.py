@@ -1,3 +1,4 @@
+import contextlib
 import json
 import pickle
 import subprocess
@@ -107,6 +108,9 @@ def test_shape_is_what_does_not_depend_on_activations():
         (lambda: NetworkSpec((Learned(1, 3, bias=False, sources=(0,)),)), "has a step that reads its input"),
         (lambda: NetworkSpec((Dense(2, 3, sources=(-1,)),)), r"step 0 \(dense\) reads the values \(-1,\)"),
         (lambda: NetworkSpec.mlp([2, 3.5, 1]), "dense.fan_out must be a whole number, got 3.5"),
+        (lambda: NetworkSpec.mlp(3), "an input and an output width, got .3."),
+        (lambda: Dense(2, 3, positions=0), "reads at least one position, got 0"),
+        (lambda: Learned(1, 3, bias=False, grid=(-1,), sources=(0,)), "sizes of a grid"),
         (lambda: NetworkSpec.mlp([2, True, 1]), "dense.fan_out must be a whole number, got True"),
         (lambda: NetworkSpec.mlp([2, float("inf"), 1]), "dense.fan_out must be a whole number, got inf"),
         (lambda: NetworkSpec.mlp([2, 2**63, 1]), "dense.fan_out must be a whole number of 64 bits"),
@@ -124,6 +128,18 @@ def test_shape_is_what_does_not_depend_on_activations():
 def test_what_describes_no_network_is_refused(make, sentence):
     with pytest.raises(InputError, match=sentence):
         make()
+
+
+@pytest.mark.parametrize("name", ["shuffled", "vit"])
+def test_any_value_in_json_makes_a_spec_or_a_sentence(name):
+    made, kinds = 0, {step["kind"]: step for step in tiny_specs()[name].to_dict()["steps"]}
+    for step in kinds.values():
+        for key in [*step, "new"]:
+            for wrong in (None, "relu", -1, 2, 1.5, True, [], [1, 2.5], float("inf"), 2**64, {"a": 1}, [[[]]]):
+                with contextlib.suppress(InputError):
+                    NetworkSpec.from_dict({"steps": [step | {key: wrong}]})
+                    made += 1
+    assert made
 
 
 def test_numbers_of_numpy_are_numbers_and_lists_are_tuples():
