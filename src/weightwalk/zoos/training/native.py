@@ -32,6 +32,7 @@ ACTIVATIONS = (
 _LINEAR, _ACTIVATE, _NORM, _MEAN_POOL, _ADD, _SLICE, _CONCAT, _LEARNED, _PATCHES, _ATTENTION = range(10)
 _NORMS = ("layer", "rms", "batch")
 _MAX_SOURCES = 3
+PATHS = 3
 _SOURCE = Path(__file__).with_name("trainer.cpp")
 _HEADERS = (
     *(
@@ -182,6 +183,7 @@ def _run(
         len(program.records),
         (_Shape * len(shapes))(*(_Shape(*shape) for shape in shapes)),
         int(program.tokens),
+        PATHS,
         int(training is not None),
         *(address(tensor) for tensor in (state.params, state.first, state.second)),
         (ctypes.c_int32 * len(flat))(*flat),
