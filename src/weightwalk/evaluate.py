@@ -14,10 +14,10 @@ from torch import Tensor
 
 from weightwalk import steps as kinds
 from weightwalk.errors import InputError
-from weightwalk.spec import NetworkSpec
+from weightwalk.spec import NetworkSpec, Scheduled
 from weightwalk.steps import LEAK, Layer, Step
 
-_FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     "identity": lambda z: z,
     "relu": torch.relu,
     "tanh": torch.tanh,
@@ -25,6 +25,7 @@ _FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": torch.sigmoid,
     "gelu": F.gelu,
     "silu": F.silu,
+    "leaky_relu": F.leaky_relu,
     "gaussian": lambda z: torch.exp(-0.5 * z * z),
     "gelu_tanh": partial(F.gelu, approximate="tanh"),
     "relu6": F.relu6,
@@ -36,6 +37,7 @@ _FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "hardswish": F.hardswish,
     "hardsigmoid": F.hardsigmoid,
 }
+"""The activations of `weightwalk.steps.ACTIVATIONS`; leaky_relu takes its slope as well."""
 _CONVOLUTIONS = (F.conv1d, F.conv2d, F.conv3d)
 _TRANSPOSED = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)
 _MAX_POOLS: tuple[Callable[..., Tensor], ...] = (F.max_pool1d, F.max_pool2d, F.max_pool3d)
@@ -56,7 +58,7 @@ _LINEAR_MODES = ("linear", "bilinear", "trilinear")
 def activate(activation: str, omega: float, z: Tensor, slope: float = LEAK) -> Tensor:
     """a(omega z); `slope` is that of leaky_relu below zero."""
     scaled = z if omega == 1.0 else omega * z
-    return F.leaky_relu(scaled, slope) if activation == "leaky_relu" else _FUNCTIONS[activation](scaled)
+    return F.leaky_relu(scaled, slope) if activation == "leaky_relu" else FUNCTIONS[activation](scaled)
 
 
 def run(
@@ -99,19 +101,13 @@ def run(
             "input"
         )
 
-    readers = [0] * (len(spec.steps) + 1)
-    for number in range(1, len(spec.steps) + 1):
-        for source in spec.sources(number):
-            readers[source] += 1
-    values: dict[int, Tensor] = {0: x}
-    parameters = iter(zip(weights, biases, strict=True))
-    for number, step in enumerate(spec.steps, start=1):
-        sources = spec.sources(number)
-        read = [values[source] for source in sources]
+    def visit(at: Scheduled, read: list[Tensor]) -> Tensor:
+        step = at.step
         try:
             if isinstance(step, Layer):
-                weight, bias = next(parameters)
-                y = activate(step.activation, step.omega, _layer(step, weight, bias, read[0]), step.slope)
+                assert at.layer is not None
+                z = _layer(step, weights[at.layer], biases[at.layer], read[0])
+                y = activate(step.activation, step.omega, z, step.slope)
             else:
                 y = _pass(step, read)
         except RuntimeError as error:
@@ -119,15 +115,12 @@ def run(
                 raise
             of = " and ".join(str(tuple(value.shape[2:])) for value in read)
             raise InputError(
-                f"step {number - 1} ({step.kind}) can't read values of the shape {of} ({str(error).splitlines()[0]}); "
-                "give inputs of the size that the network was made for"
+                f"step {at.value - 1} ({step.kind}) can't read values of the shape {of} "
+                f"({str(error).splitlines()[0]}); give inputs of the size that the network was made for"
             ) from error
-        values[number] = y if change is None else change(number, y)
-        for source in sources:  # a value that nobody reads any more is let go
-            readers[source] -= 1
-            if not readers[source]:
-                values.pop(source, None)
-    return values[len(spec.steps)]
+        return y if change is None else change(at.value, y)
+
+    return spec.walk(x, visit)
 
 
 def _layer(step: Layer, w: Tensor, b_BO: Tensor | None, x: Tensor) -> Tensor:

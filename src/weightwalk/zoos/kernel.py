@@ -9,10 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from weightwalk.steps import FITTED
 from weightwalk.weights import Weights
 from weightwalk.zoos.compiled import address, library, loads
-
-ACTIVATIONS = ("sine", "relu", "tanh", "gaussian")  # in the order of the kernel's table
 
 _SOURCE = Path(__file__).with_name("kernel.cpp")
 _HEADERS = (Path(__file__).with_name("vectors.h"),)
@@ -30,13 +29,13 @@ def fit(
     (S, 3).
     """
     layers, count = start.spec.layers, len(start)
-    parameters = start.flat().detach().to(torch.float32, copy=True).contiguous()
+    parameters = start.flat.detach().to(torch.float32, copy=True).contiguous()
     inputs, targets, table = (t.to("cpu", torch.float32).contiguous() for t in (coordinates_PI, targets_BCP, table_S3))
     errors = torch.empty(count)
     _library().weightwalk_fit(
         len(layers),
         (ctypes.c_int * (len(layers) + 1))(*start.spec.widths),
-        (ctypes.c_int * len(layers))(*(ACTIVATIONS.index(layer.activation) for layer in layers[:-1])),
+        (ctypes.c_int * len(layers))(*(FITTED.index(layer.activation) for layer in layers[:-1])),
         (ctypes.c_float * len(layers))(*(layer.omega for layer in layers)),
         len(inputs),
         address(inputs),
@@ -49,7 +48,7 @@ def fit(
         ctypes.c_float(stop_loss),
         address(errors),
     )
-    return Weights.from_flat(start.spec, parameters), errors
+    return Weights(start.spec, parameters), errors
 
 
 @cache

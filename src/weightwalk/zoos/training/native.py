@@ -17,18 +17,6 @@ from weightwalk.steps import Layer, Step
 from weightwalk.zoos.compiled import address, library, loads
 from weightwalk.zoos.training.settings import OPTIMIZERS, Trained, Training, dropped, moving
 
-ACTIVATIONS = (
-    "identity",
-    "relu",
-    "tanh",
-    "sine",
-    "sigmoid",
-    "gelu",
-    "silu",
-    "leaky_relu",
-    "gaussian",
-)  # in the order of activations.h
-
 _LINEAR, _ACTIVATE, _NORM, _MEAN_POOL, _ADD, _SLICE, _CONCAT, _LEARNED, _PATCHES, _ATTENTION = range(10)
 _NORMS = ("layer", "rms", "batch")
 _MAX_SOURCES = 3
@@ -216,21 +204,18 @@ def _lowered(spec: NetworkSpec, example: tuple[int, ...], drops: bool = False) -
     tokens = any(isinstance(step, kinds.Patches) for step in spec.steps)
     program = _Program(tokens, [example[0]], [tuple(example[1:])])
     fields = {(entry.layer, entry.role): entry.start for entry in spec.fields}
-    numbers, layer, refused = [0], 0, []  # of each value of the spec: its number in the program
+    numbers = [0]  # of each value of the spec: its number in the program
     dropping = dropped(spec) if drops else ()
-    for number, step in enumerate(spec.steps, start=1):
+    for at in spec.schedule:
         entries: dict[str, object] = {}
-        if isinstance(step, Layer):
-            entries = {"weight": fields.get((layer, "weight"), -1), "bias": fields.get((layer, "bias"), -1)}
-            entries["drops"] = int(number in dropping)
-            layer += 1
+        if at.layer is not None:
+            entries = {role: fields.get((at.layer, role), -1) for role in ("weight", "bias")}
+            entries["drops"] = int(at.value in dropping)
         try:
-            numbers.append(_lower(program, step, [numbers[source] for source in spec.sources(number)], entries))
+            numbers.append(_lower(program, at.step, [numbers[source] for source in at.sources], entries))
         except _RefusedError as error:
-            refused.append(f"step {number - 1} ({step.kind}{f', {error}' if str(error) else ''})")
-            break
-    if refused:
-        raise _RefusedError(f"the mode 'native' can't train {refused[0]} of {spec}")
+            what = f"step {at.value - 1} ({at.step.kind}{f', {error}' if str(error) else ''})"
+            raise _RefusedError(f"the mode 'native' can't train {what} of {spec}") from None
     if program.grids[-1]:
         raise _RefusedError(
             f"the mode 'native' trains networks that end in one value per class, got a grid {program.grids[-1]} from "
@@ -246,11 +231,11 @@ def _lower(program: _Program, step: Step, sources: list[int], entries: dict[str,
     source = sources[0]
     grid, tokens = program.grids[source], program.tokens
     if isinstance(step, Layer | kinds.Activate):
-        if step.activation not in ACTIVATIONS:
+        if step.activation not in kinds.TRAINED:
             raise _RefusedError(step.activation)
         if step.activation == "leaky_relu" and step.slope != kinds.LEAK:
             raise _RefusedError(f"leaky_relu of slope {step.slope}")
-        entries |= {"activation": ACTIVATIONS.index(step.activation), "omega": step.omega}
+        entries |= {"activation": kinds.TRAINED.index(step.activation), "omega": step.omega}
     if tokens and source == 0 and not isinstance(step, kinds.Patches | kinds.Learned):
         raise _RefusedError("beside patches of the same picture")
     match step:

@@ -29,7 +29,7 @@ from weightwalk.steps import (
     Slice,
     Upsample,
 )
-from weightwalk.symmetry import compose, inverse, random_permutations
+from weightwalk.symmetry import axes, compose, hidden_widths, inverse, random_permutations
 from weightwalk.testing import assert_close, random_weights
 
 RESIDUAL = NetworkSpec((
@@ -187,13 +187,11 @@ def test_exchanged_neurons_compute_the_same(name):
     permutations = random_permutations(spec, 4, generator=torch.Generator().manual_seed(2))
     permuted = weights.permute(permutations)
     assert_close(permuted.run(x), weights.run(x), what="outputs")
-    assert not torch.equal(permuted.flat(), weights.flat())
-    assert torch.equal(permuted.permute(inverse(permutations)).flat(), weights.flat())
-    assert_close(
-        Weights.from_flat(spec, permuted.flat()).run(x), weights.run(x), what="outputs of networks that were stored"
-    )
+    assert not torch.equal(permuted.flat, weights.flat)
+    assert torch.equal(permuted.permute(inverse(permutations)).flat, weights.flat)
+    assert_close(Weights(spec, permuted.flat).run(x), weights.run(x), what="outputs of networks that were stored")
     again = random_permutations(spec, 4, generator=torch.Generator().manual_seed(3))
-    assert torch.equal(permuted.permute(again).flat(), weights.permute(compose(permutations, again)).flat())
+    assert torch.equal(permuted.permute(again).flat, weights.permute(compose(permutations, again)).flat)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -207,7 +205,7 @@ def test_a_network_alone_is_the_network_in_a_batch(name):
 
 
 def test_groups_are_as_large_as_the_symmetry():
-    sizes = {name: spec.hidden_widths for name, (spec, _) in NETWORKS.items()}
+    sizes = {name: hidden_widths(spec) for name, (spec, _) in NETWORKS.items()}
     assert sizes == {
         "residual": (6, 8),
         "depthwise and grouped": (6, 12, 8),
@@ -221,7 +219,7 @@ def test_groups_are_as_large_as_the_symmetry():
         "shuffled": (2, 1, 1, 9),  # 3-cycles of the shuffle do not line up, so they stay
         "unequal blocks": (4, 8),
     }
-    heads = [group for group in VIT.axes.groups if group.frame is not None]
+    heads = [group for group in axes(VIT).groups if group.frame is not None]
     assert [len(group.members) for group in heads] == [3, 3]
 
 
@@ -229,7 +227,7 @@ def test_groups_are_as_large_as_the_symmetry():
 def test_every_neuron_of_a_group_comes_to_every_place(name):
     spec, _ = NETWORKS[name]
     drawn = random_permutations(spec, 400, generator=torch.Generator().manual_seed(0))
-    for order, group in zip(drawn, spec.axes.groups, strict=True):
+    for order, group in zip(drawn, axes(spec).groups, strict=True):
         places = set(zip(order.flatten().tolist(), torch.arange(order.shape[1]).repeat(400).tolist(), strict=True))
         assert len(places) == (
             len(group.classes) ** 2
@@ -240,7 +238,7 @@ def test_every_neuron_of_a_group_comes_to_every_place(name):
 
 def test_blocks_that_are_torn_apart_are_refused():
     weights = random_weights(VIT, 2, seed=0)
-    groups = VIT.axes.groups
+    groups = axes(VIT).groups
     index = next(i for i, group in enumerate(groups) if group.frame is not None)
     permutations = [torch.arange(len(group.classes)) for group in groups]
     permutations[index] = permutations[index].roll(1)
@@ -257,6 +255,6 @@ def test_a_wrong_order_does_change_the_function():
     weights = random_weights(RESIDUAL, 2, seed=0, dtype=torch.float64)
     other = list(weights.weights)
     other[0] = other[0].flip(1)
-    wrong = Weights(RESIDUAL, other, weights.biases)
+    wrong = Weights.of(RESIDUAL, other, weights.biases)
     with pytest.raises(AssertionError):
         assert_close(wrong.run(examples("residual")), weights.run(examples("residual")), what="outputs")
