@@ -14,7 +14,17 @@ from weightwalk import InputError, NetworkSpec, Weights
 from weightwalk.spec import Dense, MeanPool
 from weightwalk.steps import TRAINED, Activate, Add, Attention, Concat, Conv, Learned, Norm, Pad, Patches, Pool, Slice
 from weightwalk.testing import assert_close, random_weights
-from weightwalk.zoos.training import OPTIMIZERS, Training, begin, choose, epoch, native, score, score_many, train_many
+from weightwalk.zoos.trained.trainer import (
+    OPTIMIZERS,
+    Training,
+    begin,
+    choose,
+    epoch,
+    native,
+    score,
+    score_many,
+    train_many,
+)
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
 MODES = ["torch", pytest.param("native", marks=needs_compiler)]

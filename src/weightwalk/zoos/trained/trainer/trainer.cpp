@@ -14,7 +14,7 @@
 #include <utility>
 #include <vector>
 
-#include "../vectors.h"
+#include "../../vectors.h"
 #include "activations.h"
 #include "products.h"
 
