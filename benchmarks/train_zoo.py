@@ -13,7 +13,7 @@ from pathlib import Path
 from common import Lines
 
 from weightwalk import config
-from weightwalk.bench.training import TrainZoo
+from weightwalk.bench.training import TrainZooBench
 from weightwalk.report.tables import ResultRow, append, commit, hardware
 from weightwalk.zoos.trained.recipes import TRAIN_RECIPES
 
@@ -24,7 +24,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repetitions", type=int, default=5)
     began = time.monotonic()
-    found = TrainZoo(repetitions=parser.parse_args().repetitions).measure(1, Lines("train-zoo"))
+    found = TrainZooBench(repetitions=parser.parse_args().repetitions).measure(1, Lines("train-zoo"))
     minutes = (time.monotonic() - began) / 60
     for name, figures in found.values["zoos"].items():
         label = f"{name}@{config.fingerprint(config.to_dict(TRAIN_RECIPES[name]))}"

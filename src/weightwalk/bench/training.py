@@ -93,7 +93,7 @@ class Figures:
 
 
 @dataclass(frozen=True)
-class TrainZoo:
+class TrainZooBench:
     """How much is measured: the first `runs` of each setting, a `share` of its pictures (whole batches)."""
 
     repetitions: int = 5
@@ -162,7 +162,7 @@ class TrainZoo:
         )
 
 
-QUICK = TrainZoo(repetitions=1, share=0.0, runs=1, products=1)
+QUICK = TrainZooBench(repetitions=1, share=0.0, runs=1, products=1)
 
 
 def _column(found: Figures) -> dict[str, object]:
