@@ -550,7 +550,7 @@ def edit(path: Path, **changes: Any) -> None:
         ({"shards": "none"}, "expected the manifest of a zoo .* got other JSON"),
         ({"settings": {"seed": 0}}, "keys spec and image_shape"),
         ({"settings": {"spec": {"steps": []}, "image_shape": [1]}}, "at least one step"),
-        ({"splits": {"val_every": 5}}, "got other JSON .*val_digits"),
+        ({"splits": {"val_every": "5"}}, "got other JSON .*val_every must be a whole number"),
     ],
 )
 def test_manifests_that_are_not_ours(zoo_path: Path, changes: dict[str, Any], sentence: str) -> None:

@@ -24,11 +24,11 @@ import weightwalk
 from weightwalk import config as configs
 from weightwalk import files
 from weightwalk.errors import InputError
+from weightwalk.networks.files import read_tensors
 from weightwalk.report.tables import commit, hardware
 from weightwalk.training import checkpoint
 from weightwalk.training.loop import read_log
 from weightwalk.training.stage import StageConfig
-from weightwalk.zoos.parameters import read_tensors
 from weightwalk.zoos.store import Zoo
 from weightwalk.zoos.trained.store import TrainedZoo
 
@@ -65,7 +65,7 @@ class RunFolder(Generic[C]):
                 f"expected a run of schema {cls.schema_version} at most at {path}, got {version}; upgrade weightwalk"
             )
         missing = [key for key in ("method", "config", *cls.added, "made") if key not in record]
-        if missing or record["method"] not in cls.methods:
+        if missing or record["method"] not in tuple(cls.methods):
             what = f"no {missing[0]}" if missing else f"the method {record['method']!r}"
             raise InputError(
                 f"expected a run's description of schema {cls.schema_version} at {path / 'run.json'}, got one with "
@@ -89,8 +89,7 @@ class RunFolder(Generic[C]):
         }
         if (out / "run.json").exists():
             run = cls.open(out)
-            old = run.record | {"config": configs.to_dict(run.config)}  # an option that is absent has its default
-            changed = configs.differences({key: old.get(key) for key in record}, record)
+            changed = configs.differences({key: run.record.get(key) for key in record}, record)
             if changed:
                 raise InputError(
                     f"{out} is a run with other settings ({'; '.join(changed)}); choose another --out, or go back to "
