@@ -20,13 +20,9 @@ from weightwalk.zoos.trained.trainer.settings import OPTIMIZERS, Trained, Traini
 _LINEAR, _ACTIVATE, _NORM, _MEAN_POOL, _ADD, _SLICE, _CONCAT, _LEARNED, _PATCHES, _ATTENTION = range(10)
 _NORMS = ("layer", "rms", "batch")
 _MAX_SOURCES = 3
-WINOGRAD, FOURIER = 1, 2
 _SOURCE = Path(__file__).with_name("trainer.cpp")
 _HEADERS = (
-    *(
-        Path(__file__).with_name(name)
-        for name in ("activations.h", "products.h", "linear.h", "fourier.h", "winograd.h", "others.h")
-    ),
+    *(Path(__file__).with_name(name) for name in ("activations.h", "products.h", "linear.h", "fourier.h", "others.h")),
     Path(__file__).parents[2] / "vectors.h",
 )
 
@@ -122,13 +118,15 @@ def epoch(
     seed: int,
     shifts: Tensor | None,
     frozen: Sequence[int],
-    paths: int = WINOGRAD | FOURIER,
+    fourier: bool = True,
 ) -> tuple[float, float]:
-    """`epochs.epoch`; `paths` are the ways to convolve with fewer products that may be taken where they suit."""
+    """`epochs.epoch`; with `fourier` large convolutions go through Fourier transforms."""
     state.params, state.first, state.second = (
         tensor.contiguous() for tensor in (state.params, state.first, state.second)
     )
-    found = _run(spec, state, pixels, labels, order, training, scale, offset, seed, shifts, moving(spec, frozen), paths)
+    found = _run(
+        spec, state, pixels, labels, order, training, scale, offset, seed, shifts, moving(spec, frozen), fourier
+    )
     state.step += -(-len(order) // training.batch_size)
     return found
 
@@ -140,12 +138,12 @@ def score(
     labels: Tensor,
     scale: Sequence[float],
     offset: Sequence[float],
-    paths: int = WINOGRAD | FOURIER,
+    fourier: bool = True,
 ) -> tuple[float, float]:
     """`epochs.score`."""
     order = torch.arange(len(pixels), dtype=torch.int32)
     state = Trained(params.detach().contiguous(), params, params)
-    return _run(spec, state, pixels, labels, order, None, scale, offset, 0, None, [], paths)
+    return _run(spec, state, pixels, labels, order, None, scale, offset, 0, None, [], fourier)
 
 
 def _run(
@@ -160,7 +158,7 @@ def _run(
     seed: int,
     shifts: Tensor | None,
     ranges: list[tuple[int, int]],
-    paths: int,
+    fourier: bool,
 ) -> tuple[float, float]:
     """One pass over `order`, which trains if `training` is given."""
     settings = training or Training(batch_size=max(1, len(order)))
@@ -179,7 +177,7 @@ def _run(
         len(program.records),
         (_Shape * len(shapes))(*(_Shape(*shape) for shape in shapes)),
         int(program.tokens),
-        paths,
+        int(fourier),
         int(training is not None),
         *(address(tensor) for tensor in (state.params, state.first, state.second)),
         (ctypes.c_int32 * len(flat))(*flat),
