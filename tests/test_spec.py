@@ -11,7 +11,7 @@ import pytest
 
 from weightwalk import InputError, NetworkSpec
 from weightwalk.spec import Conv, Dense, MeanPool
-from weightwalk.steps import Activate, Add, Affine, Learned, Patches
+from weightwalk.steps import Affine, Learned, Patches
 from weightwalk.symmetry import hidden_widths
 from weightwalk.testing import tiny_specs
 
@@ -186,17 +186,6 @@ def test_a_walk_keeps_a_value_while_somebody_reads_it():
     for at in spec.schedule:
         later = {source for other in spec.schedule[at.value - 1 :] for source in other.sources}
         assert set(alive[at.value - 1]) == later & set(range(at.value)) | {0}  # `first` is ours
-
-
-def test_a_schedule_numbers_the_layers_and_says_when_values_are_done():
-    spec = NetworkSpec((Dense(2, 3), Activate(3), Add(3, sources=(1, 1)), Dense(3, 1, sources=(1,))))
-    assert [(at.value, at.sources, at.layer, at.done) for at in spec.schedule] == [
-        (1, (0,), 0, (0,)),
-        (2, (1,), None, (2,)),  # nobody reads it
-        (3, (1, 1), None, (3,)),
-        (4, (1,), 1, (1,)),
-    ]
-    assert all(at.step is step for at, step in zip(spec.schedule, spec.steps, strict=True))
 
 
 def test_describing_a_network_imports_no_torch():
