@@ -12,7 +12,7 @@ import torch
 
 from weightwalk import InputError, NetworkSpec, evaluate, steps
 from weightwalk.encoders import DNGEncoder
-from weightwalk.graphs.cost import multiply_adds
+from weightwalk.report.cost import multiply_adds
 from weightwalk.graphs.dynamic import DynamicGraph
 from weightwalk.steps import (
     STEPS,

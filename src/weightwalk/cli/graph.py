@@ -34,7 +34,7 @@ def command(
     with terminal(as_json, quiet) as screen:
         from weightwalk import files
         from weightwalk.cli.models import spec_of
-        from weightwalk.graphs.cost import multiply_adds, node_counts
+        from weightwalk.report.cost import multiply_adds, node_counts
         from weightwalk.graphs.dynamic import DynamicGraph
 
         spec = spec_of(model, run)

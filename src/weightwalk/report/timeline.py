@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from weightwalk.graphs.cost import lifetimes, node_counts
+from weightwalk.report.cost import lifetimes, node_counts
 from weightwalk.graphs.dynamic import DynamicGraph
 from weightwalk.report.look import INK, PALETTE, QUIET, RULE, STYLE, draw
 
