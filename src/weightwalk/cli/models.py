@@ -55,11 +55,13 @@ def traced(text: str) -> tuple[NetworkSpec, Weights]:
         return trace(module, _example(module, text) if example is None else example)
     except InputError as error:
         raise InputError(f"{text}: {error}") from None
+    except (SystemExit, KeyboardInterrupt) as error:  # forward may be anything
+        raise InputError(f"{text}: its forward pass ends the program ({type(error).__name__})") from None
 
 
 def _made(text: str) -> Any:
     """What the function answers, or the module that is there under that name. Whatever the user's code raises becomes
-    one sentence.
+    one sentence, and so does an attempt to end the program.
     """
     from torch import nn
 
@@ -68,7 +70,7 @@ def _made(text: str) -> Any:
         try:
             found = getattr(importlib.import_module(module_name), name)
             return found if isinstance(found, nn.Module) or not callable(found) else found()
-        except Exception as error:
+        except (Exception, SystemExit, KeyboardInterrupt) as error:
             at = traceback.extract_tb(error.__traceback__)[-1]
             where = (
                 ""

@@ -12,7 +12,7 @@ from rich.console import RenderableType
 
 from weightwalk.cli.common import AsJson, Device, Quiet, next_steps, table, terminal
 from weightwalk.errors import InputError
-from weightwalk.report.words import duration
+from weightwalk.report.words import duration, shell
 
 if TYPE_CHECKING:
     from weightwalk.training.loop import Outcome
@@ -41,14 +41,14 @@ def command(
     Ctrl-C or SIGTERM saves; the same command goes on, and ends with the same model as if it had never been stopped.
     """
     with terminal(as_json, quiet) as screen, screen.listening():
-        from weightwalk import config, devices
+        from weightwalk import config, devices, files
         from weightwalk.recipes import RECIPES
         from weightwalk.tasks.registry import TASKS
 
         run_config = config.override(
             RECIPES[recipe](), [*(settings or []), *([] if seed is None else [f"seed={seed}"])]
         )
-        path = out or Path("runs") / recipe
+        path = files.output_folder(out or Path("runs") / recipe, holds="run.json")
         there = (path / "run.json").exists()
         if there and resume == "never":
             raise InputError(f"expected no run at {path} with --resume never, found one; choose another --out")
@@ -74,7 +74,7 @@ def command(
             f"{path}: trained {recipe} on {opened.path} in "
             f"{duration(sum(outcome.seconds for outcome in outcomes.values()))}; {best}",
             _stages(outcomes),
-            next_steps(f"weightwalk evaluate {path}", f"weightwalk report {path}"),
+            next_steps(shell("evaluate", path), shell("report", path)),
         )
 
 
