@@ -63,9 +63,7 @@ def output(path: Path, *suffixes: str, option: str = "--out") -> Path:
     """
     path = Path(path)
     if path.suffix.lower() not in suffixes:
-        raise InputError(
-            f"expected a {' or '.join(suffixes)} as {option}, got {path}; change its ending"
-        )
+        raise InputError(f"expected a {' or '.join(suffixes)} as {option}, got {path}; change its ending")
     real = Path(os.path.realpath(path))
     if real.exists() and not real.is_file():
         raise InputError(f"expected a file or nothing as {option} {path}, found {_kind(real)}; choose another path")

@@ -53,4 +53,3 @@ class StageConfig:
         else:
             factor = 1.0
         return self.learning_rate * factor
-
