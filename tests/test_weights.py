@@ -184,7 +184,10 @@ STATE = GOOD.to_state_dict()
         ),
         (lambda: Weights(SPEC, torch.zeros(13)), "13 parameters per network"),
         (lambda: Weights.from_state_dicts(SPEC, []), "at least one state dict"),
-        (lambda: Weights.from_state_dicts(SPEC, [STATE, {}]), "network 1: expected 2 weights .* got 0"),
+        (
+            lambda: Weights.from_state_dicts(SPEC, [STATE, {}]),
+            "network 1: expected 2 weights .* got 0",
+        ),
         (
             lambda: Weights.from_state_dicts(SPEC, [{k: v for k, v in STATE.items() if k != "layers.1.bias"}]),
             "needs a tensor 'layers.1.bias'",

@@ -53,6 +53,14 @@ def test_playing_the_events_has_what_every_step_reads_and_no_more_than_somebody_
     assert outputs <= set(nodes)
 
 
+@pytest.mark.parametrize("spec", tiny_specs().values(), ids=list(tiny_specs()))
+def test_residual_edges_are_those_of_the_events_and_come_from_what_is_there(spec):
+    for shot in DynamicGraph.of(spec).snapshots:
+        events = [(event.group, event.count) for event in shot.events if (event.sign, event.kind) == ("+", "R")]
+        assert [(residual.group, residual.edges) for residual in shot.residuals] == events
+        assert all(source < shot.timestamp for residual in shot.residuals for source in residual.sources)
+
+
 def test_the_events_of_a_chain_are_bipartite_blocks():
     spec = NetworkSpec((Conv(2, 4, kernel=(3, 2)), MeanPool(4), Dense(4, 3), Dense(3, 5)))
     nodes = {0}
