@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from weightwalk import NetworkSpec
 from weightwalk.graphs.dynamic import DynamicGraph, Event
 from weightwalk.spec import Conv, Dense, MeanPool
-from weightwalk.steps import Add, Attention, Concat, Learned, Norm
+from weightwalk.steps import Add, Attention, Learned, Norm
 from weightwalk.testing import tiny_specs
 
 
@@ -104,41 +104,6 @@ def test_an_attention_reads_three_groups_and_a_learned_step_none():
     assert shot.sources == (3, 4, 5)
     spec = tiny_specs()["vit"]
     assert all(not shot.sources for shot in DynamicGraph.of(spec).snapshots if isinstance(shot.step, Learned))
-
-
-def test_what_is_added_to_is_the_newest_whatever_the_order_of_the_sources():
-    for sources in ((1, 2), (2, 1)):
-        spec = NetworkSpec((Dense(2, 3), Dense(3, 3), Add(3, sources=sources), Dense(3, 1)))
-        assert sources[spec.flow.targets[3]] == 2
-        assert spec.flow.settled == (1, 3, 4)
-    vit = tiny_specs()["vit"]
-    assert [vit.steps[vit.sources(value)[vit.flow.targets[value]] - 1].kind for value in (5, 7)] == [
-        "dense",
-        "append",
-    ]  # not the learned
-
-
-def test_the_activation_that_a_layer_meets():
-    spec = tiny_specs()["residual"]
-    assert spec.flow.activations == ("relu", "relu", "relu", "relu", "gelu", "identity")
-    skip = NetworkSpec(
-        (Dense(2, 3), Dense(3, 3, "tanh"), Dense(3, 3), Add(3, sources=(1, 3)), Norm(3, 3, "relu"), Dense(3, 1))
-    )
-    assert skip.flow.activations == (
-        "identity",
-        "tanh",
-        "relu",
-        "relu",
-        "identity",
-    )  # the first layer's values pass by
-
-
-def test_padding_is_no_nodes():
-    spec = tiny_specs()["residual"]
-    assert spec.flow.present[10] == (True,) * 3 + (False,) * 4
-    assert all(spec.flow.present[11])
-    both = NetworkSpec((Dense(2, 3), Concat(6, sources=(1, 1), widths=(3, 3)), Dense(6, 1)))
-    assert both.flow.groups[2] == (1,)
 
 
 def test_the_timeline_can_be_printed():
