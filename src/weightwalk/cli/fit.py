@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from weightwalk.cli.common import FITTING, AsJson, Device, Quiet, keep_time, next_steps, table, terminal
-from weightwalk.report.words import duration
+from weightwalk.cli.common import FITTING, AsJson, Device, Quiet, Seed, keep_time, next_steps, table, terminal
+from weightwalk.report.words import duration, shell
 
 
 def command(
@@ -40,7 +40,7 @@ def command(
     init: Annotated[
         str, typer.Option(help="independent, shared, or a file with one network's parameters.")
     ] = "independent",
-    seed: Annotated[int, typer.Option(help="What the starts are drawn from.")] = 0,
+    seed: Seed = 0,
     engine: Annotated[
         str, typer.Option(help="Who fits: local (processes of this machine) or ray (a Ray cluster).")
     ] = "local",
@@ -57,7 +57,7 @@ def command(
         import numpy as np
         import torch
 
-        from weightwalk import devices
+        from weightwalk import devices, files
         from weightwalk.zoos.engine import choose
         from weightwalk.zoos.fit import fit_zoo, load_sets
         from weightwalk.zoos.recipe import FIT_RECIPES, changed, usual
@@ -69,7 +69,7 @@ def command(
         chosen = changed(FIT_RECIPES[recipe or usual(dataset)], settings or [])
         if choose("auto", torch.device(picked)) == "eager":
             screen.remark("no compiler works here, so fitting takes several times as long; install g++")
-        path = out or Path("zoos") / dataset
+        path = files.output_folder(out or Path("zoos") / dataset, holds="manifest.json")
         outcome = fit_zoo(
             load_sets(dataset, root, split, limit),
             path,
@@ -104,7 +104,7 @@ def command(
                 ["split", "INRs", "mean PSNR"],
                 [[name, counts[name], _decibel(psnr[name])] for name in SPLITS],
             ),
-            next_steps(f"weightwalk inspect {path}", *_further(path, len(zoo), dataset)),
+            next_steps(shell("inspect", path), *_further(path, len(zoo), dataset)),
         )
 
 
@@ -115,8 +115,8 @@ def _further(zoo: Path, inrs: int, dataset: str) -> list[str]:
     from weightwalk.recipes import RECIPES
 
     if any(make().reads == dataset for make in RECIPES.values()):
-        return [f"weightwalk recipes --dataset {dataset}"]
-    return [f"weightwalk render {zoo} 0:{min(4, inrs)}", f"weightwalk verify {zoo}"]
+        return [shell("recipes", "--dataset", dataset)]
+    return [shell("render", zoo, f"0:{min(4, inrs)}"), shell("verify", zoo)]
 
 
 def _decibel(value: float | None) -> str | None:

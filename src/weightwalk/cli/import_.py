@@ -12,7 +12,7 @@ from weightwalk.cli import trained
 from weightwalk.cli.common import AsJson, Quiet, facts, next_steps, terminal
 from weightwalk.errors import InputError
 from weightwalk.registry import unknown
-from weightwalk.report.words import duration
+from weightwalk.report.words import duration, shell
 
 _OMEGA = 30.0
 _PICTURES = {"data set": "pictures of the data set", "rendered": "pictures rendered from the INRs"}
@@ -62,6 +62,7 @@ def command(
     A zoo that is there gets what it lacks, so an interrupted import goes on where it was. No code in the files is run.
     """
     with terminal(as_json, quiet) as screen, screen.listening():
+        from weightwalk import files
         from weightwalk.zoos.fit import load_sets
         from weightwalk.zoos.images import DATASETS
         from weightwalk.zoos.splits import SPLITS
@@ -74,22 +75,20 @@ def command(
             raise InputError(unknown("layout", layout, [*TREES, *LAYOUTS]))
         if dataset is not None:
             DATASETS[dataset]  # which says if nobody knows it
+        path = files.output_folder(out or Path("zoos") / folder.resolve().name, holds="manifest.json")
         if layout in LAYOUTS:
             if root is not None or size is not None or bounds is not None or omega != _OMEGA:
                 raise InputError(
                     f"--root, --size, --omega and --bounds are for INRs, but {layout} is a layout of trained networks; "
                     "leave them out"
                 )
-            trained.import_published(
-                layout, folder, out or Path("zoos") / folder.resolve().name, splits, dataset, screen
-            )
+            trained.import_published(layout, folder, path, splits, dataset, screen)
             return
         if bounds is not None and splits is not None:
             raise InputError("expected --bounds or --splits, got both")
         if root is not None and dataset is None:
             raise InputError(f"expected --dataset with --root {root}, got none; name the data set")
         has_pictures = dataset is not None and (DATASETS[dataset].embedded or root is not None)
-        path = out or Path("zoos") / folder.resolve().name
         outcome = import_tree(
             folder,
             layout,
@@ -120,5 +119,5 @@ def command(
                     "fits per training picture": int(zoo.fits.max()) + 1,
                 },
             ),
-            next_steps(f"weightwalk inspect {path}"),
+            next_steps(shell("inspect", path)),
         )

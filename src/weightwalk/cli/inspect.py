@@ -63,6 +63,8 @@ def command(
         fits = int(opened.fits.max()) + 1
         channels, *grid = opened.image_shape
         if renders.suffix(channels, grid) == ".png":
+            if sheet:
+                files.output(sheet, ".png", option="--sheet")
             sheet = sheet or zoo.resolve().with_name(f"{zoo.resolve().name}-sheet.png")
             files.write_bytes(sheet, _contact_sheet(opened))
         elif sheet:

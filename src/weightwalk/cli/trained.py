@@ -11,7 +11,7 @@ from rich.console import RenderableType
 
 from weightwalk.cli.common import Terminal, facts, next_steps, table
 from weightwalk.errors import InputError
-from weightwalk.report.words import duration, percent
+from weightwalk.report.words import duration, percent, shell
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -108,7 +108,7 @@ def to_train(zoo: Path, kind: str) -> list[str]:
     from weightwalk.recipes import RECIPES
 
     return [
-        f"weightwalk train {name} --zoo {zoo}"
+        shell("train", name, "--zoo", zoo)
         for name, make in RECIPES.items()
         if make().reads == kind and name.endswith("_small")
     ]
@@ -176,5 +176,5 @@ def import_published(
         {**asdict(outcome), **values},
         f"{line} ({outcome.read:,} runs new, {outcome.already_there:,} were there), {duration(outcome.seconds)}",
         *blocks,
-        next_steps(f"weightwalk verify {out}", *to_train(out, values["kind"])),
+        next_steps(shell("verify", out), *to_train(out, values["kind"])),
     )
