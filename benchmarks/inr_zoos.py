@@ -12,7 +12,7 @@ from pathlib import Path
 from weightwalk import config
 from weightwalk.cli.common import times_of
 from weightwalk.report.tables import ResultRow, append, commit, hardware
-from weightwalk.zoos.overview import layer_stds, psnr_figures
+from weightwalk.zoos.inr.overview import layer_stds, psnr_figures
 from weightwalk.zoos.store import Zoo
 
 RESULTS = Path(__file__).parents[1] / "results" / "inr_zoos.csv"

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weightwalk.report import renders
-from weightwalk.zoos import rendering
-from weightwalk.zoos.engine import Descent
-from weightwalk.zoos.fit import fit_zoo
+from weightwalk.zoos.inr import rendering
+from weightwalk.zoos.inr.engine import Descent
+from weightwalk.zoos.inr.fit import fit_zoo
 from weightwalk.zoos.images import ImageSet
-from weightwalk.zoos.recipe import FIT_RECIPES
+from weightwalk.zoos.inr.recipe import FIT_RECIPES
 from weightwalk.zoos.store import Zoo
 
 RATE = 8_000  # Hz

@@ -326,9 +326,9 @@ def test_classify_a_zoo_with_nan(refused, shared_run, zoo):
 
 
 def test_a_zoo_of_another_shape(refused, shared_run, tmp_path):
-    from weightwalk.zoos.engine import Descent
-    from weightwalk.zoos.fit import fit_zoo, load_sets
-    from weightwalk.zoos.recipe import FitRecipe
+    from weightwalk.zoos.inr.engine import Descent
+    from weightwalk.zoos.inr.fit import fit_zoo, load_sets
+    from weightwalk.zoos.inr.recipe import FitRecipe
 
     zoo = tmp_path / "narrow"
     fit_zoo(load_sets("digits", None, limit=20), zoo, FitRecipe("narrow", hidden=(8,), descent=Descent(2, 1e-3)))

@@ -82,7 +82,7 @@ def test_remarks_of_an_export(call, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("command", ["import", "export"])
 def test_stopped_and_gone_on_with(call, shared_zoo, tree, tmp_path, monkeypatch, command, number):
-    from weightwalk.zoos.trees import reading, writing
+    from weightwalk.zoos.published import reading, writing
 
     arguments = ("import", "nfn", tree, "--out", tmp_path / "out", "--size", 8)
     module, name, step = reading, "read_state", ("_CHUNK", 16)

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save
 from weightwalk import NetworkSpec, config
 from weightwalk.testing import random_weights
 from weightwalk.zoos.manifest import Manifest
-from weightwalk.zoos.pixels import PixelFormat
+from weightwalk.zoos.inr.pixels import PixelFormat
 from weightwalk.zoos.splits import SplitRule
 from weightwalk.zoos.store import Zoo, ZooWriter
 

@@ -16,7 +16,7 @@ from weightwalk import InputError
 from weightwalk.testing import tiny_zoo
 from weightwalk.zoos.check import Count, check, tolerance
 from weightwalk.zoos.manifest import Manifest
-from weightwalk.zoos.pixels import Fourier, PixelFormat
+from weightwalk.zoos.inr.pixels import Fourier, PixelFormat
 
 IMAGES, INRS = "images/train-000006-000012.safetensors", "inrs/train-f0-000006-000012.safetensors"
 

@@ -13,8 +13,8 @@ from weightwalk.networks.starts import Key, initialise
 from weightwalk.spec import Conv, Dense
 from weightwalk.testing import assert_close, random_weights
 from weightwalk.zoos import compiled, engine, kernel, steps
-from weightwalk.zoos.engine import Descent, fit
-from weightwalk.zoos.pixels import PixelFormat
+from weightwalk.zoos.inr.engine import Descent, fit
+from weightwalk.zoos.inr.pixels import PixelFormat
 
 SPEC = NetworkSpec.mlp([2, 7, 6, 3], omega=20.0)
 COORDINATES = PixelFormat().coordinates((5, 4))

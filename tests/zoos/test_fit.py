@@ -11,13 +11,13 @@ from safetensors.torch import save_file
 from weightwalk import InputError
 from weightwalk.networks.starts import SHARED, Key, initialise
 from weightwalk.testing import random_weights
-from weightwalk.zoos import engine
-from weightwalk.zoos import fit as fitting
-from weightwalk.zoos.engine import Descent
-from weightwalk.zoos.fit import fit_zoo, load_sets, split_rule
+from weightwalk.zoos.inr import engine
+from weightwalk.zoos.inr import fit as fitting
+from weightwalk.zoos.inr.engine import Descent
+from weightwalk.zoos.inr.fit import fit_zoo, load_sets, split_rule
 from weightwalk.zoos.hashes import verify
 from weightwalk.zoos.images import ImageSet
-from weightwalk.zoos.recipe import FIT_RECIPES, FitRecipe
+from weightwalk.zoos.inr.recipe import FIT_RECIPES, FitRecipe
 from weightwalk.zoos.store import Zoo
 from weightwalk.zoos.work import Inline, Processes
 

@@ -8,8 +8,8 @@ import pytest
 
 from weightwalk import InputError, config
 from weightwalk.zoos.manifest import Manifest, completed
-from weightwalk.zoos.overview import render
-from weightwalk.zoos.recipe import FitRecipe
+from weightwalk.zoos.inr.overview import render
+from weightwalk.zoos.inr.recipe import FitRecipe
 from weightwalk.zoos.splits import SplitRule
 from weightwalk.zoos.store import Zoo, ZooWriter
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from weightwalk import InputError, NetworkSpec, Weights
 from weightwalk.testing import assert_close, random_weights
-from weightwalk.zoos.pixels import Fourier, PixelFormat, to_unit
+from weightwalk.zoos.inr.pixels import Fourier, PixelFormat, to_unit
 
 
 def test_coordinates_are_row_major_with_the_corners():

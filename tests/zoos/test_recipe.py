@@ -10,13 +10,13 @@ import torch
 from weightwalk import InputError, NetworkSpec, config
 from weightwalk.networks.starts import Key, initialise
 from weightwalk.spec import Dense
-from weightwalk.zoos import engine
-from weightwalk.zoos.engine import Descent
-from weightwalk.zoos.fit import fit_zoo
+from weightwalk.zoos.inr import engine
+from weightwalk.zoos.inr.engine import Descent
+from weightwalk.zoos.inr.fit import fit_zoo
 from weightwalk.zoos.images import DATASETS, ImageSet
-from weightwalk.zoos.overview import render
-from weightwalk.zoos.pixels import Fourier, PixelFormat
-from weightwalk.zoos.recipe import FIT_RECIPES, FitRecipe, changed, usual
+from weightwalk.zoos.inr.overview import render
+from weightwalk.zoos.inr.pixels import Fourier, PixelFormat
+from weightwalk.zoos.inr.recipe import FIT_RECIPES, FitRecipe, changed, usual
 from weightwalk.zoos.store import Zoo
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from weightwalk import InputError, NetworkSpec
 from weightwalk.testing import assert_close, random_weights
 from weightwalk.zoos import overview, rendering
-from weightwalk.zoos.pixels import Fourier, PixelFormat
-from weightwalk.zoos.rendering import blocks, chosen, parsed_size, pixel_format, signal, to_values
+from weightwalk.zoos.inr.pixels import Fourier, PixelFormat
+from weightwalk.zoos.inr.rendering import blocks, chosen, parsed_size, pixel_format, signal, to_values
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from weightwalk import InputError, devices
-from weightwalk.zoos.engine import Descent
-from weightwalk.zoos.recipe import FitRecipe
+from weightwalk.zoos.inr.engine import Descent
+from weightwalk.zoos.inr.recipe import FitRecipe
 from weightwalk.zoos.work import ENGINES, Inline, Job, Processes, Ray, Task, work
 
 RECIPE = FitRecipe("quick", hidden=(6, 5), descent=Descent(steps=4, learning_rate=3e-3))

@@ -25,8 +25,8 @@ from weightwalk.networks.starts import Key, initialise
 from weightwalk.progress import Progress, silent
 from weightwalk.spec import NetworkSpec
 from weightwalk.weights import Weights
-from weightwalk.zoos import engine
-from weightwalk.zoos.recipe import FIT_RECIPES, FitRecipe
+from weightwalk.zoos.inr import engine
+from weightwalk.zoos.inr.recipe import FIT_RECIPES, FitRecipe
 
 GROWTH = 1.15  # of the steps of `fast`, until it is as good as `nfn`
 

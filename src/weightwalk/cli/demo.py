@@ -27,8 +27,8 @@ def command(
         from weightwalk import devices
         from weightwalk.recipes import RECIPES
         from weightwalk.tasks.registry import TASKS
-        from weightwalk.zoos.fit import fit_zoo, load_sets
-        from weightwalk.zoos.recipe import FIT_RECIPES
+        from weightwalk.zoos.inr.fit import fit_zoo, load_sets
+        from weightwalk.zoos.inr.recipe import FIT_RECIPES
         from weightwalk.zoos.store import Zoo
 
         picked, zoo_path, run_path = devices.pick(device), out / "zoo", out / "run"

@@ -32,7 +32,7 @@ def command(
     """
     with terminal(as_json, quiet) as screen, screen.listening():
         from weightwalk.zoos.store import Zoo
-        from weightwalk.zoos.trees import export_tree
+        from weightwalk.zoos.published import export_tree
 
         outcome = export_tree(
             Zoo.open(zoo), layout, out, number=number, progress=screen.progress, should_stop=screen.should_stop

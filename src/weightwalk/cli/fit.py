@@ -58,9 +58,9 @@ def command(
         import torch
 
         from weightwalk import devices
-        from weightwalk.zoos.engine import choose
-        from weightwalk.zoos.fit import fit_zoo, load_sets
-        from weightwalk.zoos.recipe import FIT_RECIPES, changed, usual
+        from weightwalk.zoos.inr.engine import choose
+        from weightwalk.zoos.inr.fit import fit_zoo, load_sets
+        from weightwalk.zoos.inr.recipe import FIT_RECIPES, changed, usual
         from weightwalk.zoos.splits import SPLITS
         from weightwalk.zoos.store import Zoo
         from weightwalk.zoos.work import ENGINES

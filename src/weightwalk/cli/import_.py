@@ -62,13 +62,13 @@ def command(
     A zoo that is there gets what it lacks, so an interrupted import goes on where it was. No code in the files is run.
     """
     with terminal(as_json, quiet) as screen, screen.listening():
-        from weightwalk.zoos.fit import load_sets
+        from weightwalk.zoos.inr.fit import load_sets
         from weightwalk.zoos.images import DATASETS
         from weightwalk.zoos.splits import SPLITS
         from weightwalk.zoos.store import Zoo
-        from weightwalk.zoos.trained.published import LAYOUTS
-        from weightwalk.zoos.trees import LAYOUTS as TREES
-        from weightwalk.zoos.trees import import_tree
+        from weightwalk.zoos.published import LAYOUTS
+        from weightwalk.zoos.published import LAYOUTS as TREES
+        from weightwalk.zoos.published import import_tree
 
         if layout not in LAYOUTS and layout not in TREES:
             raise InputError(unknown("layout", layout, [*TREES, *LAYOUTS]))

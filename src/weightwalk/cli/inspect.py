@@ -48,7 +48,7 @@ def command(
         from weightwalk.graphs.dynamic import DynamicGraph
         from weightwalk.report import renders
         from weightwalk.zoos import hashes
-        from weightwalk.zoos.overview import psnr_figures
+        from weightwalk.zoos.inr.overview import psnr_figures
         from weightwalk.zoos.splits import SPLITS
         from weightwalk.zoos.store import Zoo
 
@@ -118,8 +118,8 @@ def command(
 
 def _spread(zoo: Zoo) -> tuple[list[str], list[list[Any]]]:
     """Per layer and role: this zoo's standard deviation, then the published ones."""
-    from weightwalk.zoos.overview import layer_stds
-    from weightwalk.zoos.published import comparable
+    from weightwalk.zoos.inr.overview import layer_stds
+    from weightwalk.zoos.inr.published import comparable
 
     published = comparable(zoo.spec)
     columns: list[Any] = [
@@ -140,7 +140,7 @@ def _spread(zoo: Zoo) -> tuple[list[str], list[list[Any]]]:
 def _contact_sheet(zoo: Zoo) -> bytes:
     """Two bands of pictures, each above what its INRs show."""
     from weightwalk.report.pictures import picture_rows
-    from weightwalk.zoos.overview import evenly, render
+    from weightwalk.zoos.inr.overview import evenly, render
 
     rows = evenly(zoo.rows(max_fits=1), 2 * _PICTURES)
     bands = [rows[:_PICTURES], rows[_PICTURES:]]

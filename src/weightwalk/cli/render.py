@@ -56,7 +56,7 @@ def command(
 
         from weightwalk import devices, files
         from weightwalk.report import renders
-        from weightwalk.zoos import rendering
+        from weightwalk.zoos.inr import rendering
         from weightwalk.zoos.store import Zoo
 
         picked, opened = devices.pick(device), Zoo.open(zoo)
@@ -133,8 +133,8 @@ def _paths(zoo: Path, names: list[str], kind: str, out: Path | None) -> list[Pat
 def _sheet(zoo: Zoo, rows: NDArray[np.int64], grid: tuple[int, ...]) -> bytes:
     """Pairs of a source picture and what its INR shows, the larger side `_SHEET_SIZE` at most."""
     from weightwalk.report.pictures import contact_sheet
-    from weightwalk.zoos.overview import evenly
-    from weightwalk.zoos.rendering import parsed_size, pixel_format
+    from weightwalk.zoos.inr.overview import evenly
+    from weightwalk.zoos.inr.rendering import parsed_size, pixel_format
 
     shown = evenly(rows, _SHEET_PAIRS)
     small, pixels = parsed_size(str(min(_SHEET_SIZE, max(grid))), grid), pixel_format(zoo)

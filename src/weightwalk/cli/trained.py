@@ -27,7 +27,7 @@ def described(zoo: TrainedZoo) -> tuple[dict[str, Any], str, list[RenderableType
     """A zoo as JSON values, as a line, and as blocks."""
     import numpy as np
 
-    from weightwalk.zoos.overview import evenly
+    from weightwalk.zoos.inr.overview import evenly
     from weightwalk.zoos.splits import SPLITS
     from weightwalk.zoos.trained.store import final_rows
 
@@ -133,7 +133,7 @@ def verify(
     zoo: Path, screen: Terminal, sample: int, root: Path | None
 ) -> tuple[TrainedReport, str, list[RenderableType]]:
     """`weightwalk verify` of a zoo of trained networks: the report, and how to tell it if there is no problem."""
-    from weightwalk.zoos.fit import load_sets
+    from weightwalk.zoos.inr.fit import load_sets
     from weightwalk.zoos.listing import TRAINED
     from weightwalk.zoos.trained.check import check, recipe_of
     from weightwalk.zoos.trained.manifest import TrainedManifest

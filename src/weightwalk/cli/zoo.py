@@ -60,7 +60,7 @@ def command(
     """
     with terminal(as_json, quiet) as screen, screen.listening():
         from weightwalk.cli.trained import described, to_train
-        from weightwalk.zoos.fit import load_sets
+        from weightwalk.zoos.inr.fit import load_sets
         from weightwalk.zoos.trained.recipes import RUNS
         from weightwalk.zoos.trained.recipes import recipe as pick
         from weightwalk.zoos.trained.store import TrainedZoo

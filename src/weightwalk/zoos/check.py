@@ -22,9 +22,9 @@ from weightwalk.errors import InputError
 from weightwalk.progress import Progress, silent
 from weightwalk.zoos.hashes import Problem, verify
 from weightwalk.zoos.manifest import REMEDY, Manifest, Shard
-from weightwalk.zoos.overview import evenly
-from weightwalk.zoos.pixels import PixelFormat
-from weightwalk.zoos.rendering import BLOCK_VALUES, blocks, pixel_format
+from weightwalk.zoos.inr.overview import evenly
+from weightwalk.zoos.inr.pixels import PixelFormat
+from weightwalk.zoos.inr.rendering import BLOCK_VALUES, blocks, pixel_format
 from weightwalk.zoos.splits import PARTS, SPLITS
 from weightwalk.zoos.store import Zoo
 

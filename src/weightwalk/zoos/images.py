@@ -19,7 +19,7 @@ from weightwalk.errors import InputError
 from weightwalk.registry import Registry
 from weightwalk.zoos.formats import Pixels, Signals, cifar, folder, grids, idx, sounds
 from weightwalk.zoos.formats.lazy import Lazy
-from weightwalk.zoos.splits import PARTS
+from weightwalk.zoos.splits import PARTS, Part
 
 _AXES = {1: ("sample",), 2: ("row", "column"), 3: ("plane", "row", "column")}  # what places on a grid are called
 _DIGITS = tuple("0123456789")
@@ -34,7 +34,7 @@ class ImageSet:
     """
 
     dataset: str
-    part: str
+    part: Part
     pixels: Pixels  # (N, C, *grid)
     labels: NDArray[np.int64]  # (N,), indices into label_names
     label_names: tuple[str, ...]

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from weightwalk import InputError
 from weightwalk.testing import assert_close
 from weightwalk.zoos.trained.check import check
-from weightwalk.zoos.trained.published import LAYOUTS, import_published
+from weightwalk.zoos.published import LAYOUTS, import_published
 from weightwalk.zoos.trained.store import TrainedZoo
 
 X = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -111,7 +111,7 @@ def test_the_vit_zoo(tmp_path):
 
 
 def test_an_import_goes_on_where_it_was(tmp_path, monkeypatch):
-    monkeypatch.setattr("weightwalk.zoos.trained.published.reading.SHARD_RUNS", 4)
+    monkeypatch.setattr("weightwalk.zoos.published.trained.SHARD_RUNS", 4)
     tiny.vit_zoo(tmp_path / "vits")
     calls = iter([False] * 6 + [True])
     outcome = import_published("vit-zoo", tmp_path / "vits", tmp_path / "zoo", should_stop=lambda: next(calls))

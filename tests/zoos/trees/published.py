@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from weightwalk import NetworkSpec
 from weightwalk.testing.tiny import random_weights
 from weightwalk.zoos.images import ImageSet
-from weightwalk.zoos.recipe import FIT_RECIPES
+from weightwalk.zoos.inr.recipe import FIT_RECIPES
 from weightwalk.zoos.splits import SplitRule
 from weightwalk.zoos.store import Zoo, ZooWriter
 

@@ -20,7 +20,7 @@ from torch import nn
 from weightwalk.errors import InputError
 from weightwalk.zoos.check import check
 from weightwalk.zoos.store import Zoo
-from weightwalk.zoos.trees import import_tree
+from weightwalk.zoos.published import import_tree
 
 
 def spoilt(state: dict[str, Any], how: str) -> Any:

@@ -23,13 +23,13 @@ from published import (
 
 from weightwalk.errors import InputError
 from weightwalk.zoos.check import check
-from weightwalk.zoos.fit import fit_zoo
+from weightwalk.zoos.inr.fit import fit_zoo
 from weightwalk.zoos.images import ImageSet
 from weightwalk.zoos.manifest import Manifest
-from weightwalk.zoos.recipe import FIT_RECIPES
-from weightwalk.zoos.rendering import pixel_format
+from weightwalk.zoos.inr.recipe import FIT_RECIPES
+from weightwalk.zoos.inr.rendering import pixel_format
 from weightwalk.zoos.store import Zoo, ZooWriter
-from weightwalk.zoos.trees import import_tree, reading
+from weightwalk.zoos.published import import_tree, reading
 
 
 def test_an_nfn_tree_becomes_a_zoo(tmp_path: Path) -> None:

@@ -28,11 +28,11 @@ from weightwalk import NetworkSpec
 from weightwalk.errors import InputError
 from weightwalk.testing.tiny import random_weights, tiny_zoo
 from weightwalk.weights import Weights
-from weightwalk.zoos.recipe import FIT_RECIPES
-from weightwalk.zoos.rendering import pixel_format
+from weightwalk.zoos.inr.recipe import FIT_RECIPES
+from weightwalk.zoos.inr.rendering import pixel_format
 from weightwalk.zoos.splits import SplitRule
 from weightwalk.zoos.store import Zoo, ZooWriter
-from weightwalk.zoos.trees import export_tree, import_tree, writing
+from weightwalk.zoos.published import export_tree, import_tree, writing
 
 
 @pytest.mark.parametrize("recipe", ["nfn", "dws"])

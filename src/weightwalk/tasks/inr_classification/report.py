@@ -21,7 +21,7 @@ from weightwalk.report.words import percent
 from weightwalk.tasks import pages
 from weightwalk.tasks.inr_classification.methods import LatentMethod
 from weightwalk.tasks.inr_classification.run import Run, check_zoo
-from weightwalk.zoos.overview import evenly, render
+from weightwalk.zoos.inr.overview import evenly, render
 from weightwalk.zoos.store import Zoo
 
 _SHOWN, _WRONG, _MAPPED = 12, 48, 1500

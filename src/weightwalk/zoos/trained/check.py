@@ -17,7 +17,7 @@ from weightwalk.registry import Registry
 from weightwalk.spec import NetworkSpec
 from weightwalk.zoos.hashes import Problem, verify_as
 from weightwalk.zoos.images import ImageSet
-from weightwalk.zoos.overview import evenly
+from weightwalk.zoos.inr.overview import evenly
 from weightwalk.zoos.trained.manifest import FIGURES, REMEDY, Content, TrainedManifest
 from weightwalk.zoos.trained.pictures import Pictures
 from weightwalk.zoos.trained.recipes import SmallCNN, TrainRecipe, ViT, WildPark

@@ -32,7 +32,7 @@ _SMALLEST = 15  # pixels a side of which three convolutions of the Small CNN Zoo
 
 
 @dataclass(frozen=True)
-class Plan:
+class Drawn:
     """What one run does: its network, its start (see `networks.starts.classifier`), its descent, and when checkpoints
     are kept.
 
@@ -125,7 +125,7 @@ class TrainRecipe(ABC):
             raise InputError(f"expected increasing numbers of epochs from 0 as checkpoints, got {self.checkpoints}")
 
     @abstractmethod
-    def plan(self, image_shape: tuple[int, ...], classes: int, seed: int, run: int) -> Plan:
+    def drawn(self, image_shape: tuple[int, ...], classes: int, seed: int, run: int) -> Drawn:
         """What a run does with pictures (C, H, W)."""
 
     @property
@@ -193,13 +193,13 @@ class SmallCNN(TrainRecipe):
         if not self.train_fractions or not all(0 < fraction <= 1 for fraction in self.train_fractions):
             raise InputError(f"expected train_fractions above 0 and up to 1, got {self.train_fractions}")
 
-    def plan(self, image_shape: tuple[int, ...], classes: int, seed: int, run: int) -> Plan:
+    def drawn(self, image_shape: tuple[int, ...], classes: int, seed: int, run: int) -> Drawn:
         if min(image_shape[1:]) < _SMALLEST:
             raise InputError(
                 f"expected pictures of at least {_SMALLEST} x {_SMALLEST} for three convolutions, got {image_shape[1:]}"
             )
         draw = Draw(seed, run)
-        return Plan(
+        return Drawn(
             optimizer=draw.one_of(self.optimizers),
             learning_rate=draw.log_between(self.learning_rate),
             weight_decay=2.0 * draw.log_between(self.l2),
@@ -246,14 +246,14 @@ class WildPark(TrainRecipe):
         if any(kernel % 2 == 0 for kernel in self.kernels):
             raise InputError(f"expected odd kernels, which keep the size of the values, got {self.kernels}")
 
-    def plan(self, image_shape: tuple[int, ...], classes: int, seed: int, run: int) -> Plan:
+    def drawn(self, image_shape: tuple[int, ...], classes: int, seed: int, run: int) -> Drawn:
         draw = Draw(seed, run)
         depth = draw.one_of(self.layers)
         widths, kernels, activations = (
             [draw.one_of(options) for _ in range(depth)] for options in (self.channels, self.kernels, self.activations)
         )
         residual = [-1, *(draw.one_of((-1, *range(i - 1))) for i in range(1, depth))]
-        return Plan(
+        return Drawn(
             wild_park(widths, kernels, activations, residual, image_shape[0], classes),
             *("torch", 0.0, self.optimizer, self.learning_rate, self.weight_decay, 0.0, 1.0),
             checkpoints=self.kept,
@@ -289,9 +289,9 @@ class ViT(TrainRecipe):
         if not self.stops or min(self.stops) < 0:
             raise InputError(f"expected numbers of epochs from 0 as stops, got {self.stops}")
 
-    def plan(self, image_shape: tuple[int, ...], classes: int, seed: int, run: int) -> Plan:
+    def drawn(self, image_shape: tuple[int, ...], classes: int, seed: int, run: int) -> Drawn:
         stop = min(self.epochs, self.stops[run % len(self.stops)])
-        return Plan(
+        return Drawn(
             simple_vit(image_shape, classes, self.dim, self.depth, self.heads, self.dim_head, self.mlp, self.patch),
             *("torch", 0.0, self.optimizer, self.learning_rate, 0.0, 0.0, 1.0),
             checkpoints=(*(number for number in self.checkpoints if number < stop), stop),
@@ -329,9 +329,9 @@ def recipe(kind: str, name: str | None, settings: Sequence[str]) -> TrainRecipe:
     return replace(config.override(found, settings), name=f"{found.name} (changed)") if settings else found
 
 
-def order(plan: Plan, recipe: TrainRecipe, images: int, seed: int, run: int, epoch: int) -> NDArray[np.int32]:
+def order(drawn: Drawn, recipe: TrainRecipe, images: int, seed: int, run: int, epoch: int) -> NDArray[np.int32]:
     """Which pictures one epoch (from 1) sees, in which order: (M,). Those of a fraction are the first ones."""
-    count = max(1, int(plan.train_fraction * images))
+    count = max(1, int(drawn.train_fraction * images))
     numbers = np.argsort(uniform(Key(seed, ORDERS, run, epoch), count), kind="stable").astype(np.int32)
     return (
         numbers[: count // recipe.batch_size * recipe.batch_size]

@@ -13,7 +13,7 @@
 #include <memory>
 #include <vector>
 
-#include "vectors.h"
+#include "../vectors.h"
 
 namespace {
 

@@ -15,7 +15,7 @@ from weightwalk.zoos.compiled import address, library, loads
 ACTIVATIONS = ("sine", "relu", "tanh", "gaussian")  # in the order of the kernel's table
 
 _SOURCE = Path(__file__).with_name("kernel.cpp")
-_HEADERS = (Path(__file__).with_name("vectors.h"),)
+_HEADERS = (Path(__file__).parents[1] / "vectors.h",)
 
 
 def fit(

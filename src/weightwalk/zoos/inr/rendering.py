@@ -19,7 +19,7 @@ from torch import Tensor
 from weightwalk import config
 from weightwalk.errors import InputError
 from weightwalk.weights import Weights
-from weightwalk.zoos.pixels import PixelFormat
+from weightwalk.zoos.inr.pixels import PixelFormat
 from weightwalk.zoos.store import Zoo
 
 BLOCK_VALUES = 2**21  # numbers in a block's widest activation, of all its networks: 8 MB in float32

@@ -22,11 +22,11 @@ from weightwalk.registry import unknown
 from weightwalk.spec import Dense
 from weightwalk.weights import Weights
 from weightwalk.zoos.manifest import Manifest
-from weightwalk.zoos.pixels import PixelFormat
-from weightwalk.zoos.rendering import pixel_format
+from weightwalk.zoos.inr.pixels import PixelFormat
+from weightwalk.zoos.inr.rendering import pixel_format
 from weightwalk.zoos.splits import PARTS, SPLITS
 from weightwalk.zoos.store import Zoo
-from weightwalk.zoos.trees.layout import LAYOUTS, RECORD, Layout, Listed, read_record
+from weightwalk.zoos.published.trees import LAYOUTS, RECORD, Layout, Listed, read_record
 
 NUMBERINGS = ("images", "splits")
 _TRAINING_IMAGES = {"mnist": 60_000, "fashion-mnist": 60_000, "cifar10": 50_000, "cifar100": 50_000}

@@ -23,15 +23,15 @@ from weightwalk.errors import InputError
 from weightwalk.progress import Progress, silent
 from weightwalk.spec import NetworkSpec
 from weightwalk.weights import Weights
-from weightwalk.zoos.fit import SHARD_IMAGES
+from weightwalk.zoos.inr.fit import SHARD_IMAGES
 from weightwalk.zoos.images import ImageSet
 from weightwalk.zoos.manifest import Manifest
 from weightwalk.zoos.parameters import read_state, to_network
-from weightwalk.zoos.pixels import PixelFormat
-from weightwalk.zoos.rendering import blocks
+from weightwalk.zoos.inr.pixels import PixelFormat
+from weightwalk.zoos.inr.rendering import blocks
 from weightwalk.zoos.splits import PARTS
 from weightwalk.zoos.store import Zoo, ZooWriter
-from weightwalk.zoos.trees.layout import UNKNOWN, Layout, Shelf, read_record, recognise
+from weightwalk.zoos.published.trees import UNKNOWN, Layout, Shelf, read_record, recognise
 
 _CHUNK = 64  # files read between two looks at `should_stop`
 _CLASSES = 10  # labels with a name where nobody gives any: every published zoo has ten

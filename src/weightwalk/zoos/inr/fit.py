@@ -17,19 +17,26 @@ from weightwalk import config, files
 from weightwalk.errors import InputError
 from weightwalk.progress import Progress, silent
 from weightwalk.spec import NetworkSpec
-from weightwalk.zoos import engine, images
+from weightwalk.zoos import images
+from weightwalk.zoos.blocks import Blocks, block_size, blocks
 from weightwalk.zoos.images import ImageSet
+from weightwalk.zoos.inr import engine
+from weightwalk.zoos.inr.job import FitJob, Fitted, FitTask
+from weightwalk.zoos.inr.kind import FIGURES
 from weightwalk.zoos.parameters import load_network
-from weightwalk.zoos.recipe import FitRecipe
-from weightwalk.zoos.splits import SPLITS, SplitRule
-from weightwalk.zoos.store import Zoo, ZooWriter
-from weightwalk.zoos.work import Inline, Job, Result, Task, Workers
+from weightwalk.zoos.inr.recipe import FitRecipe
+from weightwalk.zoos.splits import SPLITS, Part, SplitRule
+from weightwalk.zoos.store import Zoo
+from weightwalk.zoos.work import Inline, Workers
+from weightwalk.zoos.writer import ZooWriter
 
-SHARD_IMAGES = 512
-WAITING = 24  # shards that may wait in memory to be written together
+SOURCES = 512  # source images in a shard
 
-Block = tuple[ImageSet, int, NDArray[np.int64]]
-"""What becomes one shard: images of a set, the number of the fit, and which images."""
+Work = tuple[ImageSet, int, NDArray[np.int64]]
+"""What is to be fitted: images of a set, the number of the fit, and which images."""
+
+Key = tuple[Part, int, int]
+"""A shard: part, fit, and images // size."""
 
 
 @dataclass(frozen=True)
@@ -105,34 +112,49 @@ def fit_zoo(
     writer = ZooWriter.open(
         out,
         settings={
+            "kind": "inr",
             "dataset": sets[0].dataset,
             "image_shape": list(sets[0].image_shape),
             "image_dtype": sets[0].image_dtype,
+            "label_names": list(sets[0].label_names),
             "spec": spec.to_dict(),
             "fit": config.to_dict(recipe),
             "init": init_name,
             "seed": seed,
         },
-        label_names=sets[0].label_names,
+        figures=FIGURES,
         splits=rule,
+        sources=True,
         provenance={"weightwalk": weightwalk.__version__, "torch": torch.__version__, "device": device, "mode": chosen},
     )
-    blocks = list(_todo(writer, sets, rule, fits, split))
-    total = sum(len(indices) for _, _, indices in blocks)
+    size = block_size(recipe.descent.steps * math.prod(grid) * spec.num_parameters)
+    todo = list(_todo(writer, sets, rule, fits, split))
+    total = sum(len(indices) for _, _, indices in todo)
     asked = sum(
         int((_splits(rule, s, split) >= 0).sum() + (fits - 1) * (_splits(rule, s, split) == 0).sum()) for s in sets
     )
-    began, fitted, psnr_sum = time.monotonic(), 0, 0.0
+    began, fitted, written, psnr_sum = time.monotonic(), 0, 0, 0.0
+
+    def write(key: Key, pieces: list[Fitted]) -> None:
+        nonlocal written
+        images, params, psnr = (
+            np.concatenate([getattr(piece, name)[piece.images // size == key[2]] for piece in pieces])
+            for name in ("images", "params", "psnr")
+        )
+        order = np.argsort(images)
+        writer.add_rows(key[0], key[1], images[order], params[order], {"psnr": psnr[order]})
+        written += len(images)
 
     def outcome(finished: bool) -> FitOutcome:
-        there = () if fitted else Zoo.open(out).psnr
+        there = () if fitted else Zoo.open(out).column("psnr")
         mean = psnr_sum / fitted if fitted else float(np.mean(there)) if len(there) else None
-        return FitOutcome(shards.written, asked - total, finished, mean, time.monotonic() - began)
+        return FitOutcome(written, asked - total, finished, mean, time.monotonic() - began)
 
-    job = Job(spec, recipe.scheme, start, seed, recipe.pixels, recipe.descent, tuple(grid), device, chosen)
-    shards = _Shards(writer, blocks)
+    job = FitJob(spec, recipe.scheme, start, seed, recipe.pixels, recipe.descent, tuple(grid), device, chosen)
+    missing = {(s.part, fit, block): n for s, fit, indices in todo for block, n in _per_block(indices, size)}
+    shards: Blocks[Key, Fitted] = Blocks(writer, missing, write)
     results = (workers or Inline()).results(
-        job, _tasks(blocks, engine.task_size(torch.device(device), math.prod(grid)))
+        job, _tasks(todo, engine.task_size(torch.device(device), math.prod(grid)))
     )
     if total:
         progress("fitting", 0, total, {})  # the first results may have to wait for workers and compilers
@@ -146,7 +168,8 @@ def fit_zoo(
         except InputError:  # no worker stays alive, or a picture cannot be read: what is finished is kept
             shards.write()
             raise
-        shards.add(result)
+        for block, count in _per_block(result.images, size):
+            shards.add((result.part, result.fit, block), result, count)
         psnr_sum += float(result.psnr.sum())
         fitted += len(result.images)
         progress("fitting", fitted, total, {"PSNR dB": psnr_sum / fitted})
@@ -154,46 +177,18 @@ def fit_zoo(
     return outcome(True)
 
 
-def _tasks(blocks: Sequence[Block], size: int) -> Iterator[Task]:
-    """The blocks in pieces; pixels are read when a task is taken."""
-    for images_of, fit, indices in blocks:
+def _per_block(images: NDArray[np.int64], size: int) -> list[tuple[int, int]]:
+    """The blocks that images lie in, and how many of them in each."""
+    blocks_of, counts = np.unique(images // size, return_counts=True)
+    return list(zip(blocks_of.tolist(), counts.tolist(), strict=True))
+
+
+def _tasks(todo: Sequence[Work], size: int) -> Iterator[FitTask]:
+    """The work in pieces; pixels are read when a task is taken."""
+    for images_of, fit, indices in todo:
         for first in range(0, len(indices), size):
             piece = indices[first : first + size]
-            yield Task(images_of.part, fit, piece, images_of.pixels[piece])
-
-
-class _Shards:
-    """Puts results together. Complete blocks are written as shards about every second, more seldom as the zoo's
-    manifest grows, but before there are more than `WAITING` of them.
-    """
-
-    def __init__(self, writer: ZooWriter, blocks: Sequence[Block]):
-        self._writer = writer
-        self._missing = {(s.part, fit, int(indices[0]) // SHARD_IMAGES): len(indices) for s, fit, indices in blocks}
-        self._found: dict[tuple[str, int, int], list[Result]] = {}
-        self._next = 0.0
-        self.written = 0
-
-    def add(self, result: Result) -> None:
-        key = (result.part, result.fit, int(result.images[0]) // SHARD_IMAGES)
-        self._found.setdefault(key, []).append(result)
-        self._missing[key] -= len(result.images)
-        if time.monotonic() >= self._next or len(self._found) > WAITING:
-            self.write()
-
-    def write(self) -> None:
-        """Write the blocks that are complete."""
-        began = time.monotonic()
-        with self._writer.together():
-            for key in [key for key in self._found if not self._missing[key]]:
-                pieces = sorted(self._found.pop(key), key=lambda piece: int(piece.images[0]))
-                images, params, psnr = (
-                    np.concatenate([getattr(piece, name) for piece in pieces]) for name in ("images", "params", "psnr")
-                )
-                self._writer.add_inrs(key[0], key[1], images, params, psnr)
-                self.written += len(images)
-        now = time.monotonic()
-        self._next = now + max(1.0, 20 * (now - began))
+            yield FitTask(images_of.part, fit, piece, images_of.pixels[piece])
 
 
 def _splits(rule: SplitRule, images_of: ImageSet, split: str) -> NDArray[np.int8]:
@@ -203,29 +198,20 @@ def _splits(rule: SplitRule, images_of: ImageSet, split: str) -> NDArray[np.int8
     return codes if split == "all" else np.where(test == (split == "test"), codes, -1).astype(np.int8)
 
 
-def _todo(writer: ZooWriter, sets: Sequence[ImageSet], rule: SplitRule, fits: int, split: str) -> Iterator[Block]:
-    """Shards of work that are not in the zoo: a set, a fit, image indices. Stores the source images of each block on
-    the way.
-    """
+def _todo(writer: ZooWriter, sets: Sequence[ImageSet], rule: SplitRule, fits: int, split: str) -> Iterator[Work]:
+    """What is not in the zoo. Stores source images on the way."""
     for images_of in sets:
         codes = _splits(rule, images_of, split)
         wanted = np.flatnonzero(codes >= 0)
-        stored = np.setdiff1d(wanted, writer.done(images_of.part))
+        stored = np.setdiff1d(wanted, writer.done(images_of.part, table="sources"))
         with writer.together():
-            for block in _blocks(stored):
-                writer.add_images(images_of.part, block, images_of.pixels[block], images_of.labels[block])
+            for block in blocks(stored, SOURCES):
+                writer.add_sources(images_of.part, block, images_of.pixels[block], images_of.labels[block])
         for fit in range(fits):
             of_fit = wanted if fit == 0 else wanted[codes[wanted] == SPLITS.index("train")]
-            for block in _blocks(np.setdiff1d(of_fit, writer.done(images_of.part, fit))):
-                yield images_of, fit, block
-
-
-def _blocks(indices: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    """Runs of indices that share a multiple of SHARD_IMAGES, so that a zoo is cut the same however often it is added
-    to.
-    """
-    for block in np.unique(indices // SHARD_IMAGES):
-        yield indices[indices // SHARD_IMAGES == block]
+            lacking = np.setdiff1d(of_fit, writer.done(images_of.part, fit))
+            if len(lacking):
+                yield images_of, fit, lacking
 
 
 def _start(spec: NetworkSpec, init: str, fits: int) -> tuple[str | NDArray[np.float32], str]:

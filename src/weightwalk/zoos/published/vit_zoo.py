@@ -25,7 +25,7 @@ from weightwalk.spec import NetworkSpec
 from weightwalk.steps import Learned
 from weightwalk.zoos.parameters import read_state
 from weightwalk.zoos.splits import SPLITS
-from weightwalk.zoos.trained.published.reading import LAYOUTS, Published, by_split, checkpoints, flattened
+from weightwalk.zoos.published.trained import LAYOUTS, Published, by_split, checkpoints, flattened
 from weightwalk.zoos.trained.store import TrainedRun
 
 _NAME = re.compile(r"model_(\d+)_(\d+)\.pth")

@@ -11,8 +11,8 @@ from weightwalk.errors import InputError
 from weightwalk.networks.starts import Scheme, resolve
 from weightwalk.registry import Registry, unknown
 from weightwalk.spec import Dense, NetworkSpec
-from weightwalk.zoos.engine import Descent
-from weightwalk.zoos.pixels import Fourier, PixelFormat
+from weightwalk.zoos.inr.engine import Descent
+from weightwalk.zoos.inr.pixels import Fourier, PixelFormat
 
 OMEGAS = {"sine": 30.0, "relu": 1.0, "tanh": 1.0, "gaussian": 15.0}
 """The activations that can be fitted, and each one's own omega."""

@@ -22,8 +22,8 @@ from weightwalk.errors import InputError
 from weightwalk.networks.architectures import wild_park
 from weightwalk.spec import NetworkSpec
 from weightwalk.zoos.splits import SPLITS, SplitRule
-from weightwalk.zoos.trained.published.inert import load
-from weightwalk.zoos.trained.published.reading import LAYOUTS, Published, by_split, checkpoints, flattened
+from weightwalk.zoos.published.inert import load
+from weightwalk.zoos.published.trained import LAYOUTS, Published, by_split, checkpoints, flattened
 from weightwalk.zoos.trained.store import TrainedRun
 
 _FILE, _SPLITS = "checkpoint.pt", "cnn_park_splits.json"

@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from weightwalk.errors import InputError
-from weightwalk.zoos.recipe import FIT_RECIPES
+from weightwalk.zoos.inr.recipe import FIT_RECIPES
 from weightwalk.zoos.splits import SplitRule
-from weightwalk.zoos.trees.layout import LAYOUTS, Collected, Layout, Shelf, folders, numbers
+from weightwalk.zoos.published.trees import LAYOUTS, Collected, Layout, Shelf, folders, numbers
 
 _FOLDER = re.compile(r"randinit_smaller(?:_aug(\d+))?_(\d+)s")
 _FILE = re.compile(r"net(\d+)\.pth")

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from weightwalk.zoos.rendering import pixel_format
+from weightwalk.zoos.inr.rendering import pixel_format
 from weightwalk.zoos.store import Zoo
 
 PERCENTILES = (1, 10, 50, 90, 99)

@@ -32,7 +32,7 @@ from weightwalk.spec import NetworkSpec
 from weightwalk.zoos.formats import opened, read_bytes
 from weightwalk.zoos.splits import SplitRule
 from weightwalk.zoos.trained.manifest import FIGURES
-from weightwalk.zoos.trained.published.reading import LAYOUTS, Published, by_split, checkpoints, flattened
+from weightwalk.zoos.published.trained import LAYOUTS, Published, by_split, checkpoints, flattened
 from weightwalk.zoos.trained.store import TrainedRun
 
 STEP = 86

@@ -1,8 +1,7 @@
 """The fitting engine: many small MLPs, each onto its own signal, with gradients and Adam by hand.
 
-On a CPU with a C++ compiler networks go through `kernel.cpp` (mode `native`), elsewhere through torch (`steps.py`,
-modes
-`compiled` and `eager`). A network's result is the same in any batch, order and process of one mode on one kind of
+On a CPU with a C++ compiler networks go through `kernel.cpp` (mode `native`), elsewhere through torch
+(`batched.py`, modes `compiled` and `eager`). A network's result is the same in any batch, order and process of one mode on one kind of
 machine.
 
 Axes: I inputs, C channels, P pixels, B networks, S steps.
@@ -20,7 +19,7 @@ from torch import Tensor
 from weightwalk.errors import InputError
 from weightwalk.spec import NetworkSpec
 from weightwalk.weights import Weights
-from weightwalk.zoos import kernel, steps
+from weightwalk.zoos.inr import batched, kernel
 
 Mode = Literal["auto", "native", "compiled", "eager"]
 
@@ -69,7 +68,7 @@ def fit(
     mode = choose(mode, start.device, start.dtype)
     if mode == "native":
         return kernel.fit(start, coordinates_PI, targets_BCP, descent.table(), descent.betas, descent.stop_loss)
-    return steps.fit(
+    return batched.fit(
         start,
         coordinates_PI,
         targets_BCP,
@@ -94,12 +93,12 @@ def choose(mode: Mode, device: torch.device, dtype: torch.dtype = torch.float32)
         return mode
     if device.type == "cpu":
         return "native" if dtype == torch.float32 and kernel.available() else "eager"
-    return "compiled" if steps.can_compile(device) else "eager"
+    return "compiled" if batched.can_compile(device) else "eager"
 
 
 def task_size(device: torch.device, pixels: int) -> int:
     """How many networks to fit in one go: a second or so of a core, whole groups of a device."""
-    return max(64, steps.group_size(device, pixels))
+    return max(64, batched.group_size(device, pixels))
 
 
 def _check(spec: NetworkSpec, coordinates_PI: Tensor, targets_BCP: Tensor, num_networks: int) -> None:

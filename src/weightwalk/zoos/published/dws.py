@@ -24,9 +24,9 @@ import numpy as np
 
 from weightwalk import files
 from weightwalk.errors import InputError
-from weightwalk.zoos.recipe import FIT_RECIPES
+from weightwalk.zoos.inr.recipe import FIT_RECIPES
 from weightwalk.zoos.splits import SPLITS, SplitRule
-from weightwalk.zoos.trees.layout import LAYOUTS, UNKNOWN, Collected, Layout, Listed, Shelf, folders, numbers
+from weightwalk.zoos.published.trees import LAYOUTS, UNKNOWN, Collected, Layout, Listed, Shelf, folders, numbers
 
 _FOLDER = re.compile(r"mnist_png_(training|testing)_(\d+)_(\d+)")
 _FILE = re.compile(r"model_(\d+)\.pth")

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from weightwalk import files
 from weightwalk.errors import InputError
 from weightwalk.registry import Registry
-from weightwalk.zoos.pixels import PixelFormat
+from weightwalk.zoos.inr.pixels import PixelFormat
 from weightwalk.zoos.splits import SplitRule
 
 UNKNOWN = -1
