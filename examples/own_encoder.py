@@ -30,7 +30,7 @@ class Moments(Encoder):
             incoming = weight.reshape(*weight.shape[:2], -1)
             bias = torch.zeros_like(incoming[..., 0]) if bias is None else bias
             nodes.append(lift(torch.stack([incoming.mean(-1), incoming.std(-1, unbiased=False), bias], dim=-1)).relu())
-        return Encoding(tuple(nodes), torch.cat([group.mean(1) for group in nodes[1:]], dim=1))
+        return Encoding(nodes=tuple(nodes), pooled=torch.cat([group.mean(1) for group in nodes[1:]], dim=1))
 
 
 if __name__ == "__main__":

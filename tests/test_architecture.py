@@ -16,13 +16,13 @@ ROOMS = [
         "devices",
         "progress",
         "steps",
-        "axes",
+        "flow",
         "spec",
+        "symmetry",
         "evaluate",
-        "exchange",
         "weights",
     ),
-    *("networks", "symmetry", "zoos", "graphs", "encoders", "heads", "frameworks", "training"),
+    *("networks", "zoos", "graphs", "encoders", "heads", "frameworks", "training"),
     *("report", "tasks", "recipes", "interop", "testing", "bench", "cli"),
 ]
 """In the order of docs/architecture.md: a room imports from itself and from rooms before it."""

@@ -6,6 +6,7 @@ import pytest
 
 from weightwalk import InputError, NetworkSpec
 from weightwalk.spec import Conv, Dense, MeanPool
+from weightwalk.symmetry import hidden_widths
 from weightwalk.testing import tiny_specs
 
 CNN = NetworkSpec((Conv(1, 4, "relu"), Conv(4, 5, kernel=(2, 3), bias=False), MeanPool(5), Dense(5, 3)))
@@ -16,7 +17,7 @@ def test_an_mlp_has_its_activation_on_hidden_layers_only():
     assert [(layer.fan_in, layer.fan_out) for layer in spec.layers] == [(2, 32), (32, 16), (16, 1)]
     assert [layer.activation for layer in spec.layers] == ["sine", "sine", "identity"]
     assert [layer.omega for layer in spec.layers] == [20.0, 20.0, 1.0]
-    assert (spec.widths, spec.hidden_widths) == ((2, 32, 16, 1), (32, 16))
+    assert (spec.widths, hidden_widths(spec)) == ((2, 32, 16, 1), (32, 16))
     assert str(spec) == "MLP 2-32-16-1 (sine)"
 
 
@@ -27,7 +28,7 @@ def test_omega_belongs_to_sine_and_gaussian():
 
 def test_steps_without_parameters_are_no_layers():
     assert [layer.kind for layer in CNN.layers] == ["conv", "conv", "dense"]
-    assert (CNN.widths, CNN.hidden_widths) == ((1, 4, 5, 3), (4, 5))
+    assert (CNN.widths, hidden_widths(CNN)) == ((1, 4, 5, 3), (4, 5))
     assert str(CNN) == "conv 1-4 > conv 4-5 > mean_pool 5-5 > dense 5-3"
 
 

@@ -23,7 +23,7 @@ from weightwalk.steps import (
     Rearrange,
     Softmax,
 )
-from weightwalk.symmetry import random_permutations
+from weightwalk.symmetry import axes, hidden_widths, random_permutations
 from weightwalk.testing import assert_close, random_weights
 
 SHUFFLED = NetworkSpec((
@@ -64,9 +64,9 @@ def test_exchanged_neurons_compute_the_same(spec, shape):
 
 
 def test_groups_are_as_large_as_the_symmetry():
-    assert SHUFFLED.hidden_widths == (12, 6, 2, 6)  # two of them padding
-    assert GROUPED.hidden_widths == (6, 4)
-    heads = [group for group in GROUPED.axes.groups if group.frame is not None]
+    assert hidden_widths(SHUFFLED) == (12, 6, 2, 6)  # two of them padding
+    assert hidden_widths(GROUPED) == (6, 4)
+    heads = [group for group in axes(GROUPED).groups if group.frame is not None]
     assert [len(group.members) for group in heads] == [2, 2]
 
 

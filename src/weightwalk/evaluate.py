@@ -14,7 +14,7 @@ from torch import Tensor
 
 from weightwalk import steps as kinds
 from weightwalk.errors import InputError
-from weightwalk.spec import NetworkSpec
+from weightwalk.spec import NetworkSpec, Scheduled
 from weightwalk.steps import LEAK, Layer, Step
 
 _FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -99,19 +99,13 @@ def run(
             "input"
         )
 
-    readers = [0] * (len(spec.steps) + 1)
-    for number in range(1, len(spec.steps) + 1):
-        for source in spec.sources(number):
-            readers[source] += 1
-    values: dict[int, Tensor] = {0: x}
-    parameters = iter(zip(weights, biases, strict=True))
-    for number, step in enumerate(spec.steps, start=1):
-        sources = spec.sources(number)
-        read = [values[source] for source in sources]
+    def visit(at: Scheduled, read: list[Tensor]) -> Tensor:
+        step = at.step
         try:
             if isinstance(step, Layer):
-                weight, bias = next(parameters)
-                y = activate(step.activation, step.omega, _layer(step, weight, bias, read[0]), step.slope)
+                assert at.layer is not None
+                z = _layer(step, weights[at.layer], biases[at.layer], read[0])
+                y = activate(step.activation, step.omega, z, step.slope)
             else:
                 y = _pass(step, read)
         except RuntimeError as error:
@@ -119,15 +113,12 @@ def run(
                 raise
             of = " and ".join(str(tuple(value.shape[2:])) for value in read)
             raise InputError(
-                f"step {number - 1} ({step.kind}) can't read values of the shape {of} ({str(error).splitlines()[0]}); "
-                "give inputs of the size that the network was made for"
+                f"step {at.value - 1} ({step.kind}) can't read values of the shape {of} "
+                f"({str(error).splitlines()[0]}); give inputs of the size that the network was made for"
             ) from error
-        values[number] = y if change is None else change(number, y)
-        for source in sources:  # a value that nobody reads any more is let go
-            readers[source] -= 1
-            if not readers[source]:
-                values.pop(source, None)
-    return values[len(spec.steps)]
+        return y if change is None else change(at.value, y)
+
+    return spec.walk(x, visit)
 
 
 def _layer(step: Layer, w: Tensor, b_BO: Tensor | None, x: Tensor) -> Tensor:

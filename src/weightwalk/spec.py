@@ -10,17 +10,19 @@ This module is pure Python: describing a network never imports torch.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from weightwalk.axes import Axes, axes
 from weightwalk.errors import InputError
-from weightwalk.steps import ACTIVATIONS, STEPS, Add, Conv, Dense, Embed, Layer, Learned, MeanPool, Multiply, Step
+from weightwalk.flow import Flow, Scheduled, flow, schedule
+from weightwalk.steps import ACTIVATIONS, STEPS, Conv, Dense, Embed, Layer, MeanPool, Step
 
-__all__ = ["ACTIVATIONS", "Conv", "Dense", "Field", "Layer", "MeanPool", "NetworkSpec", "Step"]
+T = TypeVar("T")
+
+__all__ = ["ACTIVATIONS", "Conv", "Dense", "Field", "Layer", "MeanPool", "NetworkSpec", "Scheduled", "Step"]
 
 
 class Field(NamedTuple):
@@ -56,29 +58,24 @@ class NetworkSpec:
         object.__setattr__(self, "steps", tuple(self.steps))
         if not self.layers:
             raise InputError("a network needs at least one step with parameters, got none")
-        readers = [
-            step
-            for number, step in enumerate(self.steps, start=1)
-            if 0 in self.sources(number) and step.kind != "learned"
-        ]
         if self.steps[0].kind == "mean_pool" and not self.input_axes:
             raise InputError("a network begins with a step that has parameters, got mean_pool")
+        readers = self._input_readers
         if not self.input_axes:
             decided = next((step.input_axes for step in readers if step.input_axes is not None), 1)
             object.__setattr__(self, "input_axes", decided)
         widths = [readers[0].reads[0]]
-        for number, step in enumerate(self.steps, start=1):
-            sources = self.sources(number)
-            if any(not 0 <= source < number for source in sources):
+        for value, step, sources in ((at.value, at.step, at.sources) for at in self.schedule):
+            if any(not 0 <= source < value for source in sources):
                 raise InputError(
-                    f"step {number - 1} ({step.kind}) reads the values {sources}; a step reads values before its own, "
-                    f"{number}"
+                    f"step {value - 1} ({step.kind}) reads the values {sources}; a step reads values before its own, "
+                    f"{value}"
                 )
             for source, wanted in zip(sources, step.reads, strict=True):
                 if wanted not in (0, widths[source]):
                     writer = f"step {source - 1} ({self.steps[source - 1].kind}) writes" if source else "the input has"
                     raise InputError(
-                        f"{writer} {widths[source]} nodes but step {number - 1} ({step.kind}) reads {wanted}; make the "
+                        f"{writer} {widths[source]} nodes but step {value - 1} ({step.kind}) reads {wanted}; make the "
                         "two widths equal"
                     )
             widths.append(step.fan_out)
@@ -115,9 +112,33 @@ class NetworkSpec:
             )
         )
 
+    @cached_property
+    def schedule(self) -> tuple[Scheduled, ...]:
+        """The steps in the order of inference: what each writes and reads, its number among the layers, and which
+        values nobody reads afterwards.
+        """
+        return schedule(self.steps)
+
+    @cached_property
+    def flow(self) -> Flow:
+        """Where the nodes of every value come from."""
+        return flow(self.schedule, self.widths[0])
+
+    def walk(self, first: T, visit: Callable[[Scheduled, list[T]], T]) -> T:
+        """The last value of a walk over the steps in the order of inference, each value kept while somebody reads it.
+
+        Value 0 is `first`; `visit(at, read)` gives the value that the step `at` writes, from those that it reads.
+        """
+        values = {0: first}
+        for at in self.schedule:
+            values[at.value] = visit(at, [values[source] for source in at.sources])
+            for value in at.done:
+                del values[value]
+        return values[len(self.steps)]
+
     def sources(self, value: int) -> tuple[int, ...]:
         """The values that the step that writes `value` reads."""
-        return self.steps[value - 1].sources or (value - 1,)
+        return self.schedule[value - 1].sources
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
@@ -127,23 +148,23 @@ class NetworkSpec:
     @cached_property
     def layer_values(self) -> tuple[int, ...]:
         """The value that each layer writes."""
-        return tuple(number for number, step in enumerate(self.steps, start=1) if isinstance(step, Layer))
+        return tuple(at.value for at in self.schedule if at.layer is not None)
 
     @property
     def is_chain(self) -> bool:
         """Whether every step reads the value before it alone."""
-        return all(self.sources(number) == (number - 1,) for number in range(1, len(self.steps) + 1))
+        return all(at.sources == (at.value - 1,) for at in self.schedule)
 
     @cached_property
-    def first(self) -> Step:
-        """The first step that reads the input."""
-        return next(
-            step
-            for number, step in enumerate(self.steps, start=1)
-            if 0 in self.sources(number) and step.kind != "learned"
-        )
+    def _input_readers(self) -> list[Step]:
+        return [at.step for at in self.schedule if 0 in at.sources and not at.step.is_constant]
 
     @property
+    def first(self) -> Step:
+        """The first step that reads the input."""
+        return self._input_readers[0]
+
+    @cached_property
     def widths(self) -> tuple[int, ...]:
         """Nodes per group of the layers: n_0 (tokens known, for a network that reads tokens), then what each layer
         writes.
@@ -155,16 +176,6 @@ class NetworkSpec:
     def num_outputs(self) -> int:
         """Channels of the last value."""
         return self.steps[-1].fan_out
-
-    @property
-    def hidden_widths(self) -> tuple[int, ...]:
-        """Nodes per exchangeable group; for a chain of dense steps n_1 ... n_{L-1}. See `weightwalk.axes`."""
-        return tuple(len(group.classes) for group in self.axes.groups)
-
-    @cached_property
-    def axes(self) -> Axes:
-        """Which neurons may change places."""
-        return axes(self.steps, self.widths[0])
 
     @cached_property
     def fields(self) -> tuple[Field, ...]:
@@ -193,16 +204,9 @@ class NetworkSpec:
         In which order values are added or multiplied does not count, nor what learned values count their examples by.
         """
         shapes: list[tuple[Any, ...]] = []
-        for number, step in enumerate(self.steps, start=1):
+        for step, sources in ((at.step, at.sources) for at in self.schedule):
             own = (step.weight_shape, step.bias, step.tied) if isinstance(step, Layer) else (step.fan_in, step.fan_out)
-            sources = self.sources(number)
-            counted = (
-                ()
-                if isinstance(step, Learned)
-                else tuple(sorted(sources))
-                if isinstance(step, (Add, Multiply))
-                else sources
-            )
+            counted = () if step.is_constant else tuple(sorted(sources)) if step.commutes else sources
             shapes.append((step.kind, *own, counted))
         return tuple(shapes)
 

@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from weightwalk import evaluate, exchange
+from weightwalk import evaluate, symmetry
 from weightwalk.errors import InputError
-from weightwalk.spec import Conv, NetworkSpec
+from weightwalk.spec import NetworkSpec
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,27 +94,11 @@ class Weights:
         return evaluate.run(self.spec, self.weights, self.biases, x)
 
     def permute(self, permutations: Sequence[Tensor | None]) -> Weights:
-        """Reorder hidden neurons, which leaves every network's function unchanged.
+        """Reorder hidden neurons, which leaves every network's function unchanged: see `symmetry.permutations`.
 
-        `permutations[g]` belongs to group g of `spec.hidden_widths`: (n,) for all networks, (B, n) for each its own, or
-        None to leave the group alone. New neuron i is old neuron `permutations[g][i]`. Where a group has blocks
-        (attention heads, convolution groups), blocks move as wholes, and so do those of groups tied to it.
+        There is a permutation per group of `symmetry.hidden_widths`; None leaves the group alone.
         """
-        orders = exchange.orders(self.spec, permutations, len(self), self.device)
-        weights, biases = [], []
-        for value, layer, w, b in zip(self.spec.layer_values, self.spec.layers, self.weights, self.biases, strict=True):
-            left = orders[value]
-            biases.append(None if b is None else _take(b, left, 1))
-            right = None if layer.kind in ("norm", "embed", "learned") else orders[self.spec.sources(value)[0]]
-            w = _take(w, left, 1)
-            groups = layer.groups if isinstance(layer, Conv) else 1
-            if groups > 1 and right is not None:  # within each block of rows, the order of its own block of sources
-                within = right.unflatten(1, [groups, -1]) % w.shape[2]  # (B, G, I / G)
-                rows = within.repeat_interleave(layer.fan_out // groups, dim=1)  # (B, O, I / G)
-                weights.append(torch.take_along_dim(w, rows.unsqueeze(-1), dim=2))
-            else:
-                weights.append(_take(w, right, 2))
-        return Weights(self.spec, tuple(weights), tuple(biases))
+        return Weights(self.spec, *symmetry.permuted(self.spec, self.weights, self.biases, permutations))
 
     @classmethod
     def cat(cls, batches: Sequence[Weights]) -> Weights:
@@ -179,15 +163,6 @@ def _with_ties(spec: NetworkSpec, weights: Mapping[int, Tensor]) -> tuple[Tensor
         weights[index] if layer.tied is None else weights[layer.tied].transpose(1, 2)
         for index, layer in enumerate(spec.layers)
     )
-
-
-def _take(tensor: Tensor, order: Tensor | None, axis: int) -> Tensor:
-    """tensor[b, ..., order[b, i], ...] along `axis`, per network."""
-    if order is None:
-        return tensor
-    shape = [1] * tensor.dim()
-    shape[0], shape[axis] = order.shape
-    return torch.take_along_dim(tensor, order.reshape(shape), dim=axis)
 
 
 def _natural(name: str) -> list[tuple[int, int | str]]:

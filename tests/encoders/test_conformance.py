@@ -3,6 +3,7 @@ catches.
 """
 
 from copy import deepcopy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import nn
 from weightwalk import InputError, NetworkSpec, Weights
 from weightwalk.encoders import DNGEncoder, Encoder, Encoding, FlatEncoder, encoders
 from weightwalk.spec import Layer
+from weightwalk.symmetry import hidden_widths
 from weightwalk.testing import check_encoder, random_weights, tiny_specs
 
 SMALL = {"dim": 8, "num_frequencies": 4}
@@ -64,7 +66,7 @@ class SortsNodes(Small):
 
     def read(self, weights):
         encoding = super().read(weights)
-        return Encoding(tuple(nodes.sort(dim=1).values for nodes in encoding.nodes), encoding.pooled)
+        return replace(encoding, nodes=tuple(nodes.sort(dim=1).values for nodes in encoding.nodes))
 
 
 class LooksAtItsBatch(Small):
@@ -72,7 +74,7 @@ class LooksAtItsBatch(Small):
 
     def read(self, weights):
         encoding = super().read(weights)
-        return Encoding(encoding.nodes, encoding.pooled - encoding.pooled.mean(0))
+        return replace(encoding, pooled=encoding.pooled - encoding.pooled.mean(0))
 
 
 class ForgetsATensor(Small):
@@ -84,7 +86,7 @@ class ForgetsATensor(Small):
 
     def read(self, weights):
         encoding = super().read(weights)
-        return Encoding(encoding.nodes, encoding.pooled + self.shift.to(encoding.pooled.dtype))
+        return replace(encoding, pooled=encoding.pooled + self.shift.to(encoding.pooled.dtype))
 
 
 class ComputesInSingle(Small):
@@ -94,7 +96,7 @@ class ComputesInSingle(Small):
         if weights.dtype == torch.float32:
             return super().read(weights)
         encoding = deepcopy(self).float().read(weights.to(torch.float32))
-        return Encoding(tuple(nodes.double() for nodes in encoding.nodes), encoding.pooled.double())
+        return Encoding(nodes=tuple(nodes.double() for nodes in encoding.nodes), pooled=encoding.pooled.double())
 
 
 class PoolsHidden(Small):
@@ -106,7 +108,7 @@ class PoolsHidden(Small):
 
     def read(self, weights):
         encoding = super().read(weights)
-        return Encoding(encoding.nodes, encoding.nodes[1].flatten(1))
+        return replace(encoding, pooled=encoding.nodes[1].flatten(1))
 
 
 class HasADeadParameter(Small):
@@ -131,7 +133,7 @@ class DividesByZero(Small):
     def read(self, weights):
         encoding = super().read(weights)
         sizes = (self.input_memory.sum() * 0 + weights.weights[0]).flatten(1).pow(2).sum(1).sqrt()
-        return Encoding(encoding.nodes, encoding.pooled + sizes[:, None])
+        return replace(encoding, pooled=encoding.pooled + sizes[:, None])
 
 
 class SaysAnotherWidth(Small):
@@ -186,4 +188,4 @@ def test_the_tiny_specs_are_of_every_kind():
     assert {layer.kind for layer in layers} >= {kind.kind for kind in Layer.__subclasses__()}
     assert {layer.bias for layer in layers} == {True, False}
     for spec in tiny_specs().values():
-        assert len(set(spec.hidden_widths)) == len(spec.hidden_widths)
+        assert len(set(hidden_widths(spec))) == len(hidden_widths(spec))

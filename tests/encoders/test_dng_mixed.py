@@ -37,7 +37,7 @@ def test_a_mixture_is_each_network_alone(options):
         random_weights(spec, 1 + number, seed=number, dtype=torch.float64)
         for number, spec in enumerate([*PARKS, PARKS[0]])
     ]
-    together = encoder.encode_many(batches)
+    together = encoder.encode(batches)
     assert together.shape == (10, encoder.pooled_dim)
     alone = torch.cat([encoder.encode(batch[index]) for batch in batches for index in range(len(batch))])
     assert_close(together, alone, what="mixture")
@@ -97,7 +97,7 @@ def test_a_mixture_trains():
     """A loss of a mixed batch has gradients for every parameter."""
     encoder = mixed(*PARKS)
     head = nn.Linear(encoder.pooled_dim, 1)
-    head(encoder.encode_many([random_weights(spec, 2, seed=0) for spec in PARKS])).square().sum().backward()
+    head(encoder.encode([random_weights(spec, 2, seed=0) for spec in PARKS])).square().sum().backward()
     assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in encoder.parameters())
 
 
@@ -130,7 +130,7 @@ def test_what_a_mixture_does_not_read_is_named(spec, sentence):
 
 def test_a_batch_of_nothing_is_refused():
     with pytest.raises(InputError, match="expected at least one batch of networks, got none"):
-        mixed(*PARKS).encode_many([])
+        mixed(*PARKS).encode([])
 
 
 @pytest.mark.parametrize("options", [{}, {"shared": True}], ids=str)

@@ -44,7 +44,7 @@ def test_the_flat_vector_is_the_parameters():
 def test_other_architectures_are_filled_up_with_zeros(kind):
     encoder = kind(LARGE, shared=True)
     small, large = random_weights(SMALL, 2, seed=0), random_weights(LARGE, 3, seed=1)
-    together = encoder.encode_many([small, large])
+    together = encoder.encode([small, large])
     assert together.shape == (5, encoder.pooled_dim)
     alone = kind(SMALL).encode(small)
     parts = alone.chunk(2, 1) if kind is StatNNEncoder else [alone]
@@ -63,7 +63,7 @@ def test_other_architectures_are_filled_up_with_zeros(kind):
 def test_an_encoder_for_several_architectures_reads_them_all(name):
     encoder = EncoderConfig.named(name).build(SMALL, LARGE, replace(SMALL))
     assert encoder.shared
-    encoder.encode_many([random_weights(spec, 1, seed=0) for spec in (SMALL, LARGE)])
+    encoder.encode([random_weights(spec, 1, seed=0) for spec in (SMALL, LARGE)])
     assert not EncoderConfig.named(name).build(SMALL, SMALL).shared
 
 
@@ -81,7 +81,7 @@ def test_standardised_features_have_mean_0_and_std_1_and_constants_stay_finite(k
     encoder = kind(LARGE)
     batches = [Weights.from_flat(LARGE, part) for part in flat.split(64)]
     encoder.prepare(iter(batches))
-    pooled = encoder.encode_many(batches)
+    pooled = encoder.encode(batches)
     varies = pooled.std(0) > 0
     assert pooled.isfinite().all()
     assert not varies.all()

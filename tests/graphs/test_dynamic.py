@@ -4,7 +4,6 @@ from hypothesis import strategies as st
 
 from weightwalk import NetworkSpec
 from weightwalk.graphs.dynamic import DynamicGraph, Event
-from weightwalk.graphs.flow import flow, has_timestamp
 from weightwalk.spec import Conv, Dense, MeanPool
 from weightwalk.steps import Add, Attention, Concat, Learned, Norm
 from weightwalk.testing import tiny_specs
@@ -30,9 +29,9 @@ def test_playing_the_events_has_what_every_step_reads_and_no_more_than_somebody_
     """
     shots = DynamicGraph.of(spec).snapshots
     assert [shot.value for shot in shots] == [
-        value for value, step in enumerate(spec.steps, start=1) if has_timestamp(step)
+        value for value, step in enumerate(spec.steps, start=1) if step.has_timestamp
     ]
-    outputs = set(flow(spec).groups[-1])
+    outputs = set(spec.flow.groups[-1])
     nodes, edges, residual = {0: spec.widths[0]}, {}, {}
     for number, shot in enumerate(shots):
         for event in shot.events:
@@ -102,10 +101,10 @@ def test_an_attention_reads_three_groups_and_a_learned_step_none():
 def test_what_is_added_to_is_the_newest_whatever_the_order_of_the_sources():
     for sources in ((1, 2), (2, 1)):
         spec = NetworkSpec((Dense(2, 3), Dense(3, 3), Add(3, sources=sources), Dense(3, 1)))
-        assert sources[flow(spec).targets[3]] == 2
-        assert flow(spec).settled == (1, 3, 4)
+        assert sources[spec.flow.targets[3]] == 2
+        assert spec.flow.settled == (1, 3, 4)
     vit = tiny_specs()["vit"]
-    assert [vit.steps[vit.sources(value)[flow(vit).targets[value]] - 1].kind for value in (5, 7)] == [
+    assert [vit.steps[vit.sources(value)[vit.flow.targets[value]] - 1].kind for value in (5, 7)] == [
         "dense",
         "append",
     ]  # not the learned
@@ -113,11 +112,11 @@ def test_what_is_added_to_is_the_newest_whatever_the_order_of_the_sources():
 
 def test_the_activation_that_a_layer_meets():
     spec = tiny_specs()["residual"]
-    assert flow(spec).activations == ("relu", "relu", "relu", "relu", "gelu", "identity")
+    assert spec.flow.activations == ("relu", "relu", "relu", "relu", "gelu", "identity")
     skip = NetworkSpec(
         (Dense(2, 3), Dense(3, 3, "tanh"), Dense(3, 3), Add(3, sources=(1, 3)), Norm(3, 3, "relu"), Dense(3, 1))
     )
-    assert flow(skip).activations == (
+    assert skip.flow.activations == (
         "identity",
         "tanh",
         "relu",
@@ -128,10 +127,10 @@ def test_the_activation_that_a_layer_meets():
 
 def test_padding_is_no_nodes():
     spec = tiny_specs()["residual"]
-    assert flow(spec).present[10] == (True,) * 3 + (False,) * 4
-    assert all(flow(spec).present[11])
+    assert spec.flow.present[10] == (True,) * 3 + (False,) * 4
+    assert all(spec.flow.present[11])
     both = NetworkSpec((Dense(2, 3), Concat(6, sources=(1, 1), widths=(3, 3)), Dense(6, 1)))
-    assert flow(both).groups[2] == (1,)
+    assert both.flow.groups[2] == (1,)
 
 
 def test_the_timeline_can_be_printed():

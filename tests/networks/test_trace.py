@@ -27,7 +27,7 @@ from weightwalk.steps import (
     Norm,
     Pool,
 )
-from weightwalk.symmetry import random_permutations
+from weightwalk.symmetry import hidden_widths, random_permutations
 from weightwalk.testing import assert_close
 
 
@@ -59,7 +59,7 @@ def assert_laws(model, x, *, seed=1):
 def test_what_is_read_computes_the_same_whatever_the_order_of_its_neurons(name):
     model, x = MODULES[name]()
     spec, weights = assert_laws(shaken(model), x)
-    if max(spec.hidden_widths, default=1) > 1:
+    if max(hidden_widths(spec), default=1) > 1:
         permuted = weights.permute(random_permutations(spec, 1, generator=torch.Generator().manual_seed(1)))
         assert not torch.equal(permuted.flat(), weights.flat())
 
@@ -195,7 +195,7 @@ def test_a_flatten_keeps_channels_for_nodes():
     model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(4 * 3 * 2, 5))
     spec, _ = assert_laws(model, torch.randn(2, 1, 8, 6))
     assert spec.steps == (Conv(1, 4, "relu"), Pool(4), Dense(4, 5, positions=6))
-    assert spec.hidden_widths == (4,)
+    assert hidden_widths(spec) == (4,)
 
 
 def test_the_module_stays_as_it_is():

@@ -36,7 +36,7 @@ if __name__ == "__main__":
                 cluster.remove_node(second, allow_graceful=False)
                 second = None
 
-    outcome = fit_zoo(load_sets("digits", None), Path(out), FIT_RECIPES["tiny"], 
+    outcome = fit_zoo(load_sets("digits", None), Path(out), FIT_RECIPES["tiny"],
         workers=ENGINES[engine](None), progress=progress)
     assert outcome.finished
     assert engine == "local" or second is None

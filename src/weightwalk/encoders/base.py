@@ -16,29 +16,34 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from weightwalk.config import LATE
 from weightwalk.errors import InputError
 from weightwalk.registry import Registry, unknown
 from weightwalk.spec import NetworkSpec
 from weightwalk.weights import Weights
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Encoding:
-    """What an encoder makes of B networks.
+    """What an encoder makes of B networks of L layers.
 
-    `nodes[l]` (B, n_l, d) are the features of node group l, equivariant to the order of hidden neurons;
-    `pooled` (B, D) is invariant to it, with D the encoder's `pooled_dim`. An encoder of whole networks alone has no
-    `nodes`.
+    - `nodes`: L + 1 tensors (B, n_l, d), the features of the nodes of the input and of every layer, or none.
+    - `edges`: L tensors shaped like the layers' weights plus d features, (B, O, I[, K], d), or none.
+    - `pooled`: (B, D), with D the encoder's `pooled_dim`.
+
+    Where hidden neurons change places, nodes and edges change places with them and `pooled` stays as it is.
     """
 
-    nodes: tuple[Tensor, ...]
     pooled: Tensor
+    nodes: tuple[Tensor, ...] = ()
+    edges: tuple[Tensor, ...] = ()
+
+
+torch.export.register_dataclass(Encoding, serialized_type_name="weightwalk.Encoding")
 
 
 class Encoder(nn.Module, ABC):
@@ -50,9 +55,9 @@ class Encoder(nn.Module, ABC):
 
     invariant: bool = True
     """False for one whose answer depends on the order of hidden neurons, and which says so."""
-    later: ClassVar[tuple[str, ...]] = ()
-    """Options that came after encoders without them had been recorded; configurations leave them out where they have
-    their defaults.
+    access: ClassVar[Literal["weights", "query"]] = "weights"
+    """What the encoder takes of a network: its parameters alone, or "query", also its answers, which cost forward
+    passes. Rows of results say it.
     """
     pooled_dim: int
     shared: bool = False
@@ -97,28 +102,25 @@ class Encoder(nn.Module, ABC):
             )
         return self.read(weights)
 
-    def encode(self, weights: Weights) -> Tensor:
-        """The pooled encoding alone, (B, pooled_dim)."""
-        pooled: Tensor = self(weights).pooled
-        return pooled
+    def encode(self, networks: Weights | Sequence[Weights]) -> Tensor:
+        """The pooled encodings alone, (B, pooled_dim); of several batches one after another, (sum of B, pooled_dim).
 
-    def encode_many(self, batches: Sequence[Weights]) -> Tensor:
-        """The pooled encodings of batches of any architectures that are read, one after another: (sum of B,
-        pooled_dim).
-
-        Networks of one architecture are read together; none is padded.
+        Batches of one architecture are read together; none is padded.
         """
-        if not batches:
+        if isinstance(networks, Weights):
+            pooled: Tensor = self(networks).pooled
+            return pooled
+        if not networks:
             raise InputError("expected at least one batch of networks, got none")
         places: dict[NetworkSpec, list[int]] = defaultdict(list)
-        for place, batch in enumerate(batches):
+        for place, batch in enumerate(networks):
             places[batch.spec].append(place)
         found: dict[int, Tensor] = {}
         for of_spec in places.values():
-            alike = [batches[place] for place in of_spec]
-            encoded = self.encode(alike[0] if len(alike) == 1 else Weights.cat(alike))
+            alike = [networks[place] for place in of_spec]
+            encoded = self(alike[0] if len(alike) == 1 else Weights.cat(alike)).pooled
             found |= dict(zip(of_spec, encoded.split([len(batch) for batch in alike]), strict=True))
-        return torch.cat([found[place] for place in range(len(batches))])
+        return torch.cat([found[place] for place in range(len(networks))])
 
 
 def _difference(own: NetworkSpec, got: NetworkSpec) -> str:
@@ -174,9 +176,5 @@ def _config_of(name: str) -> type[EncoderConfig]:
     """A frozen dataclass whose fields are the options of an encoder's `__init__`."""
     signature, hints = inspect.signature(encoders[name].__init__), typing.get_type_hints(encoders[name].__init__)
     options = list(signature.parameters.values())[2:]
-    late = {option.name: LATE if option.name in encoders[name].later else None for option in options}
-    entries = [
-        (option.name, hints[option.name], field(default=option.default, metadata=late[option.name]))
-        for option in options
-    ]
+    entries = [(option.name, hints[option.name], field(default=option.default)) for option in options]
     return make_dataclass(f"{encoders[name].__name__}Config", entries, bases=(EncoderConfig,), frozen=True)

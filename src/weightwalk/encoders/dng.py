@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from weightwalk.encoders import dng_plan
 from weightwalk.encoders.base import Encoder, Encoding, encoders
 from weightwalk.errors import InputError
+from weightwalk.flow import Flow
 from weightwalk.graphs.features import FourierFeatures
-from weightwalk.graphs.flow import Flow, flow
 from weightwalk.registry import unknown
-from weightwalk.spec import ACTIVATIONS, NetworkSpec
+from weightwalk.spec import ACTIVATIONS, NetworkSpec, Scheduled
 from weightwalk.steps import (
     Attention,
     Concat,
@@ -109,11 +109,6 @@ class DNGEncoder(Encoder):
     * dim), or with `shared` the mean of these means, (B, dim). Nothing is kept per edge: memory grows with nodes, time
     with parameters.
     """
-
-    later = (
-        *("messages", "head_dim", "max_taps", "padding", "residual", "attention", "norm_after", "unbiased"),
-        *("activation_scope", "shared", "kinds", "readout"),
-    )
 
     def __init__(
         self,
@@ -207,7 +202,7 @@ class DNGEncoder(Encoder):
         if self.readout == "layers":
             means_BLD = torch.stack([memory.mean(1) for memory in nodes[1:]], dim=1)
             pooled = torch.cat([pooled, means_BLD.mean(1) if self.shared else means_BLD.flatten(1)], dim=1)
-        return Encoding(tuple(nodes), pooled)
+        return Encoding(nodes=tuple(nodes), pooled=pooled)
 
     def _walk(
         self, walk: Pass, weights: Weights, inputs_BID: Tensor, earlier: list[Tensor]
@@ -215,28 +210,20 @@ class DNGEncoder(Encoder):
         """The memories of the input's and all layers' nodes after one pass, and the output's; `earlier` are those of
         the pass before.
         """
-        spec, facts = weights.spec, flow(weights.spec)
-        readers = [0] * (len(spec.steps) + 1)
-        for value in range(1, len(spec.steps) + 1):
-            for source in spec.sources(value):
-                readers[source] += 1
-        memories: dict[int, Tensor] = {0: inputs_BID}
+        spec, facts = weights.spec, weights.spec.flow
         settled: dict[int, Tensor] = {}
-        layer = 0
-        for value, step in enumerate(spec.steps, start=1):
-            sources = spec.sources(value)
-            if isinstance(step, Layer):
-                memories[value] = self._layer(walk, value, weights, facts, layer, memories[sources[0]], earlier)
-                layer += 1
+
+        def visit(at: Scheduled, read: list[Tensor]) -> Tensor:
+            if at.layer is not None:
+                memory = self._layer(walk, at.value, weights, facts, at.layer, read[0], earlier)
             else:
-                memories[value] = _between(walk, value, spec, facts, [memories[source] for source in sources])
-            if value in facts.settled:
-                settled[value] = memories[value]
-            for source in sources:  # memories that nobody reads any more are let go
-                readers[source] -= 1
-                if not readers[source]:
-                    del memories[source]
-        return [inputs_BID, *(settled[value] for value in facts.settled)], memories[len(spec.steps)]
+                memory = _between(walk, at.value, spec, facts, read)
+            if at.value in facts.settled:
+                settled[at.value] = memory
+            return memory
+
+        output = spec.walk(inputs_BID, visit)
+        return [inputs_BID, *(settled[value] for value in facts.settled)], output
 
     def _layer(
         self, walk: Pass, value: int, weights: Weights, facts: Flow, layer: int, source: Tensor, earlier: list[Tensor]

@@ -51,7 +51,7 @@ class FlatEncoder(Encoder):
         self.standardise.measure(self._padded(batch) for batch in batches)
 
     def read(self, weights: Weights) -> Encoding:
-        return Encoding((), self.standardise(self._padded(weights)))
+        return Encoding(pooled=self.standardise(self._padded(weights)))
 
     def _padded(self, weights: Weights) -> Tensor:
         flat = weights.flat()

@@ -72,7 +72,7 @@ class StatNNEncoder(Encoder):
         self.standardise.measure(self._features(batch) for batch in batches)
 
     def read(self, weights: Weights) -> Encoding:
-        return Encoding((), self.standardise(self._features(weights)))
+        return Encoding(pooled=self.standardise(self._features(weights)))
 
     def _features(self, weights: Weights) -> Tensor:
         of_weights = [statistics(weight.flatten(1)) for weight in weights.weights]

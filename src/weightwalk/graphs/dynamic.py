@@ -16,12 +16,12 @@ v^l, one each.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
-from weightwalk.graphs.flow import Flow, flow, has_timestamp, joins
-from weightwalk.spec import NetworkSpec
-from weightwalk.steps import Attention, Layer, Learned, Step
+from weightwalk.flow import Flow
+from weightwalk.spec import NetworkSpec, Scheduled
+from weightwalk.steps import Attention, Layer, Step
 
 
 @dataclass(frozen=True)
@@ -82,30 +82,30 @@ class DynamicGraph:
     @classmethod
     def of(cls, spec: NetworkSpec) -> DynamicGraph:
         """The graph of a spec; the snapshots are those of its layers and attentions, in order."""
-        found = flow(spec)
-        values = [value for value, step in enumerate(spec.steps, start=1) if has_timestamp(step)]
-        passing = _passing(spec, values)
-        counts = [spec.widths[0], *(spec.steps[value - 1].fan_out for value in values)]
-        read, side = _reads(spec, values, passing, found)
-        edges = [_num_edges(spec.steps[value - 1]) for value in values]
-        outputs = set(found.groups[-1])
+        made = [at for at in spec.schedule if at.step.has_timestamp]
+        passing = _passing(spec, made)
+        counts = [spec.widths[0], *(at.step.fan_out for at in made)]
+        edges = [_num_edges(at.step) for at in made]
+        sources = [() if at.step.is_constant else _groups(spec.flow, at) for at in made]
+        joining = [[at for at in along if at.step.joins] for along in passing]
+        residual = [[_residual_edges(spec.flow, at) for at in along] for along in joining]
+        last_read = list(range(len(counts)))  # the last timestamp that reads each group, its own where none does
+        for t, (own, along) in enumerate(zip(sources, joining, strict=True), start=1):
+            for group in chain(own, *(_groups(spec.flow, at) for at in along)):
+                last_read[group] = t
+        outputs = set(spec.flow.groups[-1])
         snapshots = []
-        for t, value in enumerate(values, start=1):
+        for t, at in enumerate(made, start=1):
             events = [Event("+", "V", t, counts[t]), Event("+", "E", t, edges[t - 1])]
-            events += [Event("+", "R", group, count) for group, count in side[t - 1]]
+            events += [Event("+", "R", group, count) for group, count in residual[t - 1]]
             if t > 1:
-                gone = [group for group in range(t) if _last_read(read, group) == t - 1 and group not in outputs]
+                gone = [group for group in range(t) if last_read[group] == t - 1 and group not in outputs]
                 events += [Event("-", "V", group, counts[group]) for group in gone]
                 events.append(Event("-", "E", t - 1, edges[t - 2]))
-                events += [Event("-", "R", group, count) for group, count in side[t - 2]]
-            step = spec.steps[value - 1]
-            sources = (
-                () if isinstance(step, Learned) else [g for source in spec.sources(value) for g in found.groups[source]]
-            )
-            residual_edges = sum(count for _, count in side[t - 1])
-            snapshots.append(
-                Snapshot(t, tuple(dict.fromkeys(sources)), step, value, passing[t - 1], residual_edges, tuple(events))
-            )
+                events += [Event("-", "R", group, count) for group, count in residual[t - 2]]
+            values = tuple(passed.value for passed in passing[t - 1])
+            more = sum(count for _, count in residual[t - 1])
+            snapshots.append(Snapshot(t, sources[t - 1], at.step, at.value, values, more, tuple(events)))
         return cls(spec, tuple(snapshots))
 
     def __str__(self) -> str:
@@ -120,41 +120,28 @@ class DynamicGraph:
         return "\n".join(lines)
 
 
-def _last_read(read: Sequence[Sequence[int]], group: int) -> int:
-    """The last timestamp that reads a group; its own, where none does."""
-    return max([t for t, groups in enumerate(read, start=1) if group in groups], default=group)
+def _passing(spec: NetworkSpec, made: list[Scheduled]) -> list[list[Scheduled]]:
+    """Per timestamp, the steps that happen with it: those before its own, and behind the last one."""
+    passing: list[list[Scheduled]] = [[] for _ in made]
+    t = 0
+    for at in spec.schedule:
+        if at.step.has_timestamp:
+            t = min(t + 1, len(made) - 1)
+        else:
+            passing[t].append(at)
+    return passing
 
 
-def _passing(spec: NetworkSpec, values: list[int]) -> list[tuple[int, ...]]:
-    """Per timestamp, the values of the steps that happen with it."""
-    starts = [0, *values[:-1]]
-    stops = [*values[:-1], len(spec.steps) + 1]
-    last = values[-1]
-    return [tuple(v for v in range(start + 1, stop) if v != last) for start, stop in zip(starts, stops, strict=True)]
+def _groups(facts: Flow, at: Scheduled) -> tuple[int, ...]:
+    """The groups of nodes that a step reads."""
+    return tuple(dict.fromkeys(group for source in at.sources for group in facts.groups[source]))
 
 
-def _reads(
-    spec: NetworkSpec, values: list[int], passing: list[tuple[int, ...]], found: Flow
-) -> tuple[list[list[int]], list[list[tuple[int, int]]]]:
-    """Per timestamp, the groups that it reads, and the residual edges (to which group, how many) that come with it."""
-    read: list[list[int]] = []
-    side: list[list[tuple[int, int]]] = []
-    for value, along in zip(values, passing, strict=True):
-        step = spec.steps[value - 1]
-        groups = (
-            [] if isinstance(step, Learned) else [g for source in spec.sources(value) for g in found.groups[source]]
-        )
-        edges = []
-        for passed in along:
-            if joins(spec.steps[passed - 1]):
-                sources = spec.sources(passed)
-                others = [source for place, source in enumerate(sources) if place != found.targets[passed]]
-                groups += [group for source in sources for group in found.groups[source]]
-                count = sum(sum(found.present[source]) for source in others)
-                edges.append((found.groups[sources[found.targets[passed]]][0], count))
-        read.append(groups)
-        side.append(edges)
-    return read, side
+def _residual_edges(facts: Flow, at: Scheduled) -> tuple[int, int]:
+    """To which group the residual edges of an addition go, and how many there are."""
+    target = facts.targets[at.value]
+    count = sum(sum(facts.present[source]) for place, source in enumerate(at.sources) if place != target)
+    return facts.groups[at.sources[target]][0], count
 
 
 def _num_edges(step: Step) -> int:

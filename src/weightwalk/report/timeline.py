@@ -13,7 +13,6 @@ from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from weightwalk.graphs.cost import lifetimes, node_counts
 from weightwalk.graphs.dynamic import DynamicGraph
-from weightwalk.graphs.flow import flow, joins
 from weightwalk.report.look import INK, PALETTE, QUIET, RULE, STYLE, draw
 
 _ROW, _MOST = 0.24, 120  # inches per timestamp, and how many of them fit a picture
@@ -73,10 +72,10 @@ def timeline(graph: DynamicGraph, cost: Sequence[int]) -> bytes:
 
 def _residual(graph: DynamicGraph) -> Iterator[tuple[int, int, int]]:
     """At which timestamp the nodes of which group are added to those of which other."""
-    found = flow(graph.spec)
+    found = graph.spec.flow
     for shot in graph.snapshots:
         for value in shot.passing:
-            if joins(graph.spec.steps[value - 1]):
+            if graph.spec.steps[value - 1].joins:
                 sources = graph.spec.sources(value)
                 target = found.groups[sources[found.targets[value]]][0]
                 others = (

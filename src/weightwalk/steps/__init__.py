@@ -10,7 +10,7 @@ Pure Python: describing a network never imports torch.
 
 from __future__ import annotations
 
-from weightwalk.steps.base import ACTIVATIONS, LEAK, NORMS, Step
+from weightwalk.steps.base import ACTIVATIONS, LEAK, NORMS, Link, Step
 from weightwalk.steps.layers import Conv, Dense, Embed, Layer, Learned, Norm
 from weightwalk.steps.passing import (
     Activate,
@@ -69,6 +69,7 @@ __all__ = [
     "Embed",
     "Layer",
     "Learned",
+    "Link",
     "MeanPool",
     "Move",
     "Multiply",

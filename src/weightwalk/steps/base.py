@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from weightwalk.config import LATE, saved_fields
 from weightwalk.errors import InputError
@@ -17,14 +18,38 @@ LEAK = 0.01
 """leaky_relu's slope below zero, unless told otherwise."""
 
 
+class Link(NamedTuple):
+    """Channel `channels[i]` of source number `source` has to move with channel `others[i]`.
+
+    The latter is one of source number `other`, or, if that is None, one of the value that the step writes.
+    """
+
+    source: int
+    channels: Sequence[int]
+    others: Sequence[int]
+    other: int | None = None
+
+
 @dataclass(frozen=True)
 class Step:
     """One move of the forward pass. Steps without parameters pass values on: the order of their nodes is tied to that
     of their sources'.
+
+    What the house has to know of a kind of step stands in its class: how many sources it takes, `links` and `blocks`
+    (which of its channels belong together), and four facts:
+
+    - `has_timestamp`: it makes nodes of its own, as layers and attention do; the others pass nodes on;
+    - `is_constant`: it depends on no value that it reads; its source only says how many examples there are;
+    - `joins`: it makes one value out of several of equally many channels;
+    - `commutes`: the order of its sources does not count.
     """
 
     kind: ClassVar[str]
     num_sources: ClassVar[tuple[int, int]] = (1, 1)  # at least, at most
+    has_timestamp: ClassVar[bool] = False
+    is_constant: ClassVar[bool] = False
+    joins: ClassVar[bool] = False
+    commutes: ClassVar[bool] = False
     fan_in: int
     sources: tuple[int, ...] = field(default=(), kw_only=True, metadata=LATE)
 
@@ -56,6 +81,15 @@ class Step:
     def input_axes(self) -> int | None:
         """Axes of one example that the step reads, where the step alone decides that."""
         return None
+
+    def links(self) -> Iterator[Link]:
+        """The channels that have to move together: here, each source's with the same ones of the value written."""
+        for source in range(len(self.reads)):
+            yield Link(source, range(self.fan_out), range(self.fan_out))
+
+    def blocks(self) -> Iterator[tuple[int | None, int]]:
+        """The values that the step sees in blocks of channels: source number (None: the value written), how many."""
+        yield from ()
 
     def to_dict(self) -> dict[str, Any]:
         return {"kind": self.kind, **saved_fields(self)}

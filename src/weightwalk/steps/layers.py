@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from weightwalk.config import LATE
 from weightwalk.errors import InputError
 from weightwalk.registry import unknown
-from weightwalk.steps.base import ACTIVATIONS, LEAK, NORMS, Sized
+from weightwalk.steps.base import ACTIVATIONS, LEAK, NORMS, Link, Sized, Step
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,9 @@ class Layer(Sized):
     below zero.
     """
 
+    has_timestamp: ClassVar[bool] = True
+    mixes: ClassVar[bool] = True
+    """Whether the weight's second axis are the channels read (in blocks, with fewer of them than fan_in)."""
     activation: str = "identity"
     omega: float = 1.0
     bias: bool = True
@@ -41,6 +45,9 @@ class Layer(Sized):
     def weight_shape(self) -> tuple[int, ...]:
         """Shape of one network's weight: (O, I), or (O, I, K) with K taps."""
         return (self.fan_out, self.fan_in) if self.taps == 1 else (self.fan_out, self.fan_in, self.taps)
+
+    def links(self) -> Iterator[Link]:
+        yield from ()  # it writes nodes of its own
 
     @property
     def tied(self) -> int | None:
@@ -131,6 +138,10 @@ class Conv(Layer):
     def taps(self) -> int:
         return math.prod(self.kernel)
 
+    def blocks(self) -> Iterator[tuple[int | None, int]]:
+        if self.groups > 1:
+            yield from ((0, self.groups), (None, self.groups))
+
     @property
     def weight_shape(self) -> tuple[int, ...]:
         return (self.fan_out, self.fan_in // self.groups, self.taps)
@@ -150,6 +161,7 @@ class Norm(Layer):
     """
 
     kind: ClassVar[str] = "norm"
+    mixes: ClassVar[bool] = False
     norm: str = field(default="layer", kw_only=True)
     eps: float = field(default=1e-5, kw_only=True)
     groups: int = field(default=1, kw_only=True)
@@ -163,6 +175,13 @@ class Norm(Layer):
                 f"a norm step writes the nodes that it reads, in groups that divide them, eps >= 0, got {self}"
             )
 
+    def links(self) -> Iterator[Link]:
+        return Step.links(self)
+
+    def blocks(self) -> Iterator[tuple[int | None, int]]:
+        if self.norm == "group" and self.groups > 1:
+            yield 0, self.groups
+
     @property
     def weight_shape(self) -> tuple[int, ...]:
         return (self.fan_out,)
@@ -175,6 +194,7 @@ class Embed(Layer):
     """
 
     kind: ClassVar[str] = "embed"
+    mixes: ClassVar[bool] = False  # the second axis are tokens
 
     @property
     def input_axes(self) -> int | None:
@@ -195,6 +215,8 @@ class Learned(Layer):
     """
 
     kind: ClassVar[str] = "learned"
+    is_constant: ClassVar[bool] = True
+    mixes: ClassVar[bool] = False
     grid: tuple[int, ...] = field(default=(1,), kw_only=True)
     fixed: bool = field(default=False, kw_only=True, metadata=LATE)
 

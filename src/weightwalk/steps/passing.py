@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import ClassVar
 
 from weightwalk.config import LATE
 from weightwalk.errors import InputError
 from weightwalk.registry import unknown
-from weightwalk.steps.base import ACTIVATIONS, LEAK, Passing, Sized, Step
+from weightwalk.steps.base import ACTIVATIONS, LEAK, Link, Passing, Sized, Step
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Add(Passing):
     """
 
     kind: ClassVar[str] = "add"
+    joins: ClassVar[bool] = True
+    commutes: ClassVar[bool] = True
     num_sources: ClassVar[tuple[int, int]] = (2, 64)
 
 
@@ -51,6 +55,8 @@ class Multiply(Passing):
     """Product of values of equally many channels: a gate. A vector multiplies every position."""
 
     kind: ClassVar[str] = "multiply"
+    joins: ClassVar[bool] = True
+    commutes: ClassVar[bool] = True
     num_sources: ClassVar[tuple[int, int]] = (2, 64)
 
 
@@ -72,6 +78,10 @@ class Concat(Passing):
     def reads(self) -> tuple[int, ...]:
         return self.widths
 
+    def links(self) -> Iterator[Link]:
+        for source, (width, stop) in enumerate(zip(self.widths, accumulate(self.widths), strict=True)):
+            yield Link(source, range(width), range(stop - width, stop))
+
 
 @dataclass(frozen=True)
 class Slice(Sized):
@@ -84,6 +94,9 @@ class Slice(Sized):
         super().__post_init__()
         if not 0 <= self.start <= self.fan_in - self.fan_out:
             raise InputError(f"a slice step takes channels that are there, got {self}")
+
+    def links(self) -> Iterator[Link]:
+        yield Link(0, range(self.start, self.start + self.fan_out), range(self.fan_out))
 
 
 @dataclass(frozen=True)
@@ -106,6 +119,9 @@ class Pad(Sized):
                 f"a pad step writes at least what it reads, with two counts per axis of the grid, got {self}"
             )
 
+    def links(self) -> Iterator[Link]:
+        yield Link(0, range(self.fan_in), range(self.before, self.before + self.fan_in))
+
 
 @dataclass(frozen=True)
 class Patches(Sized):
@@ -121,6 +137,9 @@ class Patches(Sized):
         super().__post_init__()
         if self.fan_out != self.fan_in * math.prod(self.size):
             raise InputError(f"a patches step writes a channel per number in a patch, got {self}")
+
+    def links(self) -> Iterator[Link]:
+        yield Link(0, [channel % self.fan_in for channel in range(self.fan_out)], range(self.fan_out))
 
     @property
     def input_axes(self) -> int | None:
@@ -165,6 +184,10 @@ class Rearrange(Sized):
     @property
     def input_axes(self) -> int | None:
         return 1 if math.prod(self.sizes) == self.fan_in else None
+
+    def links(self) -> Iterator[Link]:
+        pairs = [(channel, place) for place, origin in enumerate(self.origins) for channel in origin]
+        yield Link(0, [channel for channel, _ in pairs], [place for _, place in pairs])
 
     @property
     def origins(self) -> tuple[tuple[int, ...], ...]:
@@ -215,6 +238,7 @@ class Attention(Step):
     """
 
     kind: ClassVar[str] = "attention"
+    has_timestamp: ClassVar[bool] = True
     num_sources: ClassVar[tuple[int, int]] = (3, 3)
     heads: int = 1
     values: int = 0  # 0: as many as fan_in
@@ -245,3 +269,18 @@ class Attention(Step):
     def reads(self) -> tuple[int, ...]:
         shared = self.heads // (self.kv_heads or self.heads)
         return (self.fan_in, self.fan_in // shared, self.values // shared)
+
+    def links(self) -> Iterator[Link]:
+        _, keys, values = (self._repeated(width) for width in self.reads)
+        yield Link(0, range(self.fan_in), keys, other=1)
+        yield Link(2, values, range(self.values))
+
+    def blocks(self) -> Iterator[tuple[int | None, int]]:
+        count = self.kv_heads or self.heads
+        yield from ((1, count), (2, count))
+
+    def _repeated(self, width: int) -> list[int]:
+        """0 ... width - 1 in blocks, one per key and value head, each repeated for all heads that it serves."""
+        count = self.kv_heads or self.heads
+        size, times = width // count, self.heads // count
+        return [block * size + place for block in range(count) for _ in range(times) for place in range(size)]

@@ -94,6 +94,7 @@ class Append(Passing):
     """
 
     kind: ClassVar[str] = "append"
+    joins: ClassVar[bool] = True
     num_sources: ClassVar[tuple[int, int]] = (1, 4096)
 
 

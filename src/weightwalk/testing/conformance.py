@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from weightwalk import config
+from weightwalk import config, symmetry
 from weightwalk.encoders import Encoder, EncoderConfig
 from weightwalk.errors import InputError
 from weightwalk.spec import NetworkSpec
@@ -71,7 +71,7 @@ def _check(make: Callable[[], Encoder], weights: Weights) -> None:
     _assert_shapes(model.eval(), weights)
     if model.invariant:
         assert_invariant(model, weights)
-    elif weights.spec.hidden_widths:
+    elif symmetry.hidden_widths(weights.spec):
         _assert_not_invariant(model, weights)
     assert_equivariant(model, weights)
     assert_batch_alone(model, weights)

@@ -16,9 +16,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from weightwalk import exchange
 from weightwalk.encoders import Encoding
-from weightwalk.symmetry import random_permutations
+from weightwalk.symmetry import permuted_nodes, random_permutations
 from weightwalk.training import checkpoint
 from weightwalk.weights import Weights
 
@@ -75,21 +74,16 @@ def assert_equivariant(
     rtol: float | None = None,
     seed: int = 0,
 ) -> None:
-    """nodes(permute(w))[l] = permute(nodes(w)[l]): features (B, n_l, d) move with their neurons, by the order that
-    `exchange` finds.
-
-    Input and output nodes stay.
+    """nodes(permute(w))[l] = permute(nodes(w)[l]): features (B, n_l, d) move with their neurons; input and
+    output nodes stay.
     """
     for dtype in TOLERANCE:
         read, networks = _cast(function, dtype), weights.to(dtype)
         permutations = _permutations(networks, seed)
         with torch.no_grad():
             before, after = read(networks).nodes, read(networks.permute(permutations)).nodes
-        spec = networks.spec
-        moved = exchange.orders(spec, permutations, len(networks), networks.device)
-        for group, (value, old, new) in enumerate(zip((0, *spec.layer_values), before, after, strict=bool(before))):
-            order = moved[value] if group else None
-            old = old if order is None else old.take_along_dim(order.unsqueeze(-1), dim=1)
+        moved = permuted_nodes(networks.spec, before, permutations) if before else ()
+        for group, (old, new) in enumerate(zip(moved, after, strict=True)):
             assert_close(
                 new,
                 old,

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from weightwalk.encoders.dng import DNGEncoder
 from weightwalk.errors import InputError
-from weightwalk.graphs.flow import flow
 from weightwalk.heads.classify import MLPHead
 from weightwalk.interop.dng_release.names import both, cell_names, fill, get
 from weightwalk.networks.architectures import small_cnn
@@ -45,7 +44,7 @@ class AccuracyPredictor(nn.Module):
 
     def encode(self, weights: Weights) -> Tensor:
         """(B, n_L d): the memories of the output nodes."""
-        name = flow(weights.spec).activations[0]
+        name = weights.spec.flow.activations[0]
         if self._known is not None and name not in self._known:
             raise InputError(f"this predictor was trained on networks of {' or '.join(self._known)}, got {name}")
         return self.encoder.encode(weights)

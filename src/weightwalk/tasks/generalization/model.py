@@ -81,13 +81,13 @@ class AccuracyModel(nn.Module):
     def encode(self, zoo: TrainedZoo, rows: Rows, device: torch.device) -> Tensor:
         """The encodings of `rows` (B, D), in their order; networks of one architecture are read together."""
         buckets = zoo.buckets(rows)
-        encodings = self.encoder.encode_many([weights.to(device) for _, weights in buckets])
+        encodings = self.encoder.encode([weights.to(device) for _, weights in buckets])
         place = np.argsort(np.concatenate([positions for positions, _ in buckets]))
         return encodings[torch.from_numpy(place).to(device)]
 
     def forward(self, networks: Sequence[Weights]) -> Tensor:
         """Logits of batches of networks, one after another: (sum of B,)."""
-        logits: Tensor = self.head(self.encoder.encode_many(networks))
+        logits: Tensor = self.head(self.encoder.encode(networks))
         return logits
 
 

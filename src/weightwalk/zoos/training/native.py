@@ -214,21 +214,18 @@ def _lowered(spec: NetworkSpec, example: tuple[int, ...], drops: bool = False) -
     tokens = any(isinstance(step, kinds.Patches) for step in spec.steps)
     program = _Program(tokens, [example[0]], [tuple(example[1:])])
     fields = {(entry.layer, entry.role): entry.start for entry in spec.fields}
-    numbers, layer, refused = [0], 0, []  # of each value of the spec: its number in the program
+    numbers = [0]  # of each value of the spec: its number in the program
     dropping = dropped(spec) if drops else ()
-    for number, step in enumerate(spec.steps, start=1):
+    for at in spec.schedule:
         entries: dict[str, object] = {}
-        if isinstance(step, Layer):
-            entries = {"weight": fields.get((layer, "weight"), -1), "bias": fields.get((layer, "bias"), -1)}
-            entries["drops"] = int(number in dropping)
-            layer += 1
+        if at.layer is not None:
+            entries = {role: fields.get((at.layer, role), -1) for role in ("weight", "bias")}
+            entries["drops"] = int(at.value in dropping)
         try:
-            numbers.append(_lower(program, step, [numbers[source] for source in spec.sources(number)], entries))
+            numbers.append(_lower(program, at.step, [numbers[source] for source in at.sources], entries))
         except _RefusedError as error:
-            refused.append(f"step {number - 1} ({step.kind}{f', {error}' if str(error) else ''})")
-            break
-    if refused:
-        raise _RefusedError(f"the mode 'native' can't train {refused[0]} of {spec}")
+            what = f"step {at.value - 1} ({at.step.kind}{f', {error}' if str(error) else ''})"
+            raise _RefusedError(f"the mode 'native' can't train {what} of {spec}") from None
     if program.grids[-1]:
         raise _RefusedError(
             f"the mode 'native' trains networks that end in one value per class, got a grid {program.grids[-1]} from "

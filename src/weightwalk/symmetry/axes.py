@@ -19,21 +19,8 @@ from functools import lru_cache
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
-from weightwalk.steps import (
-    Attention,
-    Concat,
-    Conv,
-    Dense,
-    Embed,
-    Layer,
-    Learned,
-    Norm,
-    Pad,
-    Patches,
-    Rearrange,
-    Slice,
-    Step,
-)
+from weightwalk.spec import NetworkSpec, Scheduled
+from weightwalk.steps import Layer
 
 
 @dataclass(frozen=True)
@@ -74,93 +61,58 @@ class _Link(NamedTuple):
 
 
 class _Block(NamedTuple):
-    """Block `block` of those that step `step` makes of a value in one of its roles."""
+    """Block `block` of those that the step which writes value `step` sees in one of its `roles`, in the order of
+    `Step.blocks`.
+    """
 
     step: int
-    role: str
+    role: int
     block: int
 
 
 @lru_cache(maxsize=256)
-def axes(steps: tuple[Step, ...], num_inputs: int) -> Axes:
-    """The classes and groups of the network of these steps, which reads `num_inputs` channels."""
-    sources = [step.sources or (number,) for number, step in enumerate(steps)]
-    widths = [num_inputs, *(step.fan_out for step in steps)]
-    links = [link for number, step in enumerate(steps, start=1) for link in _links(step, number, sources[number - 1])]
-    fixed = {0, len(steps)}
-    for one, other in _tied_values(steps, sources):
+def axes(spec: NetworkSpec) -> Axes:
+    """The classes and groups of a network."""
+    widths = [spec.widths[0], *(step.fan_out for step in spec.steps)]
+    links = [link for at in spec.schedule for link in _links(at)]
+    fixed = {0, len(spec.steps)}
+    for one, other in _tied_values(spec):
         if widths[one] == widths[other]:
             links.append(_Link(one, range(widths[one]), other, range(widths[one])))
         else:  # tokens, which aren't channels
             fixed.add(other)
     values = _classes(widths, links)
     blocks: dict[int, list[_Block]] = defaultdict(list)
-    for number, step in enumerate(steps, start=1):
-        for role, value, count in _blocked(step, number, sources[number - 1]):
+    for at in spec.schedule:
+        for role, (source, count) in enumerate(at.step.blocks()):
+            value = at.value if source is None else at.sources[source]
             size = widths[value] // count
             for place, c in enumerate(values[value]):
-                blocks[c].append(_Block(number, role, place // size))
-    return Axes(
-        tuple(values), _groups(values, {c for value in fixed for c in values[value]}, blocks, _twists(values, links))
-    )
+                blocks[c].append(_Block(at.value, role, place // size))
+    fixed_classes = {c for value in fixed for c in values[value]}
+    return Axes(tuple(values), _groups(values, fixed_classes, blocks, _twists(values, links)))
 
 
-def _links(step: Step, number: int, sources: tuple[int, ...]) -> Iterator[_Link]:
-    """Which channels a step, which writes value `number`, ties to one another."""
-    written = range(step.fan_out)
-    match step:
-        case Dense() | Conv() | Embed() | Learned():
-            return
-        case Attention():
-            count, times = step.kv_heads or step.heads, step.heads // (step.kv_heads or step.heads)
-            yield _Link(sources[0], range(step.fan_in), sources[1], _repeated(step.fan_in // times, count, times))
-            yield _Link(sources[2], _repeated(step.values // times, count, times), number, written)
-        case Concat():
-            first = 0
-            for source, width in zip(sources, step.widths, strict=True):
-                yield _Link(source, range(width), number, range(first, first + width))
-                first += width
-        case Slice():
-            yield _Link(sources[0], range(step.start, step.start + step.fan_out), number, written)
-        case Pad():
-            yield _Link(sources[0], range(step.fan_in), number, range(step.before, step.before + step.fan_in))
-        case Patches():
-            yield _Link(sources[0], [channel % step.fan_in for channel in written], number, written)
-        case Rearrange():
-            pairs = [(channel, place) for place, origin in enumerate(step.origins) for channel in origin]
-            yield _Link(sources[0], [channel for channel, _ in pairs], number, [place for _, place in pairs])
-        case _:
-            for source in sources:
-                yield _Link(source, written, number, written)
+def hidden_widths(spec: NetworkSpec) -> tuple[int, ...]:
+    """Nodes per exchangeable group; for a chain of dense steps n_1 ... n_{L-1}."""
+    return tuple(len(group.classes) for group in axes(spec).groups)
 
 
-def _repeated(width: int, blocks: int, times: int) -> list[int]:
-    """0 ... width - 1 in blocks, every block `times` times, one after another."""
-    size = width // blocks
-    return [block * size + place for block in range(blocks) for _ in range(times) for place in range(size)]
+def _links(at: Scheduled) -> Iterator[_Link]:
+    """The links of a step, from its sources' numbers to those of the values."""
+    for source, channels, others, other in at.step.links():
+        yield _Link(at.sources[source], channels, at.value if other is None else at.sources[other], others)
 
 
-def _tied_values(steps: Sequence[Step], sources: Sequence[tuple[int, ...]]) -> Iterator[tuple[int, int]]:
+def _tied_values(spec: NetworkSpec) -> Iterator[tuple[int, int]]:
     """Pairs of values whose neurons are the same axis of one weight: what a tied layer reads is what the weight's owner
     writes.
     """
-    layers = [(sources[place][0], place + 1, step) for place, step in enumerate(steps) if isinstance(step, Layer)]
+    layers = [(at.sources[0], at.value, at.step) for at in spec.schedule if isinstance(at.step, Layer)]
     for read, written, layer in layers:
         if layer.tied is not None:
             owners_read, owners_written, _ = layers[layer.tied]
             yield from ((owners_written, read), (owners_read, written))
-
-
-def _blocked(step: Step, number: int, sources: tuple[int, ...]) -> Iterator[tuple[str, int, int]]:
-    """The values that a step sees in blocks: their role, the value, how many blocks."""
-    match step:
-        case Conv(groups=count) if count > 1:
-            yield from (("in", sources[0], count), ("out", number, count))
-        case Norm(norm="group", groups=count) if count > 1:
-            yield "in", sources[0], count
-        case Attention():
-            count = step.kv_heads or step.heads
-            yield from (("in", sources[1], count), ("value", sources[2], count))
 
 
 def _classes(widths: Sequence[int], links: Sequence[_Link]) -> list[tuple[int, ...]]:
@@ -260,9 +212,9 @@ def _drafted(classes: list[int], blocks: Mapping[int, list[_Block]]) -> _Draft:
     return _Draft(tuple(classes), numbered, frozenset(step for step, _, _ in keys[0]), whole)
 
 
-def _pattern(blocks: Sequence[_Block]) -> tuple[tuple[int, str, int], ...]:
+def _pattern(blocks: Sequence[_Block]) -> tuple[tuple[int, int, int], ...]:
     """The blocks that a class's occurrences are in, by their rank among its own: which of them are together."""
-    own: dict[tuple[int, str], list[int]] = defaultdict(list)
+    own: dict[tuple[int, int], list[int]] = defaultdict(list)
     for step, role, block in blocks:
         own[step, role].append(block)
     ranks = {place: sorted(set(found)) for place, found in own.items()}

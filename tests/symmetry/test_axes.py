@@ -29,7 +29,7 @@ from weightwalk.steps import (
     Slice,
     Upsample,
 )
-from weightwalk.symmetry import compose, inverse, random_permutations
+from weightwalk.symmetry import axes, compose, hidden_widths, inverse, random_permutations
 from weightwalk.testing import assert_close, random_weights
 
 RESIDUAL = NetworkSpec((
@@ -207,7 +207,7 @@ def test_a_network_alone_is_the_network_in_a_batch(name):
 
 
 def test_groups_are_as_large_as_the_symmetry():
-    sizes = {name: spec.hidden_widths for name, (spec, _) in NETWORKS.items()}
+    sizes = {name: hidden_widths(spec) for name, (spec, _) in NETWORKS.items()}
     assert sizes == {
         "residual": (6, 8),
         "depthwise and grouped": (6, 12, 8),
@@ -221,7 +221,7 @@ def test_groups_are_as_large_as_the_symmetry():
         "shuffled": (2, 1, 1, 9),  # 3-cycles of the shuffle do not line up, so they stay
         "unequal blocks": (4, 8),
     }
-    heads = [group for group in VIT.axes.groups if group.frame is not None]
+    heads = [group for group in axes(VIT).groups if group.frame is not None]
     assert [len(group.members) for group in heads] == [3, 3]
 
 
@@ -229,7 +229,7 @@ def test_groups_are_as_large_as_the_symmetry():
 def test_every_neuron_of_a_group_comes_to_every_place(name):
     spec, _ = NETWORKS[name]
     drawn = random_permutations(spec, 400, generator=torch.Generator().manual_seed(0))
-    for order, group in zip(drawn, spec.axes.groups, strict=True):
+    for order, group in zip(drawn, axes(spec).groups, strict=True):
         places = set(zip(order.flatten().tolist(), torch.arange(order.shape[1]).repeat(400).tolist(), strict=True))
         assert len(places) == (
             len(group.classes) ** 2
@@ -240,7 +240,7 @@ def test_every_neuron_of_a_group_comes_to_every_place(name):
 
 def test_blocks_that_are_torn_apart_are_refused():
     weights = random_weights(VIT, 2, seed=0)
-    groups = VIT.axes.groups
+    groups = axes(VIT).groups
     index = next(i for i, group in enumerate(groups) if group.frame is not None)
     permutations = [torch.arange(len(group.classes)) for group in groups]
     permutations[index] = permutations[index].roll(1)
