@@ -83,7 +83,7 @@ def command(
                 [
                     [
                         "INRs",
-                        f"{len(zoo):,}, PSNR {zoo.psnr.mean():.1f} dB",
+                        f"{len(zoo):,}, PSNR {zoo.column('psnr').mean():.1f} dB",
                         duration(sum(times_of(zoo_path).values())),
                     ],
                     *(

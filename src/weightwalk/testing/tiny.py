@@ -34,9 +34,9 @@ from weightwalk.steps import (
     Upsample,
 )
 from weightwalk.weights import Weights
+from weightwalk.zoos.images import ImageSet
 from weightwalk.zoos.inr.engine import Descent
 from weightwalk.zoos.inr.fit import fit_zoo
-from weightwalk.zoos.images import ImageSet
 from weightwalk.zoos.inr.recipe import FitRecipe
 from weightwalk.zoos.store import Zoo
 

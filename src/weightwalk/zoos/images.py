@@ -66,7 +66,7 @@ class ImageSet:
         labels: ArrayLike | None = None,
         *,
         dataset: str = "arrays",
-        part: str = "all",
+        part: Part = "all",
         label_names: tuple[str, ...] | None = None,
         keep_floats: bool = False,
         num_axes: int | None = None,
@@ -162,7 +162,7 @@ class Dataset:
     ignores.
     """
 
-    parts: tuple[str, ...]
+    parts: tuple[Part, ...]
     read: Callable[[Path, str], Signals]
     embedded: bool = False
 
@@ -170,12 +170,12 @@ class Dataset:
 DATASETS: Registry[Dataset] = Registry("data set")
 
 
-def parts(dataset: str) -> tuple[str, ...]:
+def parts(dataset: str) -> tuple[Part, ...]:
     """The parts that `load` knows of a data set: ("train", "test"), or ("all",) if there is no published split."""
     return DATASETS[dataset].parts
 
 
-def load(dataset: str, root: Path | None, part: str) -> ImageSet:
+def load(dataset: str, root: Path | None, part: Part) -> ImageSet:
     """One part of a data set from the published files under `root`, which embedded data sets ignore; downloads
     nothing.
     """
@@ -203,7 +203,7 @@ def _svhn(root: Path, part: str) -> Signals:
     return svhn.load(root, part)
 
 
-_TRAIN_TEST = ("train", "test")
+_TRAIN_TEST: tuple[Part, ...] = ("train", "test")
 DATASETS.register("digits")(Dataset(("all",), _digits, embedded=True))
 DATASETS.register("mnist")(
     Dataset(_TRAIN_TEST, partial(idx.load, subfolders=("mnist", "MNIST/raw"), label_names=_DIGITS))

@@ -11,6 +11,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from weightwalk.errors import InputError
 from weightwalk.progress import Progress
 from weightwalk.registry import Registry, unknown
-from weightwalk.zoos.splits import PARTS, Part, group_numbers, indices_of, parts_of
+from weightwalk.zoos.splits import PARTS, SPLITS, Part, group_numbers, indices_of, parts_of
 
 if TYPE_CHECKING:
     from weightwalk.zoos.images import ImageSet
@@ -36,6 +37,16 @@ class Sampled:
     worst: float = 0.0
     wrong: dict[int, str] = field(default_factory=dict)
     why_not: str = ""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What there is to say of a zoo: in a line, as named facts, as tables (title, header, rows), and as JSON values."""
+
+    line: str
+    facts: dict[str, object]
+    tables: list[tuple[str, list[str], list[list[object]]]]
+    values: dict[str, Any]
 
 
 class Kind(ABC):
@@ -55,8 +66,6 @@ class Kind(ABC):
     sample: ClassVar[int]
     """How many rows `verify` looks at."""
     unit: ClassVar[str]
-    needs_sets: ClassVar[bool]
-    """Whether looking at rows takes the data set."""
 
     def names(self, zoo: Zoo, rows: NDArray[np.int64]) -> list[str]:
         """See `Zoo.names`."""
@@ -86,16 +95,54 @@ class Kind(ABC):
         return rows
 
     @abstractmethod
+    def dataset_to_look(self, path: Path, settings: Mapping[str, Any]) -> str:
+        """The data set that `look` needs, of a zoo with these settings at `path`; InputError if it has no use for
+        one.
+        """
+
+    @abstractmethod
+    def describe(self, zoo: Zoo) -> Description:
+        """What a zoo with at least one row is like."""
+
+    @abstractmethod
     def doubtful(self, name: str, column: NDArray[Any]) -> NDArray[np.bool_]:
         """Which values of a figure cannot be."""
 
     @abstractmethod
-    def look(
-        self, zoo: Zoo, rows: NDArray[np.int64], sets: Sequence[ImageSet] | None, progress: Progress
-    ) -> Sampled:
+    def look(self, zoo: Zoo, rows: NDArray[np.int64], sets: Sequence[ImageSet] | None, progress: Progress) -> Sampled:
         """Evaluate the networks of `rows` and compare with what the zoo says of them; `sets` are the data set's parts,
         where the user named them.
         """
+
+
+def described(zoo: Zoo) -> Description:
+    """What a zoo is like, in the words of its kind; InputError if nothing is in it yet."""
+    kind = of(zoo.kind)
+    if not len(zoo):
+        raise InputError(
+            f"expected {kind.networks} in the zoo {zoo.path}, found none yet; run the command that began it again"
+        )
+    found = kind.describe(zoo)
+    sizes = sorted({spec.num_parameters for spec in zoo.specs})
+    facts = {
+        "data set": zoo.settings["dataset"],
+        "networks": zoo.specs[0] if len(zoo.specs) == 1 else f"{len(zoo.specs):,} architectures",
+        "parameters": f"{sizes[0]:,}" + (f" to {sizes[-1]:,}" if len(sizes) > 1 else ""),
+        **found.facts,
+        "read from": zoo.settings.get("layout"),
+        "seed": zoo.settings.get("seed"),
+    }
+    values = {
+        "zoo": str(zoo.path),
+        "kind": zoo.kind,
+        "networks": {name: len(zoo.rows(name)) for name in SPLITS},
+        "architectures": len(zoo.specs),
+        **found.values,
+        "settings": zoo.settings,
+        "provenance": zoo.provenance,
+    }
+    facts = {name: fact for name, fact in facts.items() if fact is not None}
+    return Description(f"{zoo.path}: {found.line}", facts, found.tables, values)
 
 
 KINDS: Registry[Kind] = Registry("kind of zoo")

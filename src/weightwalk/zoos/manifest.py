@@ -111,7 +111,9 @@ class Manifest:
         needed = ("kind", "dataset", *(("spec", "image_shape", "image_dtype", "label_names") if self.sources else ()))
         absent = [key for key in needed if key not in self.settings]
         if absent:
-            raise InputError(f"expected settings with the keys {', '.join(needed)}, got none for {' and '.join(absent)}")
+            raise InputError(
+                f"expected settings with the keys {', '.join(needed)}, got none for {' and '.join(absent)}"
+            )
         for key, value in self.settings.items():
             if key in _SETTINGS:
                 config.typed(_SETTINGS[key], value, f"settings.{key}")
@@ -191,8 +193,8 @@ class Manifest:
                 f"expected the manifest of a zoo at {path}, got other JSON ({type(error).__name__}: {error}); "
                 "restore it, or choose another folder"
             ) from None
-        found = {key: entry for key, entry in value.items() if key != "checksum"}
-        if value.get("checksum") != config.fingerprint(found):
+        rest = {key: entry for key, entry in value.items() if key != "checksum"}
+        if value.get("checksum") != config.fingerprint(rest):
             raise InputError(
                 f"{path} is not as it was written, for its checksum is another one; restore it, or choose another "
                 "folder"
@@ -203,8 +205,10 @@ class Manifest:
 def spec_of(value: Mapping[str, Any]) -> NetworkSpec:
     """`NetworkSpec.from_dict`; anything that is none is an `InputError`."""
     try:
-        return NetworkSpec.from_dict(value)
+        return NetworkSpec.from_dict(dict(value))
     except InputError:
         raise
     except Exception as error:  # values of other types may raise anything
-        raise InputError(f"expected the spec of a network, got other values ({type(error).__name__}: {error})") from None
+        raise InputError(
+            f"expected the spec of a network, got other values ({type(error).__name__}: {error})"
+        ) from None

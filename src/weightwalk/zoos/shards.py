@@ -85,9 +85,7 @@ def pack_groups(groups: Sequence[Group], figures: Mapping[str, str]) -> bytes:
         )
     header = {
         "specs": [spec.to_dict() for spec in specs],
-        "groups": [
-            [group.index, code, dict(group.info)] for group, code in zip(groups, codes.tolist(), strict=True)
-        ],
+        "groups": [[group.index, code, dict(group.info)] for group, code in zip(groups, codes.tolist(), strict=True)],
     }
     return pack(columns, {_HEADER: json.dumps(header)})
 

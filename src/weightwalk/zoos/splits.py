@@ -1,4 +1,4 @@
-"""Which split a group of rows belongs to: a function of its part and its index, so that all members of a group share it.
+"""Which split a group of rows belongs to: a function of its part and index, so that all members of a group share it.
 
 A *group* is an image with the INRs that were fitted to it, or a run with its checkpoints. Its number is its index
 within its part, plus 2^40 for the part `train` and 2^41 for `test`.
@@ -28,7 +28,7 @@ _PART_OF = np.array([PARTS.index(part) for part in ("all", "train", "test")])  #
 
 def group_numbers(part: str, indices: NDArray[np.int64]) -> NDArray[np.int64]:
     """The numbers of the groups `indices` (n,) of one part."""
-    code = int(np.flatnonzero(_PART_OF == PARTS.index(part))[0])
+    code = int(np.flatnonzero(PARTS.index(part) == _PART_OF)[0])
     return np.asarray(indices, np.int64) + code * MAX_INDEX
 
 

@@ -44,7 +44,7 @@ class Zoo(Dataset[dict[str, Any]]):
 
     def __init__(self, path: Path, manifest: Manifest):
         self.path = Path(path)
-        self._manifest = manifest
+        self.manifest = manifest
         self.settings, self.provenance, self.kind = manifest.settings, manifest.provenance, manifest.kind
         self.columns: tuple[str, ...] = tuple(manifest.figures)
         table = [shard for shard in manifest.in_order if shard.table == "rows"]
@@ -54,7 +54,7 @@ class Zoo(Dataset[dict[str, Any]]):
         }
         columns |= {name: [np.empty(0, dtype)] for name, dtype in manifest.figures.items()}
         self._views: list[memoryview] = []
-        self._info: dict[int, dict[str, Any]] = {}
+        self._told: dict[int, tuple[int, dict[str, Any]]] = {}  # by group: its spec, and what is kept of it
         listed = [np.empty(0, np.int64)]
         for shard in table:
             found = shards.open_rows(self.path, manifest, shard)
@@ -76,8 +76,8 @@ class Zoo(Dataset[dict[str, Any]]):
             numbers = group_numbers(shard.part, found.indices)
             listed.append(numbers)
             if found.header:
-                infos = (info for _, _, info in found.header)
-                self._info |= dict(zip(numbers.tolist(), infos, strict=True))
+                told = ((codes[found.specs[code]], info) for _, code, info in found.header)
+                self._told |= dict(zip(numbers.tolist(), told, strict=True))
         joined = {name: np.concatenate(pieces) for name, pieces in columns.items()}
         order = np.lexsort((joined["member"], joined["group"], joined["order"], parts_of(joined["group"])))
         of_row = {name: column[order] for name, column in joined.items()}
@@ -100,7 +100,7 @@ class Zoo(Dataset[dict[str, Any]]):
         return cls(Path(path), Manifest.read(Path(path)))
 
     def __reduce__(self) -> tuple[type[Self], tuple[Path, Manifest]]:
-        return type(self), (self.path, self._manifest)
+        return type(self), (self.path, self.manifest)
 
     def __len__(self) -> int:
         return len(self.groups)
@@ -148,12 +148,18 @@ class Zoo(Dataset[dict[str, Any]]):
 
     def info(self, group: int) -> dict[str, Any]:
         """What is kept of a group: a run's hyperparameters; nothing of an image."""
+        return dict(self._group(group)[1])
+
+    def spec_of(self, group: int) -> NetworkSpec:
+        """The architecture of a group's networks."""
+        return self.specs[self._group(group)[0]]
+
+    def _group(self, group: int) -> tuple[int, dict[str, Any]]:
         at = np.searchsorted(self.group_numbers, group)
         if at == len(self.group_numbers) or self.group_numbers[at] != group:
-            raise InputError(
-                f"expected the number of one of {len(self.group_numbers):,} groups in {self.path}, got {group}"
-            )
-        return dict(self._info.get(int(group), {}))
+            word = kinds.of(self.kind).group
+            raise InputError(f"{self.path} has no {word} {group}; it has {len(self.group_numbers):,}")
+        return self._told.get(int(group), (0, {}))
 
     def buckets(self, rows: Rows) -> list[tuple[NDArray[np.int64], Weights]]:
         """The networks of `rows` (B,), those of one spec together: positions in `rows`, increasing, and the networks at
@@ -193,17 +199,21 @@ class Zoo(Dataset[dict[str, Any]]):
         """
         width = self.specs[code].num_parameters
         views, size = self._views, 4 * width
-        content = bytearray().join([
-            views[view][start : start + size]
-            for view, start in zip(self._view[rows].tolist(), self._at[rows].tolist(), strict=True)
-        ])
+        content = bytearray().join(
+            [
+                views[view][start : start + size]
+                for view, start in zip(self._view[rows].tolist(), self._at[rows].tolist(), strict=True)
+            ]
+        )
         return torch.from_numpy(np.ndarray((len(rows), width), np.float32, buffer=content))
 
     def _numbers(self, rows: Rows) -> NDArray[np.int64]:
         """Row numbers (B,), from 0, of whatever names rows."""
         if isinstance(rows, slice):
             return np.arange(len(self))[rows]
-        found = np.atleast_1d(np.asarray(rows if len(np.shape(rows)) == 0 or len(rows) else np.empty(0, np.int64)))
+        found = np.atleast_1d(np.asarray(rows))
+        if not found.size:
+            return np.empty(0, np.int64)
         if found.dtype == bool and found.shape == (len(self),):
             return np.flatnonzero(found)
         if found.dtype.kind not in "iu" or found.ndim != 1:
@@ -289,7 +299,9 @@ class Zoo(Dataset[dict[str, Any]]):
             numbers = numbers[torch.randperm(len(numbers), generator=generator).numpy()]
         for first in range(0, len(numbers), batch_size):
             chosen = numbers[first : first + batch_size]
-            columns = {name: torch.from_numpy(np.ascontiguousarray(column)) for name, column in self._of(chosen).items()}
+            columns = {
+                name: torch.from_numpy(np.ascontiguousarray(column)) for name, column in self._of(chosen).items()
+            }
             yield {"weights": self.sequence(chosen), **columns}
 
     # ---- what the networks show
@@ -315,8 +327,17 @@ class Zoo(Dataset[dict[str, Any]]):
 
     def _shown(self) -> Sources:
         if self.sources is None:
-            raise InputError(f"expected a zoo of INRs, got one of {self.kind} networks, which show nothing: {self.path}")
+            raise InputError(
+                f"expected a zoo of INRs, got one of {self.kind} networks at {self.path}, which show nothing"
+            )
         return self.sources
+
+
+def evenly(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """At most `count` of `rows`, spread over all of them."""
+    if not len(rows):
+        return rows
+    return rows[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(np.int64))]
 
 
 _CHUNK = 4096  # rows that are looked at together
@@ -361,8 +382,10 @@ class Sources:
     def images(self, rows: NDArray[np.int64]) -> Tensor:
         """(B, C, *grid) of `rows` (B,) of the zoo, in that order; copies."""
         chosen = self._source[rows]
-        content = bytearray().join([
-            self._views[view][start : start + self._size]
-            for view, start in zip(self._view[chosen].tolist(), self._at[chosen].tolist(), strict=True)
-        ])
+        content = bytearray().join(
+            [
+                self._views[view][start : start + self._size]
+                for view, start in zip(self._view[chosen].tolist(), self._at[chosen].tolist(), strict=True)
+            ]
+        )
         return torch.from_numpy(np.ndarray((len(chosen), *self.image_shape), self._dtype, buffer=content))

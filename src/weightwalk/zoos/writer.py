@@ -80,14 +80,10 @@ class ZooWriter:
                 )
             low, high = arrays["label"].min(), arrays["label"].max()
             if low < 0 or high >= len(names):
-                raise InputError(
-                    f"expected labels from 0 to {len(names) - 1}, got {low} to {high}; name every label"
-                )
+                raise InputError(f"expected labels from 0 to {len(names) - 1}, got {low} to {high}; name every label")
             self._add("sources", part, None, groups, len(groups), shards.pack(arrays))
 
-    def add_rows(
-        self, part: Part, member: int, indices: Array, params: Array, figures: Mapping[str, Array]
-    ) -> None:
+    def add_rows(self, part: Part, member: int, indices: Array, params: Array, figures: Mapping[str, Array]) -> None:
         """One shard of networks of the zoo's spec, `params` (N, num_parameters) float32: member number `member` of the
         groups `indices` (N,), increasing. Where the zoo has sources, theirs are there already.
         """

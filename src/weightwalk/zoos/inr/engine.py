@@ -1,8 +1,8 @@
 """The fitting engine: many small MLPs, each onto its own signal, with gradients and Adam by hand.
 
 On a CPU with a C++ compiler networks go through `kernel.cpp` (mode `native`), elsewhere through torch
-(`batched.py`, modes `compiled` and `eager`). A network's result is the same in any batch, order and process of one mode on one kind of
-machine.
+(`batched.py`, modes `compiled` and `eager`). A network's result is the same in any batch, order and process of one
+mode on one kind of machine.
 
 Axes: I inputs, C channels, P pixels, B networks, S steps.
 """

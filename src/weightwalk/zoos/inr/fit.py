@@ -21,10 +21,10 @@ from weightwalk.zoos import images
 from weightwalk.zoos.blocks import Blocks, block_size, blocks
 from weightwalk.zoos.images import ImageSet
 from weightwalk.zoos.inr import engine
-from weightwalk.zoos.inr.job import FitJob, Fitted, FitTask
+from weightwalk.zoos.inr.job import FitJob, FitTask, Fitted
 from weightwalk.zoos.inr.kind import FIGURES
-from weightwalk.zoos.parameters import load_network
 from weightwalk.zoos.inr.recipe import FitRecipe
+from weightwalk.zoos.parameters import load_network
 from weightwalk.zoos.splits import SPLITS, Part, SplitRule
 from weightwalk.zoos.store import Zoo
 from weightwalk.zoos.work import Inline, Workers
@@ -153,9 +153,7 @@ def fit_zoo(
     job = FitJob(spec, recipe.scheme, start, seed, recipe.pixels, recipe.descent, tuple(grid), device, chosen)
     missing = {(s.part, fit, block): n for s, fit, indices in todo for block, n in _per_block(indices, size)}
     shards: Blocks[Key, Fitted] = Blocks(writer, missing, write)
-    results = (workers or Inline()).results(
-        job, _tasks(todo, engine.task_size(torch.device(device), math.prod(grid)))
-    )
+    results = (workers or Inline()).results(job, _tasks(todo, engine.task_size(torch.device(device), math.prod(grid))))
     if total:
         progress("fitting", 0, total, {})  # the first results may have to wait for workers and compilers
     while fitted < total:

@@ -8,7 +8,9 @@ as small as rounding.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,10 +21,11 @@ from torch import Tensor
 from weightwalk.errors import InputError
 from weightwalk.progress import Progress
 from weightwalk.zoos.images import ImageSet
+from weightwalk.zoos.inr.overview import psnr_figures, spread
 from weightwalk.zoos.inr.pixels import PixelFormat
 from weightwalk.zoos.inr.rendering import BLOCK_VALUES, blocks, pixel_format
-from weightwalk.zoos.kinds import KINDS, Kind, Sampled
-from weightwalk.zoos.splits import PARTS
+from weightwalk.zoos.kinds import KINDS, Description, Kind, Sampled
+from weightwalk.zoos.splits import PARTS, SPLITS
 from weightwalk.zoos.store import Zoo
 
 FIGURES = {"psnr": "float32"}
@@ -39,19 +42,54 @@ class INR(Kind):
     number, letter = "member", "f"
     sample, unit = 256, "dB"
     figures = FIGURES
-    needs_sets = False
+
+    def dataset_to_look(self, path: Path, settings: Mapping[str, Any]) -> str:
+        raise InputError(f"--root is for zoos of trained networks, but {path} holds INRs; leave it out")
+
+    def describe(self, zoo: Zoo) -> Description:
+        """PSNR by split, and the spread of the weights beside that of the published zoos of this shape."""
+        psnr, rows = zoo.column("psnr"), {name: zoo.rows(name) for name in SPLITS}
+        figures = {name: psnr_figures(psnr[mine]) for name, mine in rows.items() if len(mine)}
+        header, stds = spread(zoo)
+        columns = list(next(iter(figures.values())))
+        fits, settings = int(zoo.members.max()) + 1, zoo.settings
+        diverged = int(np.count_nonzero(~np.isfinite(psnr)))
+        return Description(
+            f"{len(zoo):,} INRs of {settings['dataset']}, PSNR {np.nanmean(psnr):.1f} dB",
+            {
+                "signals": f"{'x'.join(map(str, zoo.image_shape))}, {settings['image_dtype']}",
+                "classes": textwrap.shorten(", ".join(zoo.label_names), 80, placeholder=" ..."),
+                "init": settings.get("init"),
+                "fit recipe": settings.get("fit", {}).get("name"),
+                "fits per training image": fits,
+                **({"diverged": f"{diverged:,} INRs, whose PSNR is not a number"} if diverged else {}),
+            },
+            [
+                (
+                    "INRs and their PSNR in dB",
+                    ["split", "INRs", *columns],
+                    [[name, len(rows[name]), *(f"{v:.1f}" for v in of.values())] for name, of in figures.items()],
+                ),
+                ("Standard deviation, beside the published zoos of this shape", header, stds),
+            ],
+            {
+                "fits": fits,
+                "diverged": diverged,
+                "label_names": list(zoo.label_names),
+                "psnr": figures,
+                "stds": {"columns": header, "rows": stds},
+            },
+        )
 
     def doubtful(self, name: str, column: NDArray[Any]) -> NDArray[np.bool_]:
-        return ~np.isfinite(column)
+        return np.asarray(~np.isfinite(column))
 
-    def look(
-        self, zoo: Zoo, rows: NDArray[np.int64], sets: Sequence[ImageSet] | None, progress: Progress
-    ) -> Sampled:
+    def look(self, zoo: Zoo, rows: NDArray[np.int64], sets: Sequence[ImageSet] | None, progress: Progress) -> Sampled:
         """Render `rows` and compare with the stored PSNR."""
         try:
             pixels = pixel_format(zoo)
-        except InputError as error:
-            return Sampled(why_not=str(error))
+        except InputError as unknown:
+            return Sampled(why_not=str(unknown))
         peak = pixels.high - pixels.low
         together = max(1, BLOCK_VALUES // (max(zoo.spec.widths) * int(np.prod(zoo.image_shape[1:]))))
         wrong: dict[int, str] = {}

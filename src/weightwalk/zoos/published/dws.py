@@ -25,12 +25,12 @@ import numpy as np
 from weightwalk import files
 from weightwalk.errors import InputError
 from weightwalk.zoos.inr.recipe import FIT_RECIPES
-from weightwalk.zoos.splits import SPLITS, SplitRule
-from weightwalk.zoos.published.trees import LAYOUTS, UNKNOWN, Collected, Layout, Listed, Shelf, folders, numbers
+from weightwalk.zoos.published.trees import TREES, UNKNOWN, Collected, Layout, Listed, Shelf, folders, numbers
+from weightwalk.zoos.splits import SPLITS, Part, SplitRule
 
 _FOLDER = re.compile(r"mnist_png_(training|testing)_(\d+)_(\d+)")
 _FILE = re.compile(r"model_(\d+)\.pth")
-_PARTS = {"train": "training", "test": "testing"}
+_PARTS: dict[Part, str] = {"train": "training", "test": "testing"}
 
 
 class _Dws(Layout):
@@ -95,7 +95,7 @@ class DwsFolders(_Dws):
                 parts[found[1]].add(image, label)
         return [parts[word].shelf(self, folder, part, 0) for part, word in _PARTS.items() if word in parts]
 
-    def path(self, part: str, fit: int, image: int, label: int) -> str:
+    def path(self, part: Part, fit: int, image: int, label: int) -> str:
         return f"mnist_png_{_PARTS[part]}_{label}_{image}/checkpoints/model_final.pth"
 
     def parse(self, path: str) -> tuple[str, int] | None:
@@ -124,7 +124,7 @@ class DwsFiles(_Dws):
                     collected.add(numbers(found, f"{folder}/{part}/{name}")[0], UNKNOWN)
         return [collected.shelf(self, folder, part, 0) for part, collected in parts.items() if collected]
 
-    def path(self, part: str, fit: int, image: int, label: int) -> str:
+    def path(self, part: Part, fit: int, image: int, label: int) -> str:
         return f"{part}/model_{image}.pth"
 
     def extra(self, label: int) -> dict[str, int]:
@@ -168,4 +168,4 @@ def _read_lists(path: Path) -> Iterator[tuple[str, list[str]]]:
         yield split, entries
 
 
-LAYOUTS.register("dws")((DwsFolders(), DwsFiles()))
+TREES.register("dws")((DwsFolders(), DwsFiles()))

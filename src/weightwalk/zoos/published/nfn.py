@@ -18,8 +18,8 @@ from pathlib import Path
 
 from weightwalk.errors import InputError
 from weightwalk.zoos.inr.recipe import FIT_RECIPES
-from weightwalk.zoos.splits import SplitRule
-from weightwalk.zoos.published.trees import LAYOUTS, Collected, Layout, Shelf, folders, numbers
+from weightwalk.zoos.published.trees import TREES, Collected, Layout, Shelf, folders, numbers
+from weightwalk.zoos.splits import Part, SplitRule
 
 _FOLDER = re.compile(r"randinit_smaller(?:_aug(\d+))?_(\d+)s")
 _FILE = re.compile(r"net(\d+)\.pth")
@@ -45,7 +45,7 @@ class Nfn(Layout):
                         collected.add(numbers(file, f"{folder}/{name}/{inside}")[0], label)
         return [fits[fit].shelf(self, folder, "all", fit) for fit in sorted(fits) if fits[fit]]
 
-    def path(self, part: str, fit: int, image: int, label: int) -> str:
+    def path(self, part: Part, fit: int, image: int, label: int) -> str:
         copy = f"_aug{fit - 1}" if fit else ""
         return f"randinit_smaller{copy}_{label}s/net{image}.pth"
 
@@ -65,4 +65,4 @@ class Nfn(Layout):
         return SplitRule(bounds=given or (_FASHION_BOUNDS if dataset == "fashion-mnist" else _BOUNDS))
 
 
-LAYOUTS.register("nfn")((Nfn(),))
+TREES.register("nfn")((Nfn(),))

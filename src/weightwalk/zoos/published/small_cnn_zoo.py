@@ -30,10 +30,11 @@ from weightwalk.errors import InputError
 from weightwalk.networks.architectures import small_cnn
 from weightwalk.spec import NetworkSpec
 from weightwalk.zoos.formats import opened, read_bytes
+from weightwalk.zoos.published.reading import LAYOUTS, Told
+from weightwalk.zoos.published.trained import Runs, by_split, checkpoints, flattened
+from weightwalk.zoos.shards import Group
 from weightwalk.zoos.splits import SplitRule
-from weightwalk.zoos.trained.manifest import FIGURES
-from weightwalk.zoos.published.trained import LAYOUTS, Published, by_split, checkpoints, flattened
-from weightwalk.zoos.trained.store import TrainedRun
+from weightwalk.zoos.trained.train import FIGURES
 
 STEP = 86
 _CONSTANT = (
@@ -47,38 +48,40 @@ _CONSTANT = (
 
 
 @LAYOUTS.register("small-cnn-zoo")
-def read(folder: Path, split: Path | None = None) -> Published:
-    """The runs in `folder`, in the order of the published split if `split` names its list of row numbers, else of their
-    rows.
+class SmallCNNZoo(Runs):
+    """The runs in `folder`, in the order of the published split if `splits` names its list of row numbers, else of
+    their rows.
     """
-    weights = _weights(folder / "weights.npy")
-    layout = _layout(folder / "layout.csv", weights.shape[1])
-    count, metrics = 0, dict[int, dict[str, str]]()  # of the rows that are read: the table is large
-    for count, line in enumerate(
-        _table(folder / "metrics.csv.gz", ("step", "test_accuracy", "config.activation")), start=1
-    ):
-        if _number(line["step"]) == STEP:
-            metrics[count - 1] = line
-    if count != len(weights):
-        raise InputError(
-            f"expected a line of metrics per row of weights in {folder}, got {count:,} and {len(weights):,}"
-        )
-    if not metrics:
-        raise InputError(f"expected rows of step {STEP} in {folder / 'metrics.csv.gz'}, got none")
-    rows, rule = (list(metrics), SplitRule()) if split is None else _published_split(split, metrics, count)
 
-    def run(number: int) -> TrainedRun:
-        row = rows[number]
-        line = metrics[row]
-        spec = _spec(layout, line["config.activation"], folder)
-        hyperparameters = {
-            key.removeprefix("config."): _number(value) for key, value in line.items() if _is_hyperparameter(key)
-        }
+    def __init__(self, folder: Path, told: Told):
+        self.folder, self.weights = folder, _weights(folder / "weights.npy")
+        self.layout = _layout(folder / "layout.csv", self.weights.shape[1])
+        count, self.metrics = 0, dict[int, dict[str, str]]()  # of the rows that are read: the table is large
+        for count, line in enumerate(
+            _table(folder / "metrics.csv.gz", ("step", "test_accuracy", "config.activation")), start=1
+        ):
+            if _number(line["step"]) == STEP:
+                self.metrics[count - 1] = line
+        if count != len(self.weights):
+            raise InputError(
+                f"expected a line of metrics per row of weights in {folder}, got {count:,} and {len(self.weights):,}"
+            )
+        if not self.metrics:
+            raise InputError(f"expected rows of step {STEP} in {folder / 'metrics.csv.gz'}, got none")
+        self.rows, rule = list(self.metrics), SplitRule()
+        if told.splits is not None:
+            self.rows, rule = _published_split(told.splits, self.metrics, count)
+        dataset = _dataset(self.metrics[self.rows[0]].get("config.dataset", ""))
+        super().__init__(told, "cnn", dataset, len(self.rows), rule)
+
+    def run(self, number: int) -> Group:
+        row = self.rows[number]
+        line = self.metrics[row]
+        spec = _spec(self.layout, line["config.activation"], self.folder)
+        info = {key.removeprefix("config."): _number(value) for key, value in line.items() if _is_hyperparameter(key)}
         figures = {name: float(line.get(name) or "nan") for name in FIGURES}
-        params = _params(spec, np.asarray(weights[row]), layout, folder)
-        return checkpoints(number, spec, {**hyperparameters, "row": row}, [(STEP, params, figures)])
-
-    return Published("cnn", _dataset(metrics[rows[0]].get("config.dataset", "")), len(rows), run, rule)
+        params = _params(spec, np.asarray(self.weights[row]), self.layout, self.folder)
+        return checkpoints(number, spec, {**info, "row": row}, [(STEP, params, figures)])
 
 
 def _is_hyperparameter(key: str) -> bool:

@@ -1,43 +1,58 @@
-"""What readers of published zoos have in common, and how what they read becomes a zoo."""
+"""What readers of published zoos of trained networks have in common."""
 
 from __future__ import annotations
 
-import time
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-import weightwalk
 from weightwalk.errors import InputError
-from weightwalk.progress import Progress, silent
-from weightwalk.registry import Registry
 from weightwalk.spec import NetworkSpec
+from weightwalk.zoos.blocks import blocks
+from weightwalk.zoos.published.reading import Published, Told
+from weightwalk.zoos.shards import Group
 from weightwalk.zoos.splits import SplitRule
-from weightwalk.zoos.trained.store import TrainedRun, TrainedWriter
+from weightwalk.zoos.trained.train import COLUMNS
+from weightwalk.zoos.writer import ZooWriter
 
-SHARD_RUNS = 128
+SHARD = 128  # runs of a shard
 
 
-@dataclass(frozen=True, eq=False)
-class Published:
-    """A published zoo: what it is, and `read(number)` for each of its runs 0 ... count - 1, which are ordered by split
-    if it has one.
+class Runs(Published[NDArray[np.int64]]):
+    """Runs 0 ... `count` - 1 of networks of one kind, which are ordered by split if the release has one; a subclass
+    finds them and gives `run(number)`.
     """
 
-    kind: str
-    dataset: str
-    count: int
-    read: Callable[[int], TrainedRun]
-    splits: SplitRule = SplitRule()  # noqa: RUF009 (frozen)
+    takes = frozenset(("dataset", "splits"))
+    figures = COLUMNS
+    sources = False
 
+    def __init__(self, told: Told, kind: str, dataset: str, count: int, splits: SplitRule):
+        self.settings = {"kind": kind, "dataset": told.dataset or dataset, "runs": count}
+        self.count, self.splits = count, splits
 
-LAYOUTS: Registry[Callable[[Path, Path | None], Published]] = Registry("layout of trained networks")
-"""Readers: an unpacked download, and a file that tells its split where that is not among it."""
+    @abstractmethod
+    def run(self, number: int) -> Group:
+        """Read one run."""
+
+    def pieces(self, writer: ZooWriter) -> list[tuple[NDArray[np.int64], int]]:
+        return [(block, len(block)) for block in blocks(np.setdiff1d(np.arange(self.count), writer.done()), SHARD)]
+
+    def read(
+        self, writer: ZooWriter, piece: NDArray[np.int64], goes_on: Callable[[int], bool]
+    ) -> dict[str, float] | None:
+        groups: list[Group] = []
+        for number in piece.tolist():
+            if not goes_on(len(groups)):
+                return None
+            groups.append(self.run(number))
+        writer.add_groups(groups)
+        return {}
 
 
 def by_split(train: int, val: int, test: int) -> SplitRule:
@@ -73,9 +88,12 @@ def checkpoints(
     spec: NetworkSpec,
     hyperparameters: Mapping[str, Any],
     rows: Sequence[tuple[int, Any, Mapping[str, float]]],
-) -> TrainedRun:
+) -> Group:
     """A run out of (epochs, parameters (P,), figures) in any order, without those whose parameters are not finite."""
     rows = sorted((row for row in rows if np.isfinite(row[1]).all()), key=lambda row: row[0])
+    epochs = np.array([epoch for epoch, _, _ in rows], np.int64)
+    if np.any(np.diff(epochs) < 1) or np.any(epochs < 0):
+        raise InputError(f"expected checkpoints of different epochs from 0, got {epochs.tolist()} of run {number}")
     for epoch, _, figures in rows:
         for name, value in figures.items():
             if name.endswith("accuracy") and not (np.isnan(value) or 0 <= value <= 1):
@@ -83,60 +101,13 @@ def checkpoints(
                     f"expected {name} as a share from 0 to 1, got {value} after {epoch} epochs of run {number}"
                 )
     names = {name for _, _, figures in rows for name in figures}
-    return TrainedRun(
+    return Group(
         number,
         spec,
-        hyperparameters,
-        np.array([epochs for epochs, _, _ in rows], np.int64),
         np.array([params for _, params, _ in rows], np.float32).reshape(len(rows), spec.num_parameters),
-        {name: np.array([figures.get(name, np.nan) for _, _, figures in rows], np.float32) for name in names},
+        {
+            "epoch": epochs,
+            **{name: np.array([figures.get(name, np.nan) for _, _, figures in rows], np.float32) for name in names},
+        },
+        hyperparameters,
     )
-
-
-@dataclass(frozen=True)
-class ImportOutcome:
-    """What a call of `import_published` did: `read` runs were added."""
-
-    read: int
-    already_there: int
-    finished: bool
-    seconds: float
-
-
-def import_published(
-    layout: str,
-    folder: Path,
-    out: Path,
-    *,
-    split: Path | None = None,
-    dataset: str | None = None,
-    progress: Progress = silent,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> ImportOutcome:
-    """Read what the zoo `out` does not have yet of a published zoo. No code in its files is run."""
-    began = time.monotonic()
-    if not folder.is_dir():
-        raise InputError(
-            f"expected the folder of an unpacked download, found {'a file' if folder.exists() else 'nothing'} at "
-            f"{folder}"
-        )
-    published = LAYOUTS[layout](folder, split)
-    published = replace(published, dataset=dataset or published.dataset)
-    writer = TrainedWriter.open(
-        out,
-        settings={"kind": published.kind, "dataset": published.dataset, "layout": layout, "runs": published.count},
-        provenance={"weightwalk": weightwalk.__version__},
-        splits=published.splits,
-    )
-    todo = np.setdiff1d(np.arange(published.count), writer.done())
-    done = 0
-    for block in np.unique(todo // SHARD_RUNS):
-        runs = []
-        for number in todo[todo // SHARD_RUNS == block].tolist():
-            if should_stop():
-                return ImportOutcome(done, published.count - len(todo), False, time.monotonic() - began)
-            runs.append(published.read(number))
-            progress("reading", done + len(runs), len(todo), {})
-        writer.add(runs)
-        done += len(runs)
-    return ImportOutcome(done, published.count - len(todo), True, time.monotonic() - began)

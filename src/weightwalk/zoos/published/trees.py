@@ -20,7 +20,7 @@ from weightwalk import files
 from weightwalk.errors import InputError
 from weightwalk.registry import Registry
 from weightwalk.zoos.inr.pixels import PixelFormat
-from weightwalk.zoos.splits import SplitRule
+from weightwalk.zoos.splits import Part, SplitRule
 
 UNKNOWN = -1
 """The label of a network whose file alone says what it is."""
@@ -36,7 +36,7 @@ class Shelf:
     says.
     """
 
-    part: str
+    part: Part
     fit: int
     images: NDArray[np.int64]
     labels: NDArray[np.int64]
@@ -68,7 +68,7 @@ class Layout(ABC):
         """What lies in `folder`, without opening a file; nothing if it is of another layout."""
 
     @abstractmethod
-    def path(self, part: str, fit: int, image: int, label: int) -> str:
+    def path(self, part: Part, fit: int, image: int, label: int) -> str:
         """Where a network lies within the folder."""
 
     @abstractmethod
@@ -90,15 +90,15 @@ class Layout(ABC):
         return {}
 
 
-LAYOUTS: Registry[tuple[Layout, ...]] = Registry("layout")
-"""Each published layout's forms; `recognise` finds out which one a folder has."""
+TREES: Registry[tuple[Layout, ...]] = Registry("layout")
+"""The forms of each layout of trees; `recognise` finds out which one a folder has."""
 
 
 def recognise(name: str, folder: Path) -> tuple[Layout, list[Shelf]]:
     """The form of layout `name` that `folder` has, and what is in it; InputError, with what may have been meant, if it
     has none.
     """
-    forms = LAYOUTS[name]
+    forms = TREES[name]
     if not folder.is_dir():
         got = "a file" if folder.exists() else "nothing"
         raise InputError(f"expected the folder of a tree of the layout {name}, found {got} at {folder}; check the path")
@@ -106,7 +106,7 @@ def recognise(name: str, folder: Path) -> tuple[Layout, list[Shelf]]:
         if shelves := form.scan(folder):
             return form, shelves
     remedy = "check the path"
-    for other, others in LAYOUTS.items():
+    for other, others in TREES.items():
         if any(form.scan(folder) for form in others):
             remedy = f"it looks like a tree of the layout {other}"
     inside = folders(folder)
@@ -140,7 +140,7 @@ class Collected:
         self._images.append(image)
         self._labels.append(label)
 
-    def shelf(self, layout: Layout, folder: Path, part: str, fit: int) -> Shelf:
+    def shelf(self, layout: Layout, folder: Path, part: Part, fit: int) -> Shelf:
         """In the order of the images; InputError if an image has two networks here."""
         images, labels = np.array(self._images, np.int64), np.array(self._labels, np.int64)
         order = np.lexsort((labels, images))

@@ -24,51 +24,54 @@ from weightwalk.networks.starts import sincos
 from weightwalk.spec import NetworkSpec
 from weightwalk.steps import Learned
 from weightwalk.zoos.parameters import read_state
+from weightwalk.zoos.published.reading import LAYOUTS, Told
+from weightwalk.zoos.published.trained import Runs, by_split, checkpoints, flattened
+from weightwalk.zoos.shards import Group
 from weightwalk.zoos.splits import SPLITS
-from weightwalk.zoos.published.trained import LAYOUTS, Published, by_split, checkpoints, flattened
-from weightwalk.zoos.trained.store import TrainedRun
 
 _NAME = re.compile(r"model_(\d+)_(\d+)\.pth")
 
 
 @LAYOUTS.register("vit-zoo")
-def read(folder: Path, split: Path | None = None) -> Published:
-    """The runs in `folder`, in the order of the split in `split` or in `stat/splits.json`."""
-    models = {
-        int(found[1]): (int(found[2]), path) for path in folder.rglob("*.pth") if (found := _NAME.fullmatch(path.name))
-    }
-    if not models:
-        raise InputError(
-            f"expected vit_models/model_<id>_<epoch>.pth in {folder}, found none; name the folder of the ViT zoo"
-        )
-    hyperparameters = files.read_json(
-        folder / "stat" / "vit_hyperparameters.json", "the hyperparameters of the ViT zoo"
-    )
-    results = files.read_json(folder / "stat" / "results.json", "the accuracies of the ViT zoo")
-    try:
-        spec = _spec(hyperparameters)
-        figures = {int(entry["model_id"]): _figures(entry) for entry in results}
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"expected the ViT zoo's JSON in {folder / 'stat'}, got other JSON ({error!r})") from None
-    unknown = sorted(models.keys() - figures.keys())
-    if unknown:
-        raise InputError(
-            f"expected an accuracy of every network in {folder / 'stat' / 'results.json'}, found none of model "
-            f"{unknown[0]}"
-        )
-    parts = _parts(split or folder / "stat" / "splits.json", sorted(models), split is not None)
-    ordered = [model for part in parts for model in part]
-    kept = {key: hyperparameters[key] for key in ("learning_rate", "batch_size") if key in hyperparameters}
+class ViTZoo(Runs):
+    """The runs in `folder`, in the order of the split in `splits` or in `stat/splits.json`."""
 
-    def run(number: int) -> TrainedRun:
-        model = ordered[number]
-        epoch, path = models[model]
-        params = flattened(spec, _tensors(spec, read_state(path), path), str(path))
-        return checkpoints(
-            number, spec, {"optimizer": "adam", **kept, "model_id": model}, [(epoch + 1, params, figures[model])]
+    def __init__(self, folder: Path, told: Told):
+        self.models = {
+            int(found[1]): (int(found[2]), path)
+            for path in folder.rglob("*.pth")
+            if (found := _NAME.fullmatch(path.name))
+        }
+        if not self.models:
+            raise InputError(
+                f"expected vit_models/model_<id>_<epoch>.pth in {folder}, found none; name the folder of the ViT zoo"
+            )
+        hyperparameters = files.read_json(
+            folder / "stat" / "vit_hyperparameters.json", "the hyperparameters of the ViT zoo"
         )
+        results = files.read_json(folder / "stat" / "results.json", "the accuracies of the ViT zoo")
+        try:
+            self.spec = _spec(hyperparameters)
+            self.scores = {int(entry["model_id"]): _figures(entry) for entry in results}
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"expected the ViT zoo's JSON in {folder / 'stat'}, got other JSON ({error!r})") from None
+        unknown = sorted(self.models.keys() - self.scores.keys())
+        if unknown:
+            raise InputError(
+                f"expected an accuracy of every network in {folder / 'stat' / 'results.json'}, found none of model "
+                f"{unknown[0]}"
+            )
+        parts = _parts(told.splits or folder / "stat" / "splits.json", sorted(self.models), told.splits is not None)
+        self.ordered = [model for part in parts for model in part]
+        self.kept = {key: hyperparameters[key] for key in ("learning_rate", "batch_size") if key in hyperparameters}
+        super().__init__(told, "vit", "cifar10", len(self.ordered), by_split(*map(len, parts)))
 
-    return Published("vit", "cifar10", len(ordered), run, by_split(*map(len, parts)))
+    def run(self, number: int) -> Group:
+        model = self.ordered[number]
+        epoch, path = self.models[model]
+        params = flattened(self.spec, _tensors(self.spec, read_state(path), path), str(path))
+        info = {"optimizer": "adam", **self.kept, "model_id": model}
+        return checkpoints(number, self.spec, info, [(epoch + 1, params, self.scores[model])])
 
 
 def _spec(values: Mapping[str, Any]) -> NetworkSpec:

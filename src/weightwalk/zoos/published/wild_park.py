@@ -21,38 +21,40 @@ from weightwalk import files
 from weightwalk.errors import InputError
 from weightwalk.networks.architectures import wild_park
 from weightwalk.spec import NetworkSpec
-from weightwalk.zoos.splits import SPLITS, SplitRule
 from weightwalk.zoos.published.inert import load
-from weightwalk.zoos.published.trained import LAYOUTS, Published, by_split, checkpoints, flattened
-from weightwalk.zoos.trained.store import TrainedRun
+from weightwalk.zoos.published.reading import LAYOUTS, Told
+from weightwalk.zoos.published.trained import Runs, by_split, checkpoints, flattened
+from weightwalk.zoos.shards import Group
+from weightwalk.zoos.splits import SPLITS, SplitRule
 
 _FILE, _SPLITS = "checkpoint.pt", "cnn_park_splits.json"
 
 
 @LAYOUTS.register("wild-park")
-def read(folder: Path, split: Path | None = None) -> Published:
-    """The runs below `folder`, in the order of the split in `split` or in the folder's own `cnn_park_splits.json`, if
+class WildParkZoo(Runs):
+    """The runs below `folder`, in the order of the split in `splits` or in the folder's own `cnn_park_splits.json`, if
     there is one.
     """
-    runs: dict[Path, list[Path]] = {}
-    for path in sorted(folder.rglob(_FILE)):
-        runs.setdefault(path.parent.parent, []).append(path)
-    if not runs:
-        raise InputError(
-            f"expected runs of the Wild Park in {folder} (<run>/<checkpoint>/{_FILE}), found none; name the unpacked "
-            "download"
-        )
-    split = split or next(iter(sorted(folder.rglob(_SPLITS))), None)
-    if split is None:
-        ordered, rule = list(runs), SplitRule()
-    else:
-        parts = _parts(split, list(runs))
-        ordered, rule = [run for part in parts for run in part], by_split(*map(len, parts))
 
-    def run(number: int) -> TrainedRun:
-        return _run(number, ordered[number], runs[ordered[number]])
+    def __init__(self, folder: Path, told: Told):
+        self.runs: dict[Path, list[Path]] = {}
+        for path in sorted(folder.rglob(_FILE)):
+            self.runs.setdefault(path.parent.parent, []).append(path)
+        if not self.runs:
+            raise InputError(
+                f"expected runs of the Wild Park in {folder} (<run>/<checkpoint>/{_FILE}), found none; name the "
+                "unpacked download"
+            )
+        split = told.splits or next(iter(sorted(folder.rglob(_SPLITS))), None)
+        if split is None:
+            self.ordered, rule = list(self.runs), SplitRule()
+        else:
+            parts = _parts(split, list(self.runs))
+            self.ordered, rule = [run for part in parts for run in part], by_split(*map(len, parts))
+        super().__init__(told, "wild-park", "cifar10", len(self.ordered), rule)
 
-    return Published("wild-park", "cifar10", len(ordered), run, rule)
+    def run(self, number: int) -> Group:
+        return _run(number, self.ordered[number], self.runs[self.ordered[number]])
 
 
 def _parts(path: Path, runs: Sequence[Path]) -> list[list[Path]]:
@@ -76,7 +78,7 @@ def _parts(path: Path, runs: Sequence[Path]) -> list[list[Path]]:
     return [[by_name[name] for name in part] for part in names]
 
 
-def _run(number: int, folder: Path, paths: Sequence[Path]) -> TrainedRun:
+def _run(number: int, folder: Path, paths: Sequence[Path]) -> Group:
     rows, spec = [], None
     for path in paths:
         content = load(path)

@@ -15,14 +15,19 @@ from weightwalk import config
 from weightwalk.errors import InputError
 from weightwalk.progress import Progress
 from weightwalk.zoos.images import ImageSet
-from weightwalk.zoos.kinds import KINDS, Kind, Sampled
-from weightwalk.zoos.store import Zoo
+from weightwalk.zoos.kinds import KINDS, Description, Kind, Sampled
+from weightwalk.zoos.splits import SPLITS
+from weightwalk.zoos.store import Zoo, evenly
 from weightwalk.zoos.trained.pictures import Pictures
 from weightwalk.zoos.trained.recipes import SmallCNN, TrainRecipe, ViT, WildPark
 from weightwalk.zoos.trained.train import COLUMNS, score
 
 TOLERANCE = 2e-3
 """What an accuracy may be off by: pictures whose two best classes are as good as equal, on another machine."""
+
+
+_EPOCHS = 12  # rows of the table of epochs
+_PERCENTILES = {0: "lowest", 10: "10 %", 50: "median", 90: "90 %", 100: "highest"}
 
 
 class Trained(Kind):
@@ -33,7 +38,6 @@ class Trained(Kind):
     number, letter = "epoch", "e"
     sample, unit = 32, ""
     figures = COLUMNS
-    needs_sets = True
 
     def __init__(self, recipe: type[TrainRecipe]):
         self.recipe = recipe
@@ -46,6 +50,51 @@ class Trained(Kind):
             )
         return config.from_dict(self.recipe, settings["recipe"])
 
+    def dataset_to_look(self, path: Path, settings: Mapping[str, Any]) -> str:
+        self.recipe_of(path, settings)
+        return str(settings["dataset"])
+
+    def describe(self, zoo: Zoo) -> Description:
+        """How accurate the networks are: by the epochs that they were trained, and after the last of each run."""
+        epochs, accuracy, last = zoo.column("epoch"), zoo.column("test_accuracy"), zoo.rows(members="last")
+        known = np.isfinite(accuracy)  # a published file may not say
+        by_epoch = {
+            int(epoch): _distribution(accuracy[known & (epochs == epoch)]) for epoch in np.unique(epochs[known])
+        }
+        final = _distribution(accuracy[last[known[last]]]) if known[last].any() else {}
+        counts = {
+            name: {"runs": len(np.unique(zoo.groups[zoo.rows(name)])), "checkpoints": len(zoo.rows(name))}
+            for name in SPLITS
+        }
+        diverged = len(zoo.group_numbers) - len(last)
+        shown = [list(by_epoch)[k] for k in evenly(np.arange(len(by_epoch)), _EPOCHS)]
+        runs, checkpoints = f"{len(zoo.group_numbers):,} runs", f"{len(zoo):,} checkpoints"
+        line = f"{runs} of {zoo.kind} networks on {zoo.settings['dataset']}, {checkpoints}"
+        if final:
+            low, high = _percent(final["10 %"]), _percent(final["90 %"])
+            line += f", test accuracy {low} to {high} (10th to 90th percentile of runs)"
+        facts = {"recipe": zoo.settings.get("recipe", {}).get("name")}
+        if diverged:
+            facts["runs without a checkpoint"] = f"{diverged:,}, which diverged"
+        facts |= {f"runs to {name}": f"{n['runs']:,} ({n['checkpoints']:,} checkpoints)" for name, n in counts.items()}
+        rows: list[list[object]] = [
+            [epoch, int((epochs == epoch).sum()), *map(_percent, by_epoch[epoch].values())] for epoch in shown
+        ]
+        rows.append(["last of each run", len(last), *map(_percent, final.values())])
+        return Description(
+            line,
+            facts,
+            [("Test accuracy", ["epochs", "checkpoints", *final], rows)],
+            {
+                "runs": len(zoo.group_numbers),
+                "checkpoints": len(zoo),
+                "diverged": diverged,
+                "splits": counts,
+                "test_accuracy": final,
+                "test_accuracy_by_epoch": by_epoch,
+            },
+        )
+
     def doubtful(self, name: str, column: NDArray[Any]) -> NDArray[np.bool_]:
         """Accuracies that are no shares, losses and epochs below 0. A published file may not know a figure, in all of a
         shard.
@@ -54,9 +103,7 @@ class Trained(Kind):
         unknown = np.isnan(column).all() and name != "test_accuracy"
         return np.zeros(len(column), bool) if unknown else ~sound
 
-    def look(
-        self, zoo: Zoo, rows: NDArray[np.int64], sets: Sequence[ImageSet] | None, progress: Progress
-    ) -> Sampled:
+    def look(self, zoo: Zoo, rows: NDArray[np.int64], sets: Sequence[ImageSet] | None, progress: Progress) -> Sampled:
         """Score `rows` on the test pictures of `sets`."""
         if sets is None:
             return Sampled(why_not="--root DIR, the data set's folder, has some scored")
@@ -83,3 +130,11 @@ class Trained(Kind):
 
 for _recipe in (SmallCNN, WildPark, ViT):
     KINDS.register(_recipe.kind)(Trained(_recipe))
+
+
+def _distribution(accuracy: NDArray[Any]) -> dict[str, float]:
+    return dict(zip(_PERCENTILES.values(), np.percentile(accuracy, list(_PERCENTILES)).tolist(), strict=True))
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

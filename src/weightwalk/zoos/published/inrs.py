@@ -1,181 +1,132 @@
-"""A published tree -> a zoo: shard by shard, and only what the zoo has not read yet.
+"""The published zoos of INRs, one file per network, as they are read: shard by shard, and only what the zoo has not.
 
 Legend: N networks of one fit of one shard's images, C channels, P pixels.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-import weightwalk
 from weightwalk import config
 from weightwalk.errors import InputError
-from weightwalk.progress import Progress, silent
 from weightwalk.spec import NetworkSpec
 from weightwalk.weights import Weights
-from weightwalk.zoos.inr.fit import SHARD_IMAGES
+from weightwalk.zoos import shards
 from weightwalk.zoos.images import ImageSet
-from weightwalk.zoos.manifest import Manifest
-from weightwalk.zoos.parameters import read_state, to_network
+from weightwalk.zoos.inr.kind import FIGURES
 from weightwalk.zoos.inr.pixels import PixelFormat
 from weightwalk.zoos.inr.rendering import blocks
+from weightwalk.zoos.manifest import Manifest
+from weightwalk.zoos.parameters import read_state, to_network
+from weightwalk.zoos.published.reading import LAYOUTS, Published, Told
+from weightwalk.zoos.published.trees import UNKNOWN, Shelf, read_record, recognise
 from weightwalk.zoos.splits import PARTS
-from weightwalk.zoos.store import Zoo, ZooWriter
-from weightwalk.zoos.published.trees import UNKNOWN, Layout, Shelf, read_record, recognise
+from weightwalk.zoos.writer import ZooWriter
 
-_CHUNK = 64  # files read between two looks at `should_stop`
+SHARD = 512  # images of a shard
+_CHUNK = 64  # files read between two looks at whether to go on
 _CLASSES = 10  # labels with a name where nobody gives any: every published zoo has ten
 _SIZES = {1: 28, 3: 32}  # pixels a side of the published data sets, by channels
+_OMEGA = 30.0
 
 
-@dataclass(frozen=True)
-class ImportOutcome:
-    """What a call of `import_tree` did; `pictures` is "data set" or "rendered", `mean_psnr` is None if it was stopped
-    at once.
-    """
+class Tree(Published[Shelf]):
+    """The networks of a tree of one layout.
 
-    read: int
-    already_there: int
-    finished: bool
-    pictures: str
-    mean_psnr: float | None
-    seconds: float
-
-
-def import_tree(
-    folder: Path,
-    layout: str,
-    out: Path,
-    *,
-    images: Sequence[ImageSet] | None = None,
-    dataset: str | None = None,
-    size: int | None = None,
-    omega: float = 30.0,
-    split: tuple[int, int] | Path | None = None,
-    progress: Progress = silent,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> ImportOutcome:
-    """Read the networks of a published tree (a name in `LAYOUTS`) into the zoo `out`, which may have some of them
-    already.
-
-    Source images are those of the data set (`images`: its parts, in order), or else what the networks show at `size` x
-    `size` (28 for one channel, 32 for three), rounded to uint8. PSNR is that of a network against the stored image.
-    Labels are the tree's own. The split is the published one, or `split`: the indices at which validation and test
-    begin (nfn), or a file of lists (dws). Hidden layers compute sin(omega (W x + b)). `dataset` names the data set
-    where `images` are not given.
+    Source images are those of the data set (`images`), or else what the networks show at `size` x `size` (28 for one
+    channel, 32 for three), rounded to uint8. PSNR is that of a network against the stored image. Labels are the tree's
+    own. The split is the published one, or what is told: `bounds` (nfn) or `splits`, a file of lists (dws). Hidden
+    layers compute sin(omega (W x + b)).
 
     InputError, naming the file, for one that is missing, damaged, of another shape than the first, not finite or not
-    float32, and for one whose label is not that of its image; what was read before is in the zoo.
+    float32, and for one whose label is not that of its image.
     """
-    began, folder = time.monotonic(), Path(folder)
-    form, shelves = recognise(layout, folder)
-    record = read_record(folder)
-    if images and record.get("number") == "splits":
-        raise InputError(
-            f"expected numbers of pictures in {folder}, got an export that is numbered by splits; its pictures can "
-            "only be rendered"
-        )
-    first = folder / form.path(shelves[0].part, shelves[0].fit, int(shelves[0].images[0]), int(shelves[0].labels[0]))
-    spec = _siren(first, omega)
-    dataset = images[0].dataset if images else dataset or str(record.get("dataset", "unknown"))
-    names = images[0].label_names if images else tuple(record.get("label_names") or _numbered(shelves))
-    writer = ZooWriter.open(
-        out,
-        settings={
-            "dataset": dataset,
-            "image_shape": list(_image_shape(spec, images, size)),
-            "image_dtype": "uint8",
-            "images": "data set" if images else "rendered",
-            "spec": spec.to_dict(),
-            "fit": {"name": f"imported, {layout} layout", "pixels": config.to_dict(form.pixels)},
-            "init": "imported",
-            "seed": None,
-        },
-        label_names=names,
-        splits=form.split_rule(folder, shelves, dataset, split or _recorded_bounds(record)),
-        provenance={"weightwalk": weightwalk.__version__, "torch": torch.__version__},
-    )
-    todo = _todo(writer, shelves)
-    total, asked = sum(len(shelf.images) for shelf in todo), sum(len(shelf.images) for shelf in shelves)
-    shard = _ShardWriter(writer, form, folder, images)
-    read, psnr_sum = 0, 0.0
 
-    def tell(done: int) -> None:
-        progress("reading", done, total, {"PSNR dB": psnr_sum / read} if read else {})
+    takes = frozenset(("dataset", "images", "size", "omega", "bounds", "splits"))
+    figures = FIGURES
+    sources = True
+    layout: ClassVar[str]
 
-    def outcome(finished: bool) -> ImportOutcome:
-        mean = psnr_sum / read if read else None if total else float(Zoo.open(out).psnr.mean())
-        return ImportOutcome(
-            read, asked - total, finished, "data set" if images else "rendered", mean, time.monotonic() - began
-        )
-
-    for shelf in todo:
-        rows: list[Tensor] = []
-        labels: list[int] = []
-        for image, label in zip(shelf.images.tolist(), shelf.labels.tolist(), strict=True):
-            if len(rows) % _CHUNK == 0:
-                if should_stop():
-                    return outcome(False)
-                tell(read + len(rows))
-            row, label = _read(folder / form.path(shelf.part, shelf.fit, image, label), spec, first, label, len(names))
-            rows.append(row)
-            labels.append(label)
-        psnr_sum += shard.add(shelf, Weights.from_flat(spec, torch.stack(rows)), np.array(labels, np.int64))
-        read += len(rows)
-    tell(read)
-    return outcome(True)
-
-
-def _todo(writer: ZooWriter, shelves: Sequence[Shelf]) -> list[Shelf]:
-    """What the zoo lacks, in shards' worth: by part, block of image indices, and fit, so that fit 0 of an image comes
-    first.
-    """
-    found = []
-    for shelf in shelves:
-        new = np.flatnonzero(~np.isin(shelf.images, writer.done(shelf.part, shelf.fit)))
-        blocks = shelf.images[new] // SHARD_IMAGES
-        for rows in np.split(new, np.flatnonzero(np.diff(blocks)) + 1) if len(new) else []:
-            found.append(Shelf(shelf.part, shelf.fit, shelf.images[rows], shelf.labels[rows]))
-    return sorted(found, key=lambda piece: (PARTS.index(piece.part), int(piece.images[0]) // SHARD_IMAGES, piece.fit))
-
-
-@dataclass(frozen=True, eq=False)
-class _ShardWriter:
-    """Adds networks and their pictures to a zoo."""
-
-    writer: ZooWriter
-    form: Layout
-    folder: Path
-    images: Sequence[ImageSet] | None
-
-    def add(self, shelf: Shelf, networks: Weights, labels: NDArray[np.int64]) -> float:
-        """One shard of networks, after the pictures that are not there yet; the sum of their PSNR."""
-        pixels, shape = self.form.pixels, tuple(Manifest.read(self.writer.path).settings["image_shape"])
-        outputs_NCP = torch.cat([outputs for _, outputs in blocks(pixels, networks, shape[1:])], dim=2)
-        fresh = ~np.isin(shelf.images, self.writer.done(shelf.part))
-        if fresh.any():
-            new = shelf.images[fresh]
-            pictures = (
-                _to_bytes(pixels, outputs_NCP[fresh], shape)
-                if self.images is None
-                else self._of_data_set(shelf, labels)[fresh]
+    def __init__(self, folder: Path, told: Told):
+        if told.bounds is not None and told.splits is not None:
+            raise InputError("expected bounds or splits, got both")
+        self.folder, self.images = folder, told.images
+        self.form, self.shelves = recognise(self.layout, folder)
+        record = read_record(folder)
+        if self.images and record.get("number") == "splits":
+            raise InputError(
+                f"expected numbers of pictures in {folder}, got an export that is numbered by splits; its pictures can "
+                "only be rendered"
             )
-            self.writer.add_images(shelf.part, new, pictures, labels[fresh])
-        stored, true_labels = _stored(self.writer.path, shelf)
-        self._check(shelf, labels, true_labels, "its picture in the zoo")
+        one = self.shelves[0]
+        self.first = folder / self.form.path(one.part, one.fit, int(one.images[0]), int(one.labels[0]))
+        self.spec = _siren(self.first, _OMEGA if told.omega is None else told.omega)
+        dataset = self.images[0].dataset if self.images else told.dataset or str(record.get("dataset", "unknown"))
+        names = (
+            self.images[0].label_names if self.images else tuple(record.get("label_names") or _numbered(self.shelves))
+        )
+        self.shape, self.num_labels = _image_shape(self.spec, self.images, told.size), len(names)
+        self.count = sum(len(shelf.images) for shelf in self.shelves)
+        self.splits = self.form.split_rule(
+            folder, self.shelves, dataset, told.bounds or told.splits or _recorded_bounds(record)
+        )
+        self.settings = {
+            "kind": "inr",
+            "dataset": dataset,
+            "image_shape": list(self.shape),
+            "image_dtype": "uint8",
+            "label_names": list(names),
+            "images": "data set" if self.images else "rendered",
+            "spec": self.spec.to_dict(),
+            "fit": {"name": f"imported, {self.layout} layout", "pixels": config.to_dict(self.form.pixels)},
+            "init": "imported",
+        }
+
+    def pieces(self, writer: ZooWriter) -> list[tuple[Shelf, int]]:
+        """By part, block of image indices, and fit, so that fit 0 of an image comes first."""
+        found = []
+        for shelf in self.shelves:
+            new = np.flatnonzero(~np.isin(shelf.images, writer.done(shelf.part, shelf.fit)))
+            block = shelf.images[new] // SHARD
+            for rows in np.split(new, np.flatnonzero(np.diff(block)) + 1) if len(new) else []:
+                found.append(Shelf(shelf.part, shelf.fit, shelf.images[rows], shelf.labels[rows]))
+        found.sort(key=lambda piece: (PARTS.index(piece.part), int(piece.images[0]) // SHARD, piece.fit))
+        return [(piece, len(piece.images)) for piece in found]
+
+    def read(self, writer: ZooWriter, piece: Shelf, goes_on: Callable[[int], bool]) -> dict[str, float] | None:
+        rows: list[Tensor] = []
+        found: list[int] = []
+        for image, label in zip(piece.images.tolist(), piece.labels.tolist(), strict=True):
+            if len(rows) % _CHUNK == 0 and not goes_on(len(rows)):
+                return None
+            path = self.folder / self.form.path(piece.part, piece.fit, image, label)
+            row, label = _read(path, self.spec, self.first, label, self.num_labels)
+            rows.append(row)
+            found.append(label)
+        networks, labels = Weights.from_flat(self.spec, torch.stack(rows)), np.array(found, np.int64)
+        pixels = self.form.pixels
+        outputs_NCP = torch.cat([outputs for _, outputs in blocks(pixels, networks, self.shape[1:])], dim=2)
+        fresh = ~np.isin(piece.images, writer.done(piece.part, table="sources"))
+        if fresh.any():
+            pictures = (
+                _to_bytes(pixels, outputs_NCP[fresh], self.shape)
+                if self.images is None
+                else self._of_data_set(piece, labels)[fresh]
+            )
+            writer.add_sources(piece.part, piece.images[fresh], pictures, labels[fresh])
+        stored, true_labels = _stored(writer.path, piece)
+        self._check(piece, labels, true_labels, "its picture in the zoo")
         psnr = pixels.psnr((outputs_NCP - pixels.targets(torch.from_numpy(stored))).square().mean(dim=(1, 2)))
-        self.writer.add_inrs(shelf.part, shelf.fit, shelf.images, networks.flat(), psnr)
-        return float(psnr.sum())
+        writer.add_rows(piece.part, piece.fit, piece.images, networks.flat(), {"psnr": psnr})
+        return {"PSNR dB": float(psnr.mean())}
 
     def _of_data_set(self, shelf: Shelf, labels: NDArray[np.int64]) -> NDArray[np.uint8]:
         """The data set's own pictures: of the part, or of all parts in order if the tree counts through them."""
@@ -297,13 +248,24 @@ def _stored(folder: Path, shelf: Shelf) -> tuple[NDArray[np.uint8], NDArray[np.i
     pictures = np.empty((len(shelf.images), *manifest.settings["image_shape"]), np.uint8)
     labels = np.full(len(shelf.images), UNKNOWN)
     for shard in manifest.shards:
-        if (
-            (shard.kind, shard.part) == ("images", shelf.part)
-            and shard.start <= shelf.images[-1]
-            and shelf.images[0] < shard.stop
-        ):
-            tensors = {name: tensor.numpy() for name, tensor in manifest.tensors(folder, shard).items()}
-            _, here, there = np.intersect1d(shelf.images, tensors["image"], assume_unique=True, return_indices=True)
+        mine = (shard.table, shard.part) == ("sources", shelf.part)
+        if mine and shard.start <= shelf.images[-1] and shelf.images[0] < shard.stop:
+            tensors = {name: t.numpy() for name, t in shards.open_sources(folder, manifest, shard).items()}
+            _, here, there = np.intersect1d(shelf.images, tensors["group"], assume_unique=True, return_indices=True)
             pictures[here], labels[here] = tensors["pixels"][there], tensors["label"][there]
     assert (labels != UNKNOWN).all()
     return pictures, labels
+
+
+@LAYOUTS.register("nfn")
+class Nfn(Tree):
+    """See `nfn.py`."""
+
+    layout = "nfn"
+
+
+@LAYOUTS.register("dws")
+class Dws(Tree):
+    """See `dws.py`."""
+
+    layout = "dws"

@@ -21,12 +21,12 @@ from weightwalk.progress import Progress, silent
 from weightwalk.registry import unknown
 from weightwalk.spec import Dense
 from weightwalk.weights import Weights
-from weightwalk.zoos.manifest import Manifest
 from weightwalk.zoos.inr.pixels import PixelFormat
 from weightwalk.zoos.inr.rendering import pixel_format
+from weightwalk.zoos.manifest import Manifest
+from weightwalk.zoos.published.trees import RECORD, TREES, Layout, Listed, read_record
 from weightwalk.zoos.splits import PARTS, SPLITS
 from weightwalk.zoos.store import Zoo
-from weightwalk.zoos.published.trees import LAYOUTS, RECORD, Layout, Listed, read_record
 
 NUMBERINGS = ("images", "splits")
 _TRAINING_IMAGES = {"mnist": 60_000, "fashion-mnist": 60_000, "cifar10": 50_000, "cifar100": 50_000}
@@ -62,7 +62,7 @@ def export_tree(
     progress: Progress = silent,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> ExportOutcome:
-    """Write the networks of `zoo` into the folder `out` in a published layout (a name in `LAYOUTS`), those whose files
+    """Write the networks of `zoo` into the folder `out` in a published layout (a name in `TREES`), those whose files
     are not there.
 
     Where the zoo's outputs or coordinates mean something else than the layout's, `convert` rewrites the first and last
@@ -75,12 +75,12 @@ def export_tree(
     InputError for networks that are no SIRENs of omega 30 on pictures, and if `out` has something else in it.
     """
     began, out = time.monotonic(), Path(out)
-    forms = LAYOUTS[layout]
+    forms = TREES[layout]
     form = next((form for form in forms if zoo.settings["dataset"] in form.datasets), forms[-1])
     source = _checked(zoo)
     places = _places(zoo, form, number)
     _claim(zoo, layout, number, places, out)
-    rows = zoo.rows(max_fits=form.max_fits)
+    rows = zoo.rows(members=form.max_fits)
     listed: Listed = {split: [] for split in SPLITS}
     written = seen = 0
     with ThreadPoolExecutor(_WRITERS) as writers:
@@ -93,7 +93,7 @@ def export_tree(
             new: dict[Path, bytes] = {}
             for index, row in enumerate(chunk.tolist()):
                 label = int(zoo.labels[row])
-                path = form.path(PARTS[places.parts[row]], int(zoo.fits[row]), int(places.numbers[row]), label)
+                path = form.path(PARTS[places.parts[row]], int(zoo.members[row]), int(places.numbers[row]), label)
                 listed[SPLITS[zoo.splits[row]]].append((path, label))
                 if not (out / path).exists():
                     new[out / path] = _content(form, networks, index, label)
@@ -105,7 +105,7 @@ def export_tree(
         progress("writing", seen, len(rows), {})
         for name, content in form.lists(out, listed).items():
             files.write_json(out / name, content)
-    gaps = _gaps(places.numbers[rows], zoo.fits[rows]) if form.counts_through else 0
+    gaps = _gaps(places.numbers[rows], zoo.members[rows]) if form.counts_through else 0
     return ExportOutcome(
         written, seen - written, len(zoo) - len(rows), finished, places.bounds, gaps, time.monotonic() - began
     )
@@ -151,12 +151,12 @@ def _places(zoo: Zoo, form: Layout, number: str) -> _Places:
         return _Places(np.where(of_test, PARTS.index("test"), PARTS.index("train")), zoo.indices)
     parts = np.full(len(zoo), PARTS.index("all"))
     if number == "splits":
-        keys, rows = np.unique(zoo.image_keys, return_index=True)
+        keys, rows = np.unique(zoo.groups, return_index=True)
         ranks = np.empty(len(keys), np.int64)
         ranks[np.lexsort((keys, zoo.splits[rows]))] = np.arange(len(keys))
         first_val, first_test, end = np.bincount(zoo.splits[rows], minlength=len(SPLITS)).cumsum().tolist()
         bounds = (first_val, first_test) if first_val else None
-        return _Places(parts, ranks[np.searchsorted(keys, zoo.image_keys)], (first_val, first_test, end), bounds)
+        return _Places(parts, ranks[np.searchsorted(keys, zoo.groups)], (first_val, first_test, end), bounds)
     first_test = _TRAINING_IMAGES.get(zoo.settings["dataset"], int(zoo.indices[train].max(initial=-1)) + 1)
     bounds = Manifest.read(zoo.path).splits.bounds if whole.all() else None
     return _Places(parts, zoo.indices + np.where(test, first_test, 0), (first_test,), bounds)
@@ -168,6 +168,8 @@ def _gaps(numbers: NDArray[np.int64], fits: NDArray[np.int64]) -> int:
 
 def _checked(zoo: Zoo) -> PixelFormat:
     """What the networks' outputs mean, if the published code can evaluate them."""
+    if zoo.sources is None:
+        raise InputError(f"expected a zoo of INRs to write as published ones lie, got one of {zoo.kind}: {zoo.path}")
     pixels, spec = pixel_format(zoo), zoo.spec
     sirens = all(isinstance(layer, Dense) and layer.bias for layer in spec.steps) and len(spec.steps) > 1
     *hidden, last = [(layer.activation, layer.omega) for layer in spec.layers]
