@@ -17,7 +17,7 @@ from weightwalk.errors import InputError
 from weightwalk.spec import NetworkSpec, Scheduled
 from weightwalk.steps import LEAK, Layer, Step
 
-_FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     "identity": lambda z: z,
     "relu": torch.relu,
     "tanh": torch.tanh,
@@ -25,6 +25,7 @@ _FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": torch.sigmoid,
     "gelu": F.gelu,
     "silu": F.silu,
+    "leaky_relu": F.leaky_relu,
     "gaussian": lambda z: torch.exp(-0.5 * z * z),
     "gelu_tanh": partial(F.gelu, approximate="tanh"),
     "relu6": F.relu6,
@@ -36,6 +37,7 @@ _FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "hardswish": F.hardswish,
     "hardsigmoid": F.hardsigmoid,
 }
+"""The activations of `weightwalk.steps.ACTIVATIONS`; leaky_relu takes its slope as well."""
 _CONVOLUTIONS = (F.conv1d, F.conv2d, F.conv3d)
 _TRANSPOSED = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)
 _MAX_POOLS: tuple[Callable[..., Tensor], ...] = (F.max_pool1d, F.max_pool2d, F.max_pool3d)
@@ -56,7 +58,7 @@ _LINEAR_MODES = ("linear", "bilinear", "trilinear")
 def activate(activation: str, omega: float, z: Tensor, slope: float = LEAK) -> Tensor:
     """a(omega z); `slope` is that of leaky_relu below zero."""
     scaled = z if omega == 1.0 else omega * z
-    return F.leaky_relu(scaled, slope) if activation == "leaky_relu" else _FUNCTIONS[activation](scaled)
+    return F.leaky_relu(scaled, slope) if activation == "leaky_relu" else FUNCTIONS[activation](scaled)
 
 
 def run(

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from weightwalk.errors import InputError
 from weightwalk.flow import Flow, Scheduled, flow, schedule
-from weightwalk.steps import ACTIVATIONS, STEPS, Conv, Dense, Embed, Layer, MeanPool, Step
+from weightwalk.steps import ACTIVATIONS, SCALED, STEPS, Conv, Dense, Embed, Layer, MeanPool, Step
 
 T = TypeVar("T")
 
@@ -101,7 +101,7 @@ class NetworkSpec:
         """
         if len(widths) < 2:
             raise InputError(f"an MLP needs at least an input and an output width, got {list(widths)}")
-        hidden_omega = omega if activation in ("sine", "gaussian") else 1.0
+        hidden_omega = omega if activation in SCALED else 1.0
         pairs = list(pairwise(widths))
         return cls(
             tuple(

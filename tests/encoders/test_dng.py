@@ -63,7 +63,8 @@ def naive(encoder: DNGEncoder, weights: Weights, index: int) -> list[list[Tensor
                 feature = phi(torch.zeros(()) if b is None else b[index, i], frequencies)
                 if encoder.activations is not None:
                     feature = (
-                        feature + encoder.activations.weight[ACTIVATIONS.index(weights.spec.layers[layer].activation)]
+                        feature
+                        + encoder.activations.weight[list(ACTIVATIONS).index(weights.spec.layers[layer].activation)]
                     )
                 x = affine(maps.input, feature if earlier is None else earlier[layer + 1][i])
                 group.append(layer_norm(maps.norm, gru(walk.cell, x, message)))

@@ -255,7 +255,7 @@ class DNGEncoder(Encoder):
         if self.activations is None:
             return features_BOF
         name = facts.activations[0 if self.activation_scope == "network" else layer]
-        embedding_F: Tensor = self.activations(torch.tensor(ACTIVATIONS.index(name), device=features_BOF.device))
+        embedding_F: Tensor = self.activations(torch.tensor(list(ACTIVATIONS).index(name), device=features_BOF.device))
         return features_BOF + embedding_F
 
 

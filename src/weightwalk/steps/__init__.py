@@ -10,7 +10,8 @@ Pure Python: describing a network never imports torch.
 
 from __future__ import annotations
 
-from weightwalk.steps.base import ACTIVATIONS, LEAK, NORMS, Link, Step
+from weightwalk.steps.activations import ACTIVATIONS, FITTED, LEAK, SCALED, TRAINED
+from weightwalk.steps.base import NORMS, Link, Step
 from weightwalk.steps.layers import Conv, Dense, Embed, Layer, Learned, Norm
 from weightwalk.steps.passing import (
     Activate,
@@ -54,9 +55,12 @@ STEPS: dict[str, type[Step]] = {step.kind: step for step in _KINDS}
 
 __all__ = [
     "ACTIVATIONS",
+    "FITTED",
     "LEAK",
     "NORMS",
+    "SCALED",
     "STEPS",
+    "TRAINED",
     "Activate",
     "Add",
     "Affine",

@@ -9,13 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from weightwalk.config import LATE, saved_fields
 from weightwalk.errors import InputError
 
-ACTIVATIONS = (
-    *("identity", "relu", "tanh", "sine", "sigmoid", "gelu", "silu", "leaky_relu", "gaussian"),
-    *("gelu_tanh", "relu6", "elu", "selu", "softplus", "mish", "hardtanh", "hardswish", "hardsigmoid"),
-)
 NORMS = ("batch", "layer", "group", "rms")
-LEAK = 0.01
-"""leaky_relu's slope below zero, unless told otherwise."""
 
 
 class Link(NamedTuple):

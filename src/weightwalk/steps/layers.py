@@ -10,7 +10,8 @@ from typing import ClassVar
 from weightwalk.config import LATE
 from weightwalk.errors import InputError
 from weightwalk.registry import unknown
-from weightwalk.steps.base import ACTIVATIONS, LEAK, NORMS, Link, Sized, Step
+from weightwalk.steps.activations import LEAK, check_activation
+from weightwalk.steps.base import NORMS, Link, Sized, Step
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,7 @@ class Layer(Sized):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.activation not in ACTIVATIONS:
-            raise InputError(unknown("activation", self.activation, list(ACTIVATIONS)))
+        check_activation(self.activation)
         if self.omega <= 0 or not math.isfinite(self.omega):
             raise InputError(f"omega must be a positive number, got {self.omega}")
 

@@ -10,8 +10,8 @@ from typing import ClassVar
 
 from weightwalk.config import LATE
 from weightwalk.errors import InputError
-from weightwalk.registry import unknown
-from weightwalk.steps.base import ACTIVATIONS, LEAK, Link, Passing, Sized, Step
+from weightwalk.steps.activations import LEAK, check_activation
+from weightwalk.steps.base import Link, Passing, Sized, Step
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,7 @@ class Activate(Passing):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.activation not in ACTIVATIONS:
-            raise InputError(unknown("activation", self.activation, list(ACTIVATIONS)))
+        check_activation(self.activation)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from weightwalk import InputError, NetworkSpec, Weights
 from weightwalk.spec import Dense, MeanPool
-from weightwalk.steps import Activate, Add, Attention, Concat, Conv, Learned, Norm, Pad, Patches, Pool, Slice
+from weightwalk.steps import TRAINED, Activate, Add, Attention, Concat, Conv, Learned, Norm, Pad, Patches, Pool, Slice
 from weightwalk.testing import assert_close, random_weights
 from weightwalk.zoos.training import OPTIMIZERS, Training, begin, choose, epoch, native, score, score_many, train_many
 
@@ -136,7 +136,7 @@ def test_gradients_are_autograd_s(name, mode):
 
 
 @needs_compiler
-@pytest.mark.parametrize("activation", native.ACTIVATIONS)
+@pytest.mark.parametrize("activation", TRAINED)
 def test_gradients_through_every_activation(activation):
     for spec in (
         NetworkSpec((Conv(1, 3, activation, 1.3, padding=1), MeanPool(3), Dense(3, 4, activation))),

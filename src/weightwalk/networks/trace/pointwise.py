@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.fx import Node
 
 from weightwalk.evaluate import activate
-from weightwalk.steps import ACTIVATIONS
+from weightwalk.steps import ACTIVATIONS, SCALED
 
 _NEAR = 1e-4
 POINTS = torch.cat([
@@ -198,4 +198,4 @@ def _close(one: Tensor, two: Tensor) -> bool:
     return bool(((one - two).abs() <= _TOLERANCE * two.abs().clamp_min(1.0)).all())
 
 
-_KNOWN = {name: activate(name, 1.0, POINTS) for name in ACTIVATIONS if name not in ("identity", "sine", "gaussian")}
+_KNOWN = {name: activate(name, 1.0, POINTS) for name in ACTIVATIONS if name not in ("identity", *SCALED)}

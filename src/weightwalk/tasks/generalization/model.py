@@ -50,10 +50,9 @@ def rows_of(zoo: Zoo, split: str, checkpoints: Literal["all", "last"]) -> Rows:
     """The rows of a split whose accuracy is known: of all checkpoints, or of the last of every run."""
     rows = zoo.rows(split)
     rows = rows[np.isfinite(zoo.column(TARGET)[rows])]
-    if checkpoints == "all" or not len(rows):
-        return rows
-    last = np.append(np.diff(zoo.groups[rows]) != 0, True)  # of each run, where the accuracy is known
-    return rows[np.flatnonzero(last)]
+    if checkpoints == "last" and len(rows):  # of each run, where the accuracy is known
+        rows = rows[np.flatnonzero(np.append(np.diff(zoo.groups[rows]) != 0, True))]
+    return np.asarray(rows)
 
 
 class AccuracyModel(nn.Module):

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from weightwalk.errors import InputError
 from weightwalk.spec import NetworkSpec
+from weightwalk.steps import FITTED
 from weightwalk.weights import Weights
 from weightwalk.zoos.inr import batched, kernel
 
@@ -105,14 +106,13 @@ def _check(spec: NetworkSpec, coordinates_PI: Tensor, targets_BCP: Tensor, num_n
     layers = spec.layers
     if any(layer.kind != "dense" or not layer.bias for layer in layers):
         raise InputError(f"the fitting engine fits dense layers with biases, got {spec}")
-    known = kernel.ACTIVATIONS
     if (
         len(layers) < 2
-        or any(layer.activation not in known for layer in layers[:-1])
+        or any(layer.activation not in FITTED for layer in layers[:-1])
         or (layers[-1].activation, layers[-1].omega) != ("identity", 1.0)
     ):
         raise InputError(
-            f"the fitting engine fits hidden layers of {', '.join(known)} with a linear last one, got {spec}"
+            f"the fitting engine fits hidden layers of {', '.join(FITTED)} with a linear last one, got {spec}"
         )
     if not num_networks:
         raise InputError("expected at least one network to fit, got none")

@@ -9,10 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from weightwalk.steps import FITTED
 from weightwalk.weights import Weights
 from weightwalk.zoos.compiled import address, library, loads
-
-ACTIVATIONS = ("sine", "relu", "tanh", "gaussian")  # in the order of the kernel's table
 
 _SOURCE = Path(__file__).with_name("kernel.cpp")
 _HEADERS = (Path(__file__).parents[1] / "vectors.h",)
@@ -36,7 +35,7 @@ def fit(
     _library().weightwalk_fit(
         len(layers),
         (ctypes.c_int * (len(layers) + 1))(*start.spec.widths),
-        (ctypes.c_int * len(layers))(*(ACTIVATIONS.index(layer.activation) for layer in layers[:-1])),
+        (ctypes.c_int * len(layers))(*(FITTED.index(layer.activation) for layer in layers[:-1])),
         (ctypes.c_float * len(layers))(*(layer.omega for layer in layers)),
         len(inputs),
         address(inputs),

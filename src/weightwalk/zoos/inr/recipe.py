@@ -11,11 +11,9 @@ from weightwalk.errors import InputError
 from weightwalk.networks.starts import Scheme, resolve
 from weightwalk.registry import Registry, unknown
 from weightwalk.spec import Dense, NetworkSpec
+from weightwalk.steps import ACTIVATIONS, FITTED, SCALED
 from weightwalk.zoos.inr.engine import Descent
 from weightwalk.zoos.inr.pixels import Fourier, PixelFormat
-
-OMEGAS = {"sine": 30.0, "relu": 1.0, "tanh": 1.0, "gaussian": 15.0}
-"""The activations that can be fitted, and each one's own omega."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +33,10 @@ class FitRecipe:
     descent: Descent = Descent(steps=400, learning_rate=6.25e-4, betas=(0.4, 0.97), decay=0.1)  # noqa: RUF009 (frozen)
 
     def __post_init__(self) -> None:
-        if self.activation not in OMEGAS:
-            raise InputError(unknown("activation of a fit", self.activation, list(OMEGAS)))
+        if self.activation not in FITTED:
+            raise InputError(unknown("activation of a fit", self.activation, list(FITTED)))
         object.__setattr__(self, "hidden", tuple(self.hidden))
-        object.__setattr__(self, "omega", tuple(self.omega) or (OMEGAS[self.activation],))
+        object.__setattr__(self, "omega", tuple(self.omega) or (ACTIVATIONS[self.activation].omega,))
         object.__setattr__(self, "scheme", resolve(self.scheme, {self.activation}))
         if not self.hidden:
             raise InputError(f"expected at least one hidden layer in the fit recipe {self.name!r}, got none")
@@ -46,9 +44,9 @@ class FitRecipe:
             raise InputError(
                 f"expected one omega for all {len(self.hidden)} hidden layers or one for each, got {self.omega}"
             )
-        if self.activation not in ("sine", "gaussian") and set(self.omega) != {1.0}:
+        if self.activation not in SCALED and set(self.omega) != {1.0}:
             raise InputError(
-                f"omega scales sine and gaussian layers, got {self.omega} for {self.activation}; leave it out"
+                f"omega scales {' and '.join(SCALED)} layers, got {self.omega} for {self.activation}; leave it out"
             )
         self.spec(2, 1)  # which refuses widths and frequencies that are not positive
 

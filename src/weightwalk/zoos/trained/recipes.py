@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -144,7 +144,7 @@ class TrainRecipe(ABC):
         return [1 / (255 * s) for s in std], [-m / s for m, s in zip(mean, std, strict=True)]
 
 
-def _check(name: str, values: Sequence[str], known: Sequence[str]) -> None:
+def _check(name: str, values: Sequence[str], known: Collection[str]) -> None:
     for value in values:
         if value not in known:
             raise InputError(unknown(name, value, list(known)))

@@ -79,7 +79,7 @@ struct Activation {
   void (*backward)(const Block&, const float* value, float* gradient);  // null: slopes are kept
 };
 
-constexpr Activation ACTIVATIONS[] = {  // in the order of native.py
+constexpr Activation ACTIVATIONS[] = {  // TRAINED of weightwalk.steps
     {activate<identity>, nullptr}, {activate<relu>, by_value<relu_slope>}, {activate<tanh>, by_value<tanh_slope>},
     {activate<sine>, nullptr}, {activate<sigmoid>, by_value<sigmoid_slope>}, {activate<gelu>, nullptr},
     {activate<silu>, nullptr}, {activate<leaky_relu>, by_value<leaky_relu_slope>}, {activate<gaussian>, nullptr},

@@ -17,18 +17,6 @@ from weightwalk.steps import Layer, Step
 from weightwalk.zoos.compiled import address, library, loads
 from weightwalk.zoos.training.settings import OPTIMIZERS, Trained, Training, dropped, moving
 
-ACTIVATIONS = (
-    "identity",
-    "relu",
-    "tanh",
-    "sine",
-    "sigmoid",
-    "gelu",
-    "silu",
-    "leaky_relu",
-    "gaussian",
-)  # in the order of activations.h
-
 _LINEAR, _ACTIVATE, _NORM, _MEAN_POOL, _ADD, _SLICE, _CONCAT, _LEARNED, _PATCHES, _ATTENTION = range(10)
 _NORMS = ("layer", "rms", "batch")
 _MAX_SOURCES = 3
@@ -241,11 +229,11 @@ def _lower(program: _Program, step: Step, sources: list[int], entries: dict[str,
     source = sources[0]
     grid, tokens = program.grids[source], program.tokens
     if isinstance(step, Layer | kinds.Activate):
-        if step.activation not in ACTIVATIONS:
+        if step.activation not in kinds.TRAINED:
             raise _RefusedError(step.activation)
         if step.activation == "leaky_relu" and step.slope != kinds.LEAK:
             raise _RefusedError(f"leaky_relu of slope {step.slope}")
-        entries |= {"activation": ACTIVATIONS.index(step.activation), "omega": step.omega}
+        entries |= {"activation": kinds.TRAINED.index(step.activation), "omega": step.omega}
     if tokens and source == 0 and not isinstance(step, kinds.Patches | kinds.Learned):
         raise _RefusedError("beside patches of the same picture")
     match step:
