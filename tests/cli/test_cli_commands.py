@@ -216,7 +216,7 @@ def test_demo_reuses_what_is_finished(call, tmp_path, monkeypatch, small_setting
     from weightwalk import config
     from weightwalk.cli import demo
     from weightwalk.recipes import RECIPES
-    from weightwalk.zoos import fit
+    from weightwalk.zoos.inr import fit
 
     short, load_sets = config.override(RECIPES[demo.RECIPE](), small_settings), fit.load_sets
     monkeypatch.setitem(RECIPES._entries, demo.RECIPE, lambda: short)

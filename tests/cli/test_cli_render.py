@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from weightwalk.zoos.images import ImageSet
 from weightwalk.zoos.inr import rendering
 from weightwalk.zoos.inr.fit import fit_zoo
-from weightwalk.zoos.images import ImageSet
 from weightwalk.zoos.inr.overview import render
 from weightwalk.zoos.inr.recipe import FIT_RECIPES
 from weightwalk.zoos.store import Zoo

@@ -58,7 +58,7 @@ def test_with_the_pictures_of_the_data_set(call, shared_zoo, tmp_path):
     assert answer["networks"] == {split: len(old.rows(split)) for split in ("train", "val", "test")}
     order = np.lexsort((old.indices, old.splits == 2))
     assert torch.equal(zoo.images(zoo.rows()), old.images(order))
-    assert zoo.psnr == pytest.approx(old.psnr[order], abs=1e-3)
+    assert zoo.column("psnr") == pytest.approx(old.psnr[order], abs=1e-3)
 
 
 def test_a_zoo_that_was_imported_can_be_trained_on(call, tree, tmp_path, train_arguments):

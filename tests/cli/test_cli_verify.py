@@ -104,7 +104,7 @@ def test_a_broken_manifest_is_a_problem_and_no_zoo_is_an_error(call, zoo, tmp_pa
 def test_networks_that_nobody_can_render(call, tmp_path):
     from weightwalk import NetworkSpec
     from weightwalk.zoos.splits import SplitRule
-    from weightwalk.zoos.store import ZooWriter
+    from weightwalk.zoos.writer import ZooWriter
 
     settings = {"dataset": "x", "spec": NetworkSpec.mlp([2, 3, 1]).to_dict(), "image_shape": [1, 2, 2]}
     writer = ZooWriter.open(tmp_path / "zoo", settings=settings, label_names=["a"], splits=SplitRule(), provenance={})

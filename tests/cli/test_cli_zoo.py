@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from weightwalk.zoos.trained.store import TrainedZoo
+from weightwalk.zoos.store import Zoo
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "zoos" / "trained"))
 import released as tiny
@@ -60,7 +60,7 @@ def test_training_goes_on_where_it_was(call, zoo):
     assert "last of each run" in shown.stdout
     assert f"weightwalk verify {zoo}" in shown.stdout
     assert f"weightwalk train wild_park_accuracy_small --zoo {zoo}" in shown.stdout
-    assert len(TrainedZoo.open(zoo)) == 14
+    assert len(Zoo.open(zoo)) == 14
 
 
 def test_progress_is_told(call, zoo):

@@ -13,7 +13,9 @@ from weightwalk.networks.starts import Key, initialise
 from weightwalk.spec import Conv, Dense
 from weightwalk.steps import FITTED
 from weightwalk.testing import assert_close, random_weights
-from weightwalk.zoos import compiled, engine, kernel, steps
+from weightwalk.zoos import compiled
+from weightwalk.zoos.inr import batched as steps
+from weightwalk.zoos.inr import engine, kernel
 from weightwalk.zoos.inr.engine import Descent, fit
 from weightwalk.zoos.inr.pixels import PixelFormat
 

@@ -11,12 +11,12 @@ from safetensors.torch import save_file
 from weightwalk import InputError
 from weightwalk.networks.starts import SHARED, Key, initialise
 from weightwalk.testing import random_weights
+from weightwalk.zoos.hashes import verify
+from weightwalk.zoos.images import ImageSet
 from weightwalk.zoos.inr import engine
 from weightwalk.zoos.inr import fit as fitting
 from weightwalk.zoos.inr.engine import Descent
 from weightwalk.zoos.inr.fit import fit_zoo, load_sets, split_rule
-from weightwalk.zoos.hashes import verify
-from weightwalk.zoos.images import ImageSet
 from weightwalk.zoos.inr.recipe import FIT_RECIPES, FitRecipe
 from weightwalk.zoos.store import Zoo
 from weightwalk.zoos.work import Inline, Processes
@@ -60,13 +60,13 @@ def test_every_image_once_and_training_images_as_often_as_asked(tmp_path):
     outcome = fit_zoo(digits(), tmp_path / "zoo", RECIPE, fits=3, progress=lambda *state: seen.append(state))
     zoo = Zoo.open(tmp_path / "zoo")
     assert (outcome.fitted, outcome.already_there, outcome.finished) == (30 + 2 * 21, 0, True)
-    assert outcome.mean_psnr == pytest.approx(float(zoo.psnr.mean()), abs=1e-3)
+    assert outcome.mean_psnr == pytest.approx(float(zoo.column("psnr").mean()), abs=1e-3)
     assert [len(zoo.rows(split)) for split in ("train", "val", "test")] == [63, 3, 6]
     assert zoo.spec == RECIPE.spec(2, 1)
     assert not verify(tmp_path / "zoo").problems
     assert seen[-1][:3] == ("fitting", 72, 72)
     for split in ("val", "test"):
-        assert set(zoo.image_keys[zoo.rows(split)]).isdisjoint(zoo.image_keys[zoo.rows("train")])
+        assert set(zoo.groups[zoo.rows(split)]).isdisjoint(zoo.groups[zoo.rows("train")])
 
 
 def test_a_stored_network_shows_its_picture(tmp_path):
@@ -75,7 +75,7 @@ def test_a_stored_network_shows_its_picture(tmp_path):
     zoo = Zoo.open(tmp_path / "zoo")
     rendered, pictures = recipe.pixels.render(zoo.weights(zoo.rows()), 8, 8), zoo.images(zoo.rows()) / 255
     psnr = -10 * torch.log10((rendered - pictures).square().mean(dim=(1, 2, 3)))
-    assert torch.allclose(psnr, torch.from_numpy(zoo.psnr), atol=0.05)  # of 92 dB: float32 itself
+    assert torch.allclose(psnr, torch.from_numpy(zoo.column("psnr")), atol=0.05)  # of 92 dB: float32 itself
     assert psnr.min() > 18
 
 

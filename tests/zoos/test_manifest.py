@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from weightwalk import InputError, config
-from weightwalk.zoos.manifest import Manifest, completed
 from weightwalk.zoos.inr.overview import render
 from weightwalk.zoos.inr.recipe import FitRecipe
+from weightwalk.zoos.manifest import Manifest, completed
 from weightwalk.zoos.splits import SplitRule
-from weightwalk.zoos.store import Zoo, ZooWriter
+from weightwalk.zoos.store import Zoo
+from weightwalk.zoos.writer import ZooWriter
 
 RECIPE = FitRecipe("mine", hidden=(4,))
 SETTINGS = {

@@ -10,10 +10,10 @@ import torch
 from weightwalk import InputError, NetworkSpec, config
 from weightwalk.networks.starts import Key, initialise
 from weightwalk.spec import Dense
+from weightwalk.zoos.images import DATASETS, ImageSet
 from weightwalk.zoos.inr import engine
 from weightwalk.zoos.inr.engine import Descent
 from weightwalk.zoos.inr.fit import fit_zoo
-from weightwalk.zoos.images import DATASETS, ImageSet
 from weightwalk.zoos.inr.overview import render
 from weightwalk.zoos.inr.pixels import Fourier, PixelFormat
 from weightwalk.zoos.inr.recipe import FIT_RECIPES, FitRecipe, changed, usual
@@ -108,8 +108,8 @@ def test_sounds_and_volumes_in_three_lines(tmp_path: Path):
     stored = zoo.images(zoo.rows())
     assert torch.equal(stored, torch.from_numpy(sounds.astype(np.float32))[:, None])
     error = (render(zoo, zoo.rows()) - stored).square().mean(dim=(1, 2))
-    assert torch.allclose(-10 * torch.log10(error / 4), torch.from_numpy(zoo.psnr), atol=0.1)
-    assert zoo.psnr.min() > 25
+    assert torch.allclose(-10 * torch.log10(error / 4), torch.from_numpy(zoo.column("psnr")), atol=0.1)
+    assert zoo.column("psnr").min() > 25
 
     solid = np.random.default_rng(0).random((3, 4, 5, 6)) > 0.5
     recipe = replace(FIT_RECIPES["grid"], hidden=(24, 24), descent=Descent(300, 5e-3, decay=1.0))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from weightwalk import InputError, NetworkSpec
 from weightwalk.testing import assert_close, random_weights
-from weightwalk.zoos import overview, rendering
+from weightwalk.zoos.inr import overview, rendering
 from weightwalk.zoos.inr.pixels import Fourier, PixelFormat
 from weightwalk.zoos.inr.rendering import blocks, chosen, parsed_size, pixel_format, signal, to_values
 
@@ -44,7 +44,7 @@ def test_at_the_source_size_it_is_the_overview(zoo, monkeypatch):
 def test_its_error_is_the_stored_psnr(zoo):
     for row in range(len(zoo)):
         error = (whole(zoo, row, (4, 5))[0] - (zoo.images(np.array([row]))[0] / 127.5 - 1)).square().mean()
-        assert float(10 * torch.log10(4 / error)) == pytest.approx(float(zoo.psnr[row]), abs=1e-3)
+        assert float(10 * torch.log10(4 / error)) == pytest.approx(float(zoo.column("psnr")[row]), abs=1e-3)
 
 
 @given(height=st.integers(2, 9), width=st.integers(2, 9), factor=st.integers(1, 4))

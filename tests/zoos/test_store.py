@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from weightwalk import NetworkSpec
+from weightwalk import NetworkSpec, config
 from weightwalk.errors import InputError
 from weightwalk.zoos.hashes import verify
 from weightwalk.zoos.manifest import Manifest
@@ -82,8 +82,8 @@ def add(writer: ZooWriter, task: Task) -> None:
         writer.add_sources(part, images, pixels(part, images), images % NUM_LABELS)
     else:
         assert fit is not None
-        writer.add_rows(part, fit, images, torch.from_numpy(params(part, fit, images)), {"psnr": np.float32(30) + images.astype(np.float32})
-        )
+        psnr = np.float32(30) + images.astype(np.float32)
+        writer.add_rows(part, fit, images, torch.from_numpy(params(part, fit, images)), {"psnr": psnr})
 
 
 def resume(path: Path) -> None:
@@ -150,9 +150,9 @@ def test_round_trip_bitwise(zoo_path: Path) -> None:
 def test_shards_are_plain_safetensors(zoo_path: Path) -> None:
     tensors = load_file(shard_file(zoo_path))
     assert {name: (str(tensor.dtype), tuple(tensor.shape)) for name, tensor in tensors.items()} == {
-        "params": ("torch.float32", (10, PARAMS)),
+        "params.0": ("torch.float32", (10, PARAMS)),
         "psnr": ("torch.float32", (10,)),
-        "image": ("torch.int64", (10,)),
+        **dict.fromkeys(("group", "member", "spec"), ("torch.int64", (10,))),
     }
 
 
@@ -163,7 +163,7 @@ def test_rows_by_split_and_fit(zoo_path: Path) -> None:
     assert len(zoo.weights(np.empty(0, np.int64))) == 0
     with pytest.raises(InputError, match="unknown split 'valid'; known: train, val, test"):
         zoo.rows("valid")
-    with pytest.raises(IndexError):
+    with pytest.raises(InputError, match=r"expected rows of 70, got 70 to 70; .*rows 0 to 69"):
         zoo.weights(np.array([70]))
 
 
@@ -185,7 +185,7 @@ def test_images_with_gaps(tmp_path: Path) -> None:
     writer, images = open_writer(tmp_path), np.array([3, 4, 90])
     writer.add_sources("all", images, pixels("all", images), images % NUM_LABELS)
     writer.add_rows("all", 0, images[1:], params("all", 0, images[1:]), {"psnr": np.zeros(2, np.float32)})
-    assert writer.done("all").tolist() == [3, 4, 90]
+    assert writer.done("all", table="sources").tolist() == [3, 4, 90]
     assert writer.done("all", 0).tolist() == [4, 90]
     assert writer.done("all", 1).tolist() == []
     assert np.array_equal(Zoo.open(tmp_path).images([1, 0]).numpy(), pixels("all", images[[2, 1]]))
@@ -223,7 +223,8 @@ def test_row_order_does_not_depend_on_the_cut(zoo_path: Path, tmp_path: Path) ->
         for images in (np.arange(1, total, 2), np.arange(0, total, 2)):
             writer.add_sources(part, images, pixels(part, images), images % NUM_LABELS)
             for fit in range(fits):
-                writer.add_rows(part, fit, images, params(part, fit, images), {"psnr": np.zeros(len(images), np.float32)})
+                psnr = np.zeros(len(images), np.float32)
+                writer.add_rows(part, fit, images, params(part, fit, images), {"psnr": psnr})
     one, other = Zoo.open(zoo_path), Zoo.open(tmp_path / "other")
     assert np.array_equal(one.groups, other.groups)
     assert np.array_equal(one.labels, other.labels)
@@ -236,9 +237,9 @@ def test_adding_twice(zoo_path: Path) -> None:
     for task in TASKS:
         add(writer, task)
     images = np.arange(5, 25)
-    with pytest.raises(InputError, match="already has fit 1 of train image 5"):
+    with pytest.raises(InputError, match="already has member 1 of group 5 of part train"):
         writer.add_rows("train", 1, images, params("train", 1, images), {"psnr": np.zeros(20, np.float32)})
-    with pytest.raises(InputError, match="already has the pixels of train image 0"):
+    with pytest.raises(InputError, match="already has the source of group 0 of part train"):
         writer.add_sources("train", np.arange(10), np.zeros((10, *SHAPE), np.uint8), np.zeros(10, np.int64))
     assert content(zoo_path) == before
 
@@ -306,8 +307,8 @@ def test_crash_between_shard_and_manifest(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_zoo_that_nothing_was_added_to_may_become_another(tmp_path: Path) -> None:
     def open_with(seed: int) -> ZooWriter:
-        settings = {"spec": NetworkSpec.mlp([2, 3, 1]).to_dict(), "image_shape": [1, 2, 2], "seed": seed}
-        return ZooWriter.open(tmp_path / "zoo", settings=settings, label_names=["a"], splits=SplitRule(), provenance={})
+        settings = {**SETTINGS, "image_shape": [1, 2, 2], "seed": seed}
+        return ZooWriter.open(tmp_path / "zoo", settings=settings, figures=FIGURES, provenance={}, sources=True)
 
     open_with(1)
     writer = open_with(2)
@@ -362,7 +363,8 @@ def test_no_room_in_the_middle_of_a_shard(zoo_path: Path) -> None:
         with pytest.raises(
             InputError, match=r"no room left to write .*train-m7-000050-000230.* run the same command again"
         ):
-            writer.add_rows("train", 7, images[20:], np.zeros((180, PARAMS), np.float32), {"psnr": np.zeros(180, np.float32)})
+            many = np.zeros((180, PARAMS), np.float32)
+            writer.add_rows("train", 7, images[20:], many, {"psnr": many[:, 0]})
     assert len(Zoo.open(zoo_path)) == 90
     assert not verify(zoo_path).problems
     assert not list(zoo_path.rglob("*.partial"))
@@ -491,7 +493,8 @@ def test_names_are_found_among_gaps(tmp_path: Path) -> None:
 def test_rows_have_a_part_a_fit_and_an_image(zoo_path: Path) -> None:
     zoo = Zoo.open(zoo_path)
     rows = zoo.rows()
-    assert zoo.names(rows) == [f"{PARTS[p]}-{i}-f{f}" for p, i, f in zip(zoo.parts, zoo.indices, zoo.members, strict=True)]
+    keys = zip(zoo.parts, zoo.indices, zoo.members, strict=True)
+    assert zoo.names(rows) == [f"{PARTS[part]}-{index}-f{fit}" for part, index, fit in keys]
 
 
 # Bad input: one sentence each, and the remedy it names works.
@@ -520,7 +523,9 @@ def test_missing_shard(zoo_path: Path, name: str) -> None:
     assert [problem.file for problem in verify(zoo_path).problems] == [f"{name}.safetensors"]
     open_writer(zoo_path)
     if name.startswith("sources"):
-        with pytest.raises(InputError, match=r"source image of every INR .* found 20 INRs without"):
+        with pytest.raises(
+            InputError, match=r"source image of every INR .* found none of 20 INRs, the first of train image 10"
+        ):
             Zoo.open(zoo_path)
     resume(zoo_path)
     assert content(zoo_path) == before
@@ -547,19 +552,24 @@ def test_a_flipped_byte_is_remade_after_deleting(zoo_path: Path) -> None:
 
 
 def edit(path: Path, **changes: Any) -> None:
-    manifest = path / "manifest.json"
-    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | changes))
+    """Changes values of a manifest, and its checksum as well."""
+    value = json.loads((path / "manifest.json").read_text()) | changes
+    value["checksum"] = config.fingerprint({key: entry for key, entry in value.items() if key != "checksum"})
+    (path / "manifest.json").write_text(json.dumps(value))
 
 
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"schema_version": 2}, "expected manifest schema 1, got 2 in .*upgrade weightwalk"),
-        ({"shards": [{"kind": "inrs"}]}, "expected the manifest of a zoo .* got other JSON"),
+        ({"schema_version": 3}, "expected manifest schema 2, got 3 in .*upgrade weightwalk"),
+        ({"schema_version": 1}, "got 1 in .* which an older weightwalk wrote; make the zoo again"),
+        ({"shards": [{"table": "rows"}]}, "expected the manifest of a zoo .* got other JSON"),
         ({"shards": "none"}, "expected the manifest of a zoo .* got other JSON"),
-        ({"settings": {"seed": 0}}, "keys spec and image_shape"),
-        ({"settings": {"spec": {"steps": []}, "image_shape": [1]}}, "at least one step"),
-        ({"splits": {"val_every": 5}}, "got other JSON .*val_digits"),
+        ({"settings": {"seed": 0}}, "keys kind, dataset, spec, image_shape, image_dtype, label_names"),
+        ({"settings": {**SETTINGS, "spec": {"steps": []}}}, "at least one step"),
+        ({"settings": {**SETTINGS, "dataset": "x/../../../etc"}}, "plain name"),
+        ({"settings": {**SETTINGS, "image_dtype": "float64"}}, "image_dtype"),
+        ({"stranger": 5}, "got other JSON .*stranger"),
     ],
 )
 def test_manifests_that_are_not_ours(zoo_path: Path, changes: dict[str, Any], sentence: str) -> None:
@@ -569,7 +579,16 @@ def test_manifests_that_are_not_ours(zoo_path: Path, changes: dict[str, Any], se
             read(zoo_path)
 
 
-@pytest.mark.parametrize("data", [b"", b'{"schema_version": 1', b"\xff\xfe", b"[]", b"3"])
+def test_every_reader_checks_the_checksum(zoo_path: Path) -> None:
+    manifest = zoo_path / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"seed": 0', '"seed": 1'))
+    for read in (Zoo.open, open_writer, Manifest.read):
+        with pytest.raises(InputError, match="is not as it was written, for its checksum is another one"):
+            read(zoo_path)
+    assert [problem.what for problem in verify(zoo_path).problems] == ["changed"]
+
+
+@pytest.mark.parametrize("data", [b"", b'{"schema_version": 2', b"\xff\xfe", b"[]", b"3", b"[" * 100_000])
 def test_corrupt_manifest(zoo_path: Path, data: bytes) -> None:
     (zoo_path / "manifest.json").write_bytes(data)
     for read in (Zoo.open, open_writer):
@@ -597,7 +616,7 @@ def test_other_settings_are_named(zoo_path: Path) -> None:
     with pytest.raises(InputError, match=r"\(recipe.steps was 3, now 5; seed was 0, now 1\); choose another --out"):
         open_writer(zoo_path, seed=1, recipe={"name": "fast", "steps": 5})
     with pytest.raises(InputError, match=r"\(splits.val_every was 5, now 10\)"):
-        ZooWriter.open(zoo_path, settings=SETTINGS, label_names="abcd", splits=SplitRule(), provenance={})
+        ZooWriter.open(zoo_path, settings=SETTINGS, figures=FIGURES, provenance={}, sources=True)
     assert content(zoo_path) == before
 
 
@@ -605,22 +624,23 @@ def test_wrong_arrays_are_named(zoo_path: Path) -> None:
     before, writer, images = content(zoo_path), open_writer(zoo_path), np.arange(30, 40)
     good = {"indices": images, "pixels": pixels("train", images), "labels": images % NUM_LABELS}
     for changes, sentence in [
-        ({"indices": images[::-1]}, "strictly increasing image indices"),
-        ({"indices": images.astype(np.int32)}, "expected image .* int64, .* got .* int32"),
+        ({"indices": images[::-1]}, "strictly increasing indices"),
+        ({"indices": images.astype(np.int32)}, "expected group .* int64, .* got .* int32"),
         (
             {"pixels": np.zeros((10, 1, 4, 4), np.uint8)},
             r"expected pixels \('N', 1, 3, 3\) uint8.*got \(10, 1, 4, 4\) uint8",
         ),
         ({"labels": images}, "expected labels from 0 to 3, got 30 to 39"),
         ({"part": "all"}, "a zoo cannot hold part 'all' beside another"),
-        ({"part": "valid"}, "expected a shard of"),
+        ({"part": "valid"}, "part"),
     ]:
         with pytest.raises(InputError, match=sentence):
             writer.add_sources(**({"part": "train"} | good | changes))
-    with pytest.raises(InputError, match=r"no pixels of train image 30; add them first"):
+    with pytest.raises(InputError, match=r"no source of train image 30; add it first"):
         writer.add_rows("train", 0, images, params("train", 0, images), {"psnr": np.zeros(10, np.float32)})
     with pytest.raises(InputError, match=r"expected params .* float32"):
-        writer.add_rows("train", 2, images - 20, params("train", 0, images).astype(np.float64), {"psnr": np.zeros(10, np.float32)})
+        doubles = params("train", 0, images).astype(np.float64)
+        writer.add_rows("train", 2, images - 20, doubles, {"psnr": np.zeros(10, np.float32)})
     assert content(zoo_path) == before
 
 

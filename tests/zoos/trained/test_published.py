@@ -11,12 +11,12 @@ import pytest
 import released as tiny
 import torch
 import torch.nn.functional as F
+from weightwalk.zoos.trained.check import check
 
 from weightwalk import InputError
 from weightwalk.testing import assert_close
-from weightwalk.zoos.trained.check import check
 from weightwalk.zoos.published import LAYOUTS, import_published
-from weightwalk.zoos.trained.store import TrainedZoo
+from weightwalk.zoos.store import Zoo
 
 X = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
@@ -27,11 +27,11 @@ def imported(layout, folder, out, **options):
     assert not check(out).problems
     again = import_published(layout, folder, out, **options)
     assert (again.read, again.already_there) == (0, outcome.read)
-    return TrainedZoo.open(out)
+    return Zoo.open(out)
 
 
 def split_of(zoo):
-    return {split: zoo.column("run")[zoo.rows(split)].tolist() for split in ("train", "val", "test")}
+    return {split: zoo.column("group")[zoo.rows(split)].tolist() for split in ("train", "val", "test")}
 
 
 def test_the_small_cnn_zoo(tmp_path):

@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from weightwalk.zoos.trained.check import check
 
 from weightwalk import InputError
 from weightwalk.steps import Learned
 from weightwalk.zoos import training
+from weightwalk.zoos.store import Zoo
 from weightwalk.zoos.trained import train as module
-from weightwalk.zoos.trained.check import check
 from weightwalk.zoos.trained.pictures import Pictures
-from weightwalk.zoos.trained.store import TrainedZoo, final_rows
 from weightwalk.zoos.trained.train import TrainJob, train_zoo
 from weightwalk.zoos.work import Inline, Processes
 
@@ -32,7 +32,7 @@ def test_a_zoo_of_every_kind(kind, sets, quick, tmp_path):
     chosen = quick(kind)
     outcome = train_zoo(sets, tmp_path / "zoo", chosen, runs=6)
     assert (outcome.trained, outcome.already_there, outcome.finished) == (6, 0, True)
-    zoo = TrainedZoo.open(tmp_path / "zoo")
+    zoo = Zoo.open(tmp_path / "zoo")
     assert (zoo.kind, zoo.runs, zoo.settings["dataset"]) == (kind, tuple(range(6)), "quarters")
     wanted = {"cnn": [0, 1, 3] * 6, "wild-park": [1, 2] * 6, "vit": [1, 2] * 3}[kind]
     assert zoo.column("epoch").tolist() == wanted
@@ -53,17 +53,17 @@ def test_a_zoo_of_every_kind(kind, sets, quick, tmp_path):
 
 def test_networks_learn(sets, quick, tmp_path):
     train_zoo(sets, tmp_path / "zoo", quick("wild-park", "epochs=25", "learning_rate=0.01", "train_images=80"), runs=2)
-    zoo = TrainedZoo.open(tmp_path / "zoo")
-    assert zoo.column("test_accuracy")[final_rows(zoo)].max() > 0.5
+    zoo = Zoo.open(tmp_path / "zoo")
+    assert zoo.column("test_accuracy")[zoo.rows(members="last")].max() > 0.5
     assert zoo.column("train_loss")[1] < zoo.column("train_loss")[0]
 
 
 def test_a_table_of_positions_stays_as_it_is(sets, quick, tmp_path):
     train_zoo(sets, tmp_path / "zoo", quick("vit"), runs=2)
-    zoo = TrainedZoo.open(tmp_path / "zoo")
+    zoo = Zoo.open(tmp_path / "zoo")
     (layer,) = (number for number, layer in enumerate(zoo.specs[0].layers) if isinstance(layer, Learned))
     weights = zoo.weights(zoo.rows())
-    start = module.begin(quick("vit").plan((3, 16, 16), 4, 0, 0), 0, 0)
+    start = module.begin(quick("vit").drawn((3, 16, 16), 4, 0, 0), 0, 0)
     field = next(field for field in zoo.specs[0].fields if field.layer == layer)
     assert torch.equal(weights.weights[layer][0].flatten(), start[field.start : field.stop])
     assert not torch.equal(
@@ -75,10 +75,10 @@ def test_a_table_of_positions_stays_as_it_is(sets, quick, tmp_path):
 def test_a_run_is_the_same_alone(kind, sets, quick, tmp_path):
     chosen = quick(kind)
     train_zoo(sets, tmp_path / "zoo", chosen, runs=5)
-    zoo = TrainedZoo.open(tmp_path / "zoo")
+    zoo = Zoo.open(tmp_path / "zoo")
     Pictures.of(sets, chosen).save(tmp_path)
     alone = TrainJob(chosen, 4, 0, str(tmp_path)).do(3)
-    rows = np.flatnonzero(zoo.column("run") == 3)
+    rows = np.flatnonzero(zoo.column("group") == 3)
     np.testing.assert_array_equal(zoo.weights(rows).flat().numpy(), alone.params)
     other = TrainJob(chosen, 4, 1, str(tmp_path)).do(3)
     assert not np.array_equal(other.params, alone.params) if len(other.params) == len(alone.params) else True
@@ -124,9 +124,9 @@ def test_fewer_runs_leave_what_waits_for_more(sets, quick, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train_zoo(sets, tmp_path / "zoo", chosen, runs=8, workers=Dies(6))
     assert train_zoo(sets, tmp_path / "zoo", chosen, runs=3).finished
-    assert TrainedZoo.open(tmp_path / "zoo").runs == (0, 1, 2)
+    assert Zoo.open(tmp_path / "zoo").runs == (0, 1, 2)
     train_zoo(sets, tmp_path / "zoo", chosen, runs=8)
-    assert TrainedZoo.open(tmp_path / "zoo").runs == tuple(range(8))
+    assert Zoo.open(tmp_path / "zoo").runs == tuple(range(8))
 
 
 @pytest.mark.slow
@@ -147,12 +147,12 @@ def test_runs_that_diverge_keep_what_was_before(sets, quick, tmp_path, monkeypat
     chosen = quick("cnn", "train_fractions=1")
     outcome = train_zoo(sets, tmp_path / "some", chosen, runs=2)
     assert outcome.diverged == 0
-    assert TrainedZoo.open(tmp_path / "some").column("epoch").tolist() == [0, 1, 0, 1]
+    assert Zoo.open(tmp_path / "some").column("epoch").tolist() == [0, 1, 0, 1]
     outcome = train_zoo(sets, tmp_path / "none", replace(chosen, checkpoints=()), runs=2)
     assert outcome.diverged == 2
-    zoo = TrainedZoo.open(tmp_path / "none")
+    zoo = Zoo.open(tmp_path / "none")
     assert (len(zoo), zoo.runs) == (0, (0, 1))
-    assert len(final_rows(zoo)) == 0
+    assert len(zoo.rows(members="last")) == 0
     assert not check(tmp_path / "none").problems
 
 

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from weightwalk.zoos.trained.check import check
 
 from weightwalk import InputError
-from weightwalk.zoos.trained.check import check
-from weightwalk.zoos.trained.store import TrainedWriter, TrainedZoo, unpack
+from weightwalk.zoos.store import Zoo
 from weightwalk.zoos.trained.train import train_zoo
 
 
@@ -24,7 +24,7 @@ def shard(zoo):
 
 def rewritten(zoo, name, change):
     """A zoo of the same runs with other test accuracies, whose hashes are right."""
-    writer = TrainedWriter.open(zoo.parent / name, settings=TrainedZoo.open(zoo).settings, provenance={})
+    writer = TrainedWriter.open(zoo.parent / name, settings=Zoo.open(zoo).settings, provenance={})
     runs = unpack(shard(zoo))
     writer.add(
         [replace(run, figures={**run.figures, "test_accuracy": change(run.figures["test_accuracy"])}) for run in runs]

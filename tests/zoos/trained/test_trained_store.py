@@ -6,12 +6,12 @@ import json
 
 import numpy as np
 import pytest
+from weightwalk.zoos.listing import holds_trained
+from weightwalk.zoos.trained.manifest import FIGURES, TrainedManifest
 
 from weightwalk import InputError, NetworkSpec
-from weightwalk.zoos.listing import holds_trained
 from weightwalk.zoos.splits import SplitRule
-from weightwalk.zoos.trained.manifest import FIGURES, TrainedManifest
-from weightwalk.zoos.trained.store import TrainedRun, TrainedWriter, TrainedZoo
+from weightwalk.zoos.store import Zoo
 
 SPECS = (NetworkSpec.mlp([3, 4, 2]), NetworkSpec.mlp([3, 5, 2], "relu"))
 SETTINGS = {"kind": "cnn", "dataset": "cifar10", "seed": 0}
@@ -48,9 +48,9 @@ def test_what_was_added_is_read_back(tmp_path):
     for first in (10, 0, 5, 15):  # in any order
         writer.add([runs[number] for number in range(first, first + 5)])
     assert writer.done().tolist() == list(range(20))
-    zoo = TrainedZoo.open(tmp_path / "zoo")
+    zoo = Zoo.open(tmp_path / "zoo")
     assert (len(zoo), zoo.kind, zoo.specs) == (40, "cnn", SPECS)
-    assert zoo.column("run").tolist() == [number for number in range(20) for _ in runs[number].epochs]
+    assert zoo.column("group").tolist() == [number for number in range(20) for _ in runs[number].epochs]
     for name in FIGURES:
         np.testing.assert_array_equal(
             zoo.column(name), np.concatenate([runs[number].figures[name] for number in range(20)])
@@ -73,8 +73,8 @@ def test_what_was_added_is_read_back(tmp_path):
 
 def test_no_run_straddles_two_splits(tmp_path):
     opened(tmp_path / "zoo").add([a_run(number) for number in range(30)])
-    zoo = TrainedZoo.open(tmp_path / "zoo")
-    of_split = {split: set(zoo.column("run")[zoo.rows(split)].tolist()) for split in ("train", "val", "test")}
+    zoo = Zoo.open(tmp_path / "zoo")
+    of_split = {split: set(zoo.column("group")[zoo.rows(split)].tolist()) for split in ("train", "val", "test")}
     assert of_split["val"] == {7, 17, 27}
     assert of_split["test"] == {8, 9, 18, 19, 28, 29}
     assert sum(map(len, of_split.values())) == 30
@@ -83,15 +83,13 @@ def test_no_run_straddles_two_splits(tmp_path):
         tmp_path / "other", settings=SETTINGS, provenance={}, splits=SplitRule(bounds=(8, 9))
     )
     published.add([a_run(number) for number in range(10)])
-    assert set(TrainedZoo.open(tmp_path / "other").column("run")[TrainedZoo.open(tmp_path / "other").rows("test")]) == {
-        9
-    }
+    assert set(Zoo.open(tmp_path / "other").column("run")[Zoo.open(tmp_path / "other").rows("test")]) == {9}
 
 
 def test_a_run_that_diverged_has_no_rows_and_is_done(tmp_path):
     writer = opened(tmp_path / "zoo")
     writer.add([a_run(0), a_run(1, ()), a_run(2, ())])
-    zoo = TrainedZoo.open(tmp_path / "zoo")
+    zoo = Zoo.open(tmp_path / "zoo")
     assert (len(zoo), zoo.runs, writer.done().tolist()) == (3, (0, 1, 2), [0, 1, 2])
     assert zoo.info(1).spec == SPECS[1]
 
@@ -131,7 +129,7 @@ def test_a_shard_that_is_cut_is_made_again(tmp_path):
     path = tmp_path / "zoo" / "runs" / "000001-000002.safetensors"
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(InputError, match="truncated or corrupt"):
-        TrainedZoo.open(tmp_path / "zoo")
+        Zoo.open(tmp_path / "zoo")
     again = opened(tmp_path / "zoo")
     assert again.done().tolist() == [0]
     again.add([a_run(1)])
@@ -170,7 +168,7 @@ def test_a_zoo_of_another_kind_is_told(tmp_path):
 
 def test_what_does_not_exist_is_named(tmp_path):
     opened(tmp_path / "zoo").add([a_run(0), a_run(1)])
-    zoo = TrainedZoo.open(tmp_path / "zoo")
+    zoo = Zoo.open(tmp_path / "zoo")
     with pytest.raises(InputError, match="unknown column"):
         zoo.column("accuracy")
     with pytest.raises(InputError, match="unknown split"):

@@ -20,7 +20,8 @@ from weightwalk.testing.tiny import random_weights
 from weightwalk.zoos.images import ImageSet
 from weightwalk.zoos.inr.recipe import FIT_RECIPES
 from weightwalk.zoos.splits import SplitRule
-from weightwalk.zoos.store import Zoo, ZooWriter
+from weightwalk.zoos.store import Zoo
+from weightwalk.zoos.writer import ZooWriter
 
 SIDE = 5
 WIDTHS = (2, 4, 3, 1)

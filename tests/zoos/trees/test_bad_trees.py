@@ -19,8 +19,8 @@ from torch import nn
 
 from weightwalk.errors import InputError
 from weightwalk.zoos.check import check
-from weightwalk.zoos.store import Zoo
 from weightwalk.zoos.published import import_tree
+from weightwalk.zoos.store import Zoo
 
 
 def spoilt(state: dict[str, Any], how: str) -> Any:

@@ -23,13 +23,14 @@ from published import (
 
 from weightwalk.errors import InputError
 from weightwalk.zoos.check import check
-from weightwalk.zoos.inr.fit import fit_zoo
 from weightwalk.zoos.images import ImageSet
-from weightwalk.zoos.manifest import Manifest
+from weightwalk.zoos.inr.fit import fit_zoo
 from weightwalk.zoos.inr.recipe import FIT_RECIPES
 from weightwalk.zoos.inr.rendering import pixel_format
-from weightwalk.zoos.store import Zoo, ZooWriter
+from weightwalk.zoos.manifest import Manifest
 from weightwalk.zoos.published import import_tree, reading
+from weightwalk.zoos.store import Zoo
+from weightwalk.zoos.writer import ZooWriter
 
 
 def test_an_nfn_tree_becomes_a_zoo(tmp_path: Path) -> None:
@@ -58,11 +59,11 @@ def test_pictures_are_what_the_base_networks_show(tmp_path: Path) -> None:
     with torch.no_grad():
         shown = {key: net.picture(SIDE) for key, net in nets.items()}
     for row, picture in zip(rows.tolist(), zoo.images(rows), strict=True):
-        image, fit = int(zoo.indices[row]), int(zoo.fits[row])
+        image, fit = int(zoo.indices[row]), int(zoo.members[row])
         expected = (shown[image, 0] * 255).round().clamp(0, 255)
         assert (picture - expected).abs().max() <= 1
         error = (shown[image, fit] - picture / 255).square().mean()
-        assert zoo.psnr[row] == pytest.approx(-10 * np.log10(float(error)), abs=1e-2)
+        assert zoo.column("psnr")[row] == pytest.approx(-10 * np.log10(float(error)), abs=1e-2)
     assert zoo.settings["images"] == "rendered"
 
 
@@ -145,11 +146,11 @@ def test_nfn_numbers_count_through_train_and_test(tmp_path: Path, train: int) ->
     outcome = import_tree(tmp_path / "tree", "nfn", tmp_path / "zoo", images=parts)
     zoo = Zoo.open(tmp_path / "zoo")
     assert outcome.pictures == "data set"
-    assert np.array_equal(zoo.images(zoo.rows(max_fits=1)), np.concatenate([s.pixels for s in parts]))
+    assert np.array_equal(zoo.images(zoo.rows(members=1)), np.concatenate([s.pixels for s in parts]))
     assert (zoo.settings["dataset"], zoo.settings["images"], zoo.label_names) == ("toys", "data set", tuple("abcd"))
     shown = pixel_format(zoo).render(zoo.weights(zoo.rows()), SIDE, SIDE)
     error = (shown - zoo.images(zoo.rows()) / 255).square().mean(dim=(1, 2, 3))
-    assert zoo.psnr == pytest.approx(-10 * torch.log10(error).numpy(), abs=1e-3)
+    assert zoo.column("psnr") == pytest.approx(-10 * torch.log10(error).numpy(), abs=1e-3)
 
 
 def test_dws_images_are_those_of_their_part(tmp_path: Path) -> None:

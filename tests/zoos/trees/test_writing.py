@@ -30,9 +30,10 @@ from weightwalk.testing.tiny import random_weights, tiny_zoo
 from weightwalk.weights import Weights
 from weightwalk.zoos.inr.recipe import FIT_RECIPES
 from weightwalk.zoos.inr.rendering import pixel_format
-from weightwalk.zoos.splits import SplitRule
-from weightwalk.zoos.store import Zoo, ZooWriter
 from weightwalk.zoos.published import export_tree, import_tree, writing
+from weightwalk.zoos.splits import SplitRule
+from weightwalk.zoos.store import Zoo
+from weightwalk.zoos.writer import ZooWriter
 
 
 @pytest.mark.parametrize("recipe", ["nfn", "dws"])
@@ -43,12 +44,12 @@ def test_zoo_to_tree_to_zoo_to_tree(tmp_path: Path, layout: str, dataset: str, r
     zoo = make_zoo(tmp_path / "zoo", dataset, recipe=recipe)
     outcome = export_tree(zoo, layout, tmp_path / "tree")
     assert (outcome.written, outcome.already_there, outcome.finished) == (len(zoo) - outcome.left_out, 0, True)
-    assert outcome.left_out == (0 if layout == "nfn" else int((zoo.fits > 0).sum()))
+    assert outcome.left_out == (0 if layout == "nfn" else int((zoo.members > 0).sum()))
     import_tree(tmp_path / "tree", layout, tmp_path / "again", size=SIDE)
     again = Zoo.open(tmp_path / "again")
-    rows = zoo.rows(max_fits=None if layout == "nfn" else 1)
+    rows = zoo.rows(members=None if layout == "nfn" else 1)
     if layout == "nfn":  # fits of train, then of test, became fits of all
-        rows = rows[np.lexsort((zoo.indices[rows], zoo.parts[rows], zoo.fits[rows]))]
+        rows = rows[np.lexsort((zoo.indices[rows], zoo.parts[rows], zoo.members[rows]))]
     assert np.array_equal(again.labels, zoo.labels[rows])
     assert (again.settings["dataset"], again.label_names) == (dataset, zoo.label_names)
     if layout == "dws":
@@ -63,7 +64,7 @@ def test_zoo_to_tree_to_zoo_to_tree(tmp_path: Path, layout: str, dataset: str, r
 def test_what_nfn_code_reads(tmp_path: Path) -> None:
     zoo = make_zoo(tmp_path / "zoo", "toys")
     export_tree(zoo, "nfn", tmp_path / "tree")
-    rows = zoo.rows(max_fits=1)
+    rows = zoo.rows(members=1)
     read = nfn_dataset(tmp_path / "tree")
     assert [label for _, label in read] == zoo.labels[rows].tolist()
     for (state, _), expected in zip(read, zoo.weights(rows).flat(), strict=True):
@@ -81,7 +82,7 @@ def test_numbers_without_gaps(tmp_path: Path) -> None:
         nfn_dataset(tmp_path / "by image")
     outcome = export_tree(zoo, "nfn", tmp_path / "tree", number="splits")
     assert (outcome.gaps, outcome.bounds) == (0, (4, 6))
-    for split, rows in [(split, zoo.rows(split, max_fits=1)) for split in ("train", "val", "test")]:
+    for split, rows in [(split, zoo.rows(split, members=1)) for split in ("train", "val", "test")]:
         read = nfn_dataset(tmp_path / "tree", split=split, points=(4, 6))
         assert [label for _, label in read] == zoo.labels[rows].tolist()
         found = torch.stack([torch.cat([tensor.flatten() for tensor in nfn_tensors(state)]) for state, _ in read])
@@ -89,7 +90,7 @@ def test_numbers_without_gaps(tmp_path: Path) -> None:
         assert split == "train" or torch.equal(found, zoo.weights(rows).flat())
     extra = nfn_dataset(tmp_path / "tree", prefix="randinit_smaller_aug0", split="train", points=(4, 6))
     found = torch.stack([torch.cat([tensor.flatten() for tensor in nfn_tensors(state)]) for state, _ in extra])
-    assert torch.equal(found, zoo.weights(zoo.rows()[zoo.fits == 1]).flat())
+    assert torch.equal(found, zoo.weights(zoo.rows()[zoo.members == 1]).flat())
     import_tree(tmp_path / "tree", "nfn", tmp_path / "again", size=SIDE)
     assert Zoo.open(tmp_path / "again").splits[:9].tolist() == [0, 0, 0, 0, 1, 1, 2, 2, 2]
     with pytest.raises(InputError, match="unknown numbering 'split'; known: images, splits"):
