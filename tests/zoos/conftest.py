@@ -66,7 +66,7 @@ def draw(
                 psnr = pixels.psnr(
                     (outputs - pixels.targets(torch.from_numpy(images[block]))).square().mean(dim=(1, 2))
                 )
-                writer.add_rows(part, fit, block, of_fit.flat()[block], {"psnr": psnr})
+                writer.add_rows(part, fit, block, of_fit.flat[block], {"psnr": psnr})
     return Zoo.open(path)
 
 

@@ -91,7 +91,7 @@ def _of_zoo(run: Run, zoo: Zoo) -> tuple[Weights, list[str]]:
             f"expected INRs in the zoo {zoo.path}, found none yet; run the fit command that began it again"
         )
     weights, names = zoo.weights(rows), zoo.names(rows)
-    flat = weights.flat()
+    flat = weights.flat
     broken = flat.isfinite().logical_not().nonzero()
     if len(broken):
         row, element = broken[0].tolist()

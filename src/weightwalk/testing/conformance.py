@@ -107,7 +107,7 @@ def _assert_shapes(model: Encoder, weights: Weights) -> None:
 
 
 def _assert_gradients(model: Encoder, weights: Weights) -> None:
-    zeros = Weights.from_flat(weights.spec, torch.zeros_like(weights.flat()))
+    zeros = Weights(weights.spec, torch.zeros_like(weights.flat))
     for networks, what in ((weights, "random networks"), (zeros, "networks of zeros")):
         model.zero_grad()
         encoding = model(networks)

@@ -170,7 +170,7 @@ class Zoo(Dataset[dict[str, Any]]):
         rows = self._numbers(rows)
         codes = self.spec_codes[rows]
         positions = [(int(code), np.flatnonzero(codes == code)) for code in np.unique(codes)]
-        return [(at, Weights.from_flat(self.specs[code], self._flat(code, rows[at]))) for code, at in positions]
+        return [(at, Weights(self.specs[code], self._flat(code, rows[at]))) for code, at in positions]
 
     def weights(self, rows: Rows) -> Weights:
         """The networks of `rows` (B,), in that order, where all have one spec."""
@@ -181,7 +181,7 @@ class Zoo(Dataset[dict[str, Any]]):
                 "them from Zoo.buckets"
             )
         code = int(self.spec_codes[rows[0]]) if len(rows) and len(self.specs) > 1 else 0
-        return Weights.from_flat(self.specs[code], self._flat(code, rows))
+        return Weights(self.specs[code], self._flat(code, rows))
 
     def sequence(self, rows: Rows) -> Weights | list[Weights]:
         """The networks of `rows` (B,), in that order: as one batch where all have one spec, else each as its own."""
@@ -228,7 +228,7 @@ class Zoo(Dataset[dict[str, Any]]):
         whole = np.ones(len(rows), bool)
         for first in range(0, len(rows), _CHUNK):
             for at, networks in self.buckets(rows[first : first + _CHUNK]):
-                whole[first + at] = networks.flat().isfinite().all(dim=1).numpy()
+                whole[first + at] = networks.flat.isfinite().all(dim=1).numpy()
         return rows[~whole]
 
     # ---- names

@@ -111,7 +111,7 @@ class Tree(Published[Shelf]):
             row, label = _read(path, self.spec, self.first, label, self.num_labels)
             rows.append(row)
             found.append(label)
-        networks, labels = Weights.from_flat(self.spec, torch.stack(rows)), np.array(found, np.int64)
+        networks, labels = Weights(self.spec, torch.stack(rows)), np.array(found, np.int64)
         pixels = self.form.pixels
         outputs_NCP = torch.cat([outputs for _, outputs in blocks(pixels, networks, self.shape[1:])], dim=2)
         fresh = ~np.isin(piece.images, writer.done(piece.part, table="sources"))
@@ -125,7 +125,7 @@ class Tree(Published[Shelf]):
         stored, true_labels = _stored(writer.path, piece)
         self._check(piece, labels, true_labels, "its picture in the zoo")
         psnr = pixels.psnr((outputs_NCP - pixels.targets(torch.from_numpy(stored))).square().mean(dim=(1, 2)))
-        writer.add_rows(piece.part, piece.fit, piece.images, networks.flat(), {"psnr": psnr})
+        writer.add_rows(piece.part, piece.fit, piece.images, networks.flat, {"psnr": psnr})
         return {"PSNR dB": float(psnr.mean())}
 
     def _of_data_set(self, shelf: Shelf, labels: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -203,7 +203,7 @@ def _read(path: Path, spec: NetworkSpec, first: Path, label: int, num_labels: in
             f"expected a label from 0 to {num_labels - 1}, got {label} in {path}; name the data set with --dataset and "
             "--root"
         )
-    return network.flat()[0], label
+    return network.flat[0], label
 
 
 def _recorded_bounds(record: Mapping[str, Any]) -> tuple[int, int] | None:

@@ -118,7 +118,7 @@ class Trained(Kind):
         worst, wrong = 0.0, {}
         for position, row in enumerate(rows.tolist()):
             networks = zoo.weights([row])
-            *_, found = score(recipe, networks.spec, networks.flat()[0], pictures)
+            *_, found = score(recipe, networks.spec, networks.flat[0], pictures)
             stored = float(zoo.column("test_accuracy")[row])
             if abs(found - stored) <= TOLERANCE:
                 worst = max(worst, abs(found - stored))

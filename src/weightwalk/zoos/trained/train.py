@@ -102,7 +102,7 @@ class TrainJob:
 
 def begin(drawn: Drawn, seed: int, run: int) -> Tensor:
     """The parameters (P,) that a run starts from."""
-    return classifier(drawn.spec, Key(seed, STARTS, run, 0), drawn.scheme, drawn.std).flat()[0]
+    return classifier(drawn.spec, Key(seed, STARTS, run, 0), drawn.scheme, drawn.std).flat[0]
 
 
 def score(
