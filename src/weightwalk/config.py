@@ -145,9 +145,6 @@ def _restore(hint: Any, value: Any) -> Any:
     for option in typing.get_args(hint) or (hint,):
         if dataclasses.is_dataclass(option) and isinstance(option, type) and isinstance(value, Mapping):
             return option.named(**value) if hasattr(option, "named") else from_dict(option, value)
-    if isinstance(value, list) and typing.get_origin(hint) is tuple:
-        inner = typing.get_args(hint)[0]
-        return tuple(_restore(inner, entry) for entry in value)
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -180,8 +177,3 @@ def _numbered(value: Any) -> Any:
 def fingerprint(value: Mapping[str, Any]) -> str:
     """Ten hex digits that name a set of settings."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:10]
-
-
-def typed(hint: Any, value: Any, key: str) -> Any:
-    """SHIM until the branch robust is merged."""
-    return _restore(hint, value)

@@ -360,10 +360,10 @@ def test_no_room_in_the_middle_of_a_shard(zoo_path: Path) -> None:
     writer.add_sources("train", images, np.zeros((200, *SHAPE), np.uint8), images % NUM_LABELS)
     with soft_limit(resource.RLIMIT_FSIZE, 20_000):
         writer.add_rows("train", 7, images[:20], np.zeros((20, PARAMS), np.float32), {"psnr": np.zeros(20, np.float32)})
+        many = np.zeros((180, PARAMS), np.float32)
         with pytest.raises(
             InputError, match=r"no room left to write .*train-m7-000050-000230.* run the same command again"
         ):
-            many = np.zeros((180, PARAMS), np.float32)
             writer.add_rows("train", 7, images[20:], many, {"psnr": many[:, 0]})
     assert len(Zoo.open(zoo_path)) == 90
     assert not verify(zoo_path).problems
@@ -638,8 +638,8 @@ def test_wrong_arrays_are_named(zoo_path: Path) -> None:
             writer.add_sources(**({"part": "train"} | good | changes))
     with pytest.raises(InputError, match=r"no source of train image 30; add it first"):
         writer.add_rows("train", 0, images, params("train", 0, images), {"psnr": np.zeros(10, np.float32)})
+    doubles = params("train", 0, images).astype(np.float64)
     with pytest.raises(InputError, match=r"expected params .* float32"):
-        doubles = params("train", 0, images).astype(np.float64)
         writer.add_rows("train", 2, images - 20, doubles, {"psnr": np.zeros(10, np.float32)})
     assert content(zoo_path) == before
 

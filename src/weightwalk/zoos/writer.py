@@ -21,10 +21,11 @@ from torch import Tensor
 
 from weightwalk import config, files
 from weightwalk.errors import InputError
+from weightwalk.registry import unknown
 from weightwalk.zoos import shards
 from weightwalk.zoos.manifest import FILE, Manifest, Shard, Table
 from weightwalk.zoos.shards import Group
-from weightwalk.zoos.splits import MAX_INDEX, Part, SplitRule
+from weightwalk.zoos.splits import MAX_INDEX, PARTS, Part, SplitRule
 
 Array = NDArray[Any] | Tensor
 
@@ -151,6 +152,8 @@ class ZooWriter:
     ) -> None:
         assert self._held is not None
         manifest = self._held[0]
+        if part not in PARTS:
+            raise InputError(unknown("part", part, list(PARTS)))
         shard = Shard(
             table,
             part,

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from weightwalk.zoos.trained.check import check
 
 from weightwalk import InputError
 from weightwalk.steps import Learned
 from weightwalk.zoos import training
+from weightwalk.zoos.check import check
 from weightwalk.zoos.store import Zoo
 from weightwalk.zoos.trained import train as module
 from weightwalk.zoos.trained.pictures import Pictures
@@ -33,7 +33,7 @@ def test_a_zoo_of_every_kind(kind, sets, quick, tmp_path):
     outcome = train_zoo(sets, tmp_path / "zoo", chosen, runs=6)
     assert (outcome.trained, outcome.already_there, outcome.finished) == (6, 0, True)
     zoo = Zoo.open(tmp_path / "zoo")
-    assert (zoo.kind, zoo.runs, zoo.settings["dataset"]) == (kind, tuple(range(6)), "quarters")
+    assert (zoo.kind, zoo.group_numbers.tolist(), zoo.settings["dataset"]) == (kind, list(range(6)), "quarters")
     wanted = {"cnn": [0, 1, 3] * 6, "wild-park": [1, 2] * 6, "vit": [1, 2] * 3}[kind]
     assert zoo.column("epoch").tolist() == wanted
     assert (len(zoo.specs) > 1) == (kind != "vit")
@@ -48,7 +48,7 @@ def test_a_zoo_of_every_kind(kind, sets, quick, tmp_path):
             zoo.column("test_loss")[row], rel=1e-4
         )
     report = check(tmp_path / "zoo", 3, sets)
-    assert (report.problems, report.runs, report.scored) == ((), 6, 3)
+    assert (report.problems, report.groups, report.looked_at) == ((), 6, 3)
 
 
 def test_networks_learn(sets, quick, tmp_path):
@@ -98,7 +98,6 @@ class Dies(Inline):
 
 
 def test_an_interrupted_zoo_ends_in_the_same_bytes(sets, quick, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "SHARD_RUNS", 4)
     chosen = quick("wild-park")
     train_zoo(sets, tmp_path / "quiet", chosen, runs=10)
     done = []
@@ -108,25 +107,24 @@ def test_an_interrupted_zoo_ends_in_the_same_bytes(sets, quick, tmp_path, monkey
             train_zoo(sets, tmp_path / "killed", chosen, runs=10, workers=Dies(after))
     stopped = iter([False, False, True])
     outcome = train_zoo(sets, tmp_path / "killed", chosen, runs=10, should_stop=lambda: next(stopped))
-    assert (outcome.finished, outcome.already_there) == (False, 4)
+    assert (outcome.finished, outcome.already_there) == (False, 5)
     last = train_zoo(sets, tmp_path / "killed", chosen, runs=10)
     assert last.finished
     assert content(tmp_path / "killed") == content(tmp_path / "quiet")
-    assert not list((tmp_path / "killed").glob(".waiting*"))
     # a finished run is never done again: only those that were under way when the process died
     assert sorted(set(done)) == list(range(10))
     assert len(done) == 10 + 3
     assert train_zoo(sets, tmp_path / "killed", chosen, runs=10).trained == 0
 
 
-def test_fewer_runs_leave_what_waits_for_more(sets, quick, tmp_path):
+def test_fewer_runs_leave_what_was_made_for_more(sets, quick, tmp_path):
     chosen = quick("vit")
     with pytest.raises(KeyboardInterrupt):
         train_zoo(sets, tmp_path / "zoo", chosen, runs=8, workers=Dies(6))
     assert train_zoo(sets, tmp_path / "zoo", chosen, runs=3).finished
-    assert Zoo.open(tmp_path / "zoo").runs == (0, 1, 2)
+    assert Zoo.open(tmp_path / "zoo").group_numbers.tolist() == [0, 1, 2, 3, 4, 5]
     train_zoo(sets, tmp_path / "zoo", chosen, runs=8)
-    assert Zoo.open(tmp_path / "zoo").runs == tuple(range(8))
+    assert Zoo.open(tmp_path / "zoo").group_numbers.tolist() == list(range(8))
 
 
 @pytest.mark.slow
@@ -151,7 +149,7 @@ def test_runs_that_diverge_keep_what_was_before(sets, quick, tmp_path, monkeypat
     outcome = train_zoo(sets, tmp_path / "none", replace(chosen, checkpoints=()), runs=2)
     assert outcome.diverged == 2
     zoo = Zoo.open(tmp_path / "none")
-    assert (len(zoo), zoo.runs) == (0, (0, 1))
+    assert (len(zoo), zoo.group_numbers.tolist()) == (0, [0, 1])
     assert len(zoo.rows(members="last")) == 0
     assert not check(tmp_path / "none").problems
 

@@ -14,7 +14,7 @@ SHAPES = {"cnn": (1, 32, 32), "wild-park": (3, 32, 32), "vit": (3, 32, 32)}
 
 def plans(name: str, count: int, seed: int = 0):
     chosen = TRAIN_RECIPES[name]
-    return [chosen.plan(SHAPES[chosen.kind], 10, seed, run) for run in range(count)]
+    return [chosen.drawn(SHAPES[chosen.kind], 10, seed, run) for run in range(count)]
 
 
 def test_the_small_cnn_zoo_draws_what_the_paper_does():

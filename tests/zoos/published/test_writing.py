@@ -19,6 +19,7 @@ from published import (
     dws_dataset,
     dws_mnist_lists,
     flat,
+    import_tree,
     make_zoo,
     nfn_dataset,
     nfn_tensors,
@@ -30,7 +31,7 @@ from weightwalk.testing.tiny import random_weights, tiny_zoo
 from weightwalk.weights import Weights
 from weightwalk.zoos.inr.recipe import FIT_RECIPES
 from weightwalk.zoos.inr.rendering import pixel_format
-from weightwalk.zoos.published import export_tree, import_tree, writing
+from weightwalk.zoos.published import export_tree, writing
 from weightwalk.zoos.splits import SplitRule
 from weightwalk.zoos.store import Zoo
 from weightwalk.zoos.writer import ZooWriter
@@ -203,14 +204,17 @@ def test_an_export_into_something_else(tmp_path: Path) -> None:
 )
 def test_networks_that_the_published_code_cannot_evaluate(tmp_path: Path, spec: NetworkSpec) -> None:
     settings = {
+        "kind": "inr",
         "dataset": "toys",
         "image_shape": [1, SIDE, SIDE],
+        "image_dtype": "uint8",
+        "label_names": ["a"],
         "spec": spec.to_dict(),
         "fit": {"pixels": vars(FIT_RECIPES["nfn"].pixels)},
     }
-    writer = ZooWriter.open(tmp_path / "zoo", settings=settings, label_names="a", splits=SplitRule(), provenance={})
-    writer.add_images("all", np.arange(2), np.zeros((2, 1, SIDE, SIDE), np.uint8), np.zeros(2, np.int64))
-    writer.add_inrs("all", 0, np.arange(2), random_weights(spec, 2, seed=0).flat, np.zeros(2, np.float32))
+    writer = ZooWriter.open(tmp_path / "zoo", settings=settings, figures={"psnr": "float32"}, provenance={}, sources=True)
+    writer.add_sources("all", np.arange(2), np.zeros((2, 1, SIDE, SIDE), np.uint8), np.zeros(2, np.int64))
+    writer.add_rows("all", 0, np.arange(2), random_weights(spec, 2, seed=0).flat, {"psnr": np.zeros(2, np.float32)})
     with pytest.raises(InputError, match="SIRENs of 2 coordinates with omega 30"):
         export_tree(Zoo.open(tmp_path / "zoo"), "nfn", tmp_path / "tree")
     assert not (tmp_path / "tree").exists()

@@ -19,6 +19,7 @@ from weightwalk import NetworkSpec
 from weightwalk.testing.tiny import random_weights
 from weightwalk.zoos.images import ImageSet
 from weightwalk.zoos.inr.recipe import FIT_RECIPES
+from weightwalk.zoos.published import ImportOutcome, Told, import_zoo
 from weightwalk.zoos.splits import SplitRule
 from weightwalk.zoos.store import Zoo
 from weightwalk.zoos.writer import ZooWriter
@@ -181,18 +182,20 @@ def make_zoo(
     settings = {
         "dataset": dataset,
         "image_shape": [1, SIDE, SIDE],
+        "image_dtype": "uint8",
+        "label_names": list("abcd"),
         "spec": SPEC.to_dict(),
         "fit": {"name": recipe, "pixels": vars(pixels)},
     }
-    writer = ZooWriter.open(path, settings=settings, label_names="abcd", splits=rule, provenance={})
+    writer = ZooWriter.open(path, settings=settings, figures={"psnr": "float32"}, splits=rule, provenance={}, sources=True)
     for part, count in (parts or {"train": 6, "test": 3}).items():
         images = np.arange(count)
-        writer.add_images(part, images, np.zeros((count, 1, SIDE, SIDE), np.uint8), images % 4)
+        writer.add_sources(part, images, np.zeros((count, 1, SIDE, SIDE), np.uint8), images % 4)
         for fit in range(fits):
             some = images if fit == 0 else images[rule.assign(part, images) == 0]
             if len(some):
                 networks = random_weights(SPEC, len(some), seed=len(part) * 10 + fit)
-                writer.add_inrs(part, fit, some, networks.flat, np.zeros(len(some), np.float32))
+                writer.add_rows(part, fit, some, networks.flat, {"psnr": np.zeros(len(some), np.float32)})
     return Zoo.open(path)
 
 
@@ -225,3 +228,18 @@ def after(calls: int) -> Callable[[], bool]:
     """A `should_stop` that says yes once it was asked so often."""
     answers = iter([False] * calls)
     return lambda: next(answers, True)
+
+
+def import_tree(
+    folder: Path,
+    layout: str,
+    out: Path,
+    *,
+    split: tuple[int, int] | Path | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+    **told: Any,
+) -> ImportOutcome:
+    """`import_zoo` with what is told as keywords; `split` is bounds or a file."""
+    if split is not None:
+        told["splits" if isinstance(split, Path) else "bounds"] = split
+    return import_zoo(layout, folder, out, Told(**told), should_stop=should_stop)

@@ -11,21 +11,21 @@ import pytest
 import released as tiny
 import torch
 import torch.nn.functional as F
-from weightwalk.zoos.trained.check import check
 
 from weightwalk import InputError
 from weightwalk.testing import assert_close
-from weightwalk.zoos.published import LAYOUTS, import_published
+from weightwalk.zoos.check import check
+from weightwalk.zoos.published import LAYOUTS, Told, import_zoo
 from weightwalk.zoos.store import Zoo
 
 X = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
 
 def imported(layout, folder, out, **options):
-    outcome = import_published(layout, folder, out, **options)
+    outcome = import_zoo(layout, folder, out, Told(**options))
     assert outcome.finished
     assert not check(out).problems
-    again = import_published(layout, folder, out, **options)
+    again = import_zoo(layout, folder, out, Told(**options))
     assert (again.read, again.already_there) == (0, outcome.read)
     return Zoo.open(out)
 
@@ -41,10 +41,10 @@ def test_the_small_cnn_zoo(tmp_path):
     assert set(zoo.column("epoch")) == {86}
     assert {spec.layers[0].activation for spec in zoo.specs} == {"relu", "tanh"}
     for row in (0, 3):
-        info, w = zoo.run(row), weights[2 * row + 1]
-        assert info.hyperparameters["row"] == 2 * row + 1
-        assert info.hyperparameters["learning_rate"] == pytest.approx(1e-3 * (row + 1))
-        assert info.hyperparameters["optimizer"] == "adam"
+        info, w = zoo.info(zoo.groups[row]), weights[2 * row + 1]
+        assert info["row"] == 2 * row + 1
+        assert info["learning_rate"] == pytest.approx(1e-3 * (row + 1))
+        assert info["optimizer"] == "adam"
         assert zoo.column("test_accuracy")[row] == pytest.approx((2 * row + 1) / 100)
         # as TensorFlow computes: positions of the kernel, then channels in, then channels out
         x, at = X[:, :1], 0
@@ -64,12 +64,12 @@ def test_the_published_split_of_the_small_cnn_zoo(tmp_path):
         *np.random.default_rng(1).permutation(40).tolist(),
     ]  # the first line is a stray header: row 0 is there twice
     (tmp_path / "split.csv").write_text("\n".join(map(str, order)) + "\n")
-    zoo = imported("small-cnn-zoo", tmp_path / "a", tmp_path / "zoo", split=tmp_path / "split.csv")
+    zoo = imported("small-cnn-zoo", tmp_path / "a", tmp_path / "zoo", splits=tmp_path / "split.csv")
     final = [row for row in order if row % 2]
     first = list(range(10))
     random.Random(0).shuffle(first)
     wanted = {"train": [final[i] for i in first[:8]], "val": [final[i] for i in first[8:]], "test": final[10:]}
-    found = {split: [zoo.info(run).hyperparameters["row"] for run in runs] for split, runs in split_of(zoo).items()}
+    found = {split: [zoo.info(run)["row"] for run in runs] for split, runs in split_of(zoo).items()}
     assert found == wanted
 
 
@@ -79,9 +79,9 @@ def test_the_wild_park(tmp_path, with_omegaconf):
     zoo = imported("wild-park", tmp_path / "park", tmp_path / "zoo")
     assert (zoo.kind, len(zoo), len(zoo.specs)) == ("wild-park", 12, 2)
     assert {split: len(set(runs)) for split, runs in split_of(zoo).items()} == {"train": 3, "val": 1, "test": 2}
-    assert [zoo.info(run).hyperparameters["run"][-1] for run in zoo.runs] == ["3", "4", "5", "0", "1", "2"]
+    assert [zoo.info(run)["run"][-1] for run in zoo.group_numbers] == ["3", "4", "5", "0", "1", "2"]
     for row in range(12):
-        original = int(zoo.run(row).hyperparameters["run"][-1])
+        original = int(zoo.info(zoo.groups[row])["run"][-1])
         which = 2 * original + (zoo.column("epoch")[row] == 10)
         assert zoo.column("epoch")[row] in (1, 10)
         assert_close(zoo.weights([row]).run(X)[0], networks[which](X).detach(), what="logits")
@@ -92,7 +92,7 @@ def test_the_wild_park(tmp_path, with_omegaconf):
 def test_the_wild_park_without_its_split(tmp_path):
     tiny.wild_park(tmp_path / "park", split=False, epochs=(0,))
     zoo = imported("wild-park", tmp_path / "park", tmp_path / "zoo")
-    assert [zoo.info(run).hyperparameters["run"][-1] for run in zoo.runs] == list("012345")
+    assert [zoo.info(run)["run"][-1] for run in zoo.group_numbers] == list("012345")
 
 
 def test_the_vit_zoo(tmp_path):
@@ -101,7 +101,7 @@ def test_the_vit_zoo(tmp_path):
     assert (zoo.kind, len(zoo), len(zoo.specs)) == ("vit", 10, 1)
     assert {split: len(runs) for split, runs in split_of(zoo).items()} == {"train": 7, "val": 1, "test": 2}
     for row in range(10):
-        model = zoo.run(row).hyperparameters["model_id"]
+        model = zoo.info(zoo.groups[row])["model_id"]
         assert zoo.column("epoch")[row] == model % 3 + 1
         assert zoo.column("test_accuracy")[row] == pytest.approx(0.09 * model)
         assert_close(zoo.weights([row]).run(X)[0], networks[model - 1](X).detach(), what="logits")
@@ -111,13 +111,13 @@ def test_the_vit_zoo(tmp_path):
 
 
 def test_an_import_goes_on_where_it_was(tmp_path, monkeypatch):
-    monkeypatch.setattr("weightwalk.zoos.published.trained.SHARD_RUNS", 4)
+    monkeypatch.setattr("weightwalk.zoos.published.trained.SHARD", 4)
     tiny.vit_zoo(tmp_path / "vits")
     calls = iter([False] * 6 + [True])
-    outcome = import_published("vit-zoo", tmp_path / "vits", tmp_path / "zoo", should_stop=lambda: next(calls))
+    outcome = import_zoo("vit-zoo", tmp_path / "vits", tmp_path / "zoo", should_stop=lambda: next(calls))
     assert (outcome.finished, outcome.read) == (False, 4)
-    import_published("vit-zoo", tmp_path / "vits", tmp_path / "zoo")
-    import_published("vit-zoo", tmp_path / "vits", tmp_path / "whole")
+    import_zoo("vit-zoo", tmp_path / "vits", tmp_path / "zoo")
+    import_zoo("vit-zoo", tmp_path / "vits", tmp_path / "whole")
     for path in (tmp_path / "whole").rglob("*.*"):
         if path.is_file() and path.name[0] != ".":
             assert path.read_bytes() == (tmp_path / "zoo" / path.relative_to(tmp_path / "whole")).read_bytes()
@@ -134,7 +134,7 @@ def test_no_code_is_run(tmp_path):
     content = torch.load(path, weights_only=False)
     torch.save({**content, "config": Evil()}, path)
     with pytest.raises(InputError, match=r"got a file that|got other contents"):
-        LAYOUTS["wild-park"](tmp_path / "park", None).read(0)
+        LAYOUTS["wild-park"](tmp_path / "park", Told()).run(0)
     assert not (tmp_path / "evil").exists()
 
 
@@ -189,14 +189,14 @@ def test_what_is_wrong_is_said(tmp_path, layout, damage, match):
     )
     damage(tmp_path / "files")
     with pytest.raises(InputError, match=match):
-        import_published(layout, tmp_path / "files", tmp_path / "zoo")
+        import_zoo(layout, tmp_path / "files", tmp_path / "zoo")
 
 
 def test_other_layouts_and_folders_are_refused(tmp_path):
-    with pytest.raises(InputError, match="unknown layout of trained networks 'vit'"):
-        import_published("vit", tmp_path, tmp_path / "zoo")
+    with pytest.raises(InputError, match="unknown layout 'vit'"):
+        import_zoo("vit", tmp_path, tmp_path / "zoo")
     with pytest.raises(InputError, match="found nothing"):
-        import_published("vit-zoo", tmp_path / "absent", tmp_path / "zoo")
+        import_zoo("vit-zoo", tmp_path / "absent", tmp_path / "zoo")
     tiny.small_cnn_zoo(tmp_path / "a")
     for text, match in (
         ("a\nb", "one row number per line"),
@@ -205,4 +205,4 @@ def test_other_layouts_and_folders_are_refused(tmp_path):
     ):
         (tmp_path / "split.csv").write_text(text)
         with pytest.raises(InputError, match=match):
-            import_published("small-cnn-zoo", tmp_path / "a", tmp_path / "zoo", split=tmp_path / "split.csv")
+            import_zoo("small-cnn-zoo", tmp_path / "a", tmp_path / "zoo", Told(splits=tmp_path / "split.csv"))

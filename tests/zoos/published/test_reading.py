@@ -15,6 +15,7 @@ from published import (
     after,
     content,
     flat,
+    import_tree,
     make_dws,
     make_nfn,
     sets,
@@ -28,7 +29,7 @@ from weightwalk.zoos.inr.fit import fit_zoo
 from weightwalk.zoos.inr.recipe import FIT_RECIPES
 from weightwalk.zoos.inr.rendering import pixel_format
 from weightwalk.zoos.manifest import Manifest
-from weightwalk.zoos.published import import_tree, reading
+from weightwalk.zoos.published import inrs as reading
 from weightwalk.zoos.store import Zoo
 from weightwalk.zoos.writer import ZooWriter
 
@@ -39,7 +40,7 @@ def test_an_nfn_tree_becomes_a_zoo(tmp_path: Path) -> None:
     (tmp_path / "tree/readme.txt").write_text("words")
     outcome = import_tree(tmp_path / "tree", "nfn", tmp_path / "zoo", size=SIDE, split=(4, 5))
     zoo = Zoo.open(tmp_path / "zoo")
-    assert (outcome.read, outcome.already_there, outcome.finished, outcome.pictures) == (14, 0, True, "rendered")
+    assert (outcome.read, outcome.already_there, outcome.finished, zoo.settings["images"]) == (14, 0, True, "rendered")
     assert zoo.spec == SPEC
     assert {layer.omega for layer in zoo.spec.layers[:-1]} == {30.0}
     names = [f"all-{image}-f{fit}" for fit in range(3) for image in range(4 if fit else 6)]
@@ -145,7 +146,7 @@ def test_nfn_numbers_count_through_train_and_test(tmp_path: Path, train: int) ->
     parts = sets(LABELS[:train], LABELS[train:])
     outcome = import_tree(tmp_path / "tree", "nfn", tmp_path / "zoo", images=parts)
     zoo = Zoo.open(tmp_path / "zoo")
-    assert outcome.pictures == "data set"
+    assert Zoo.open(tmp_path / "zoo").settings["images"] == "data set"
     assert np.array_equal(zoo.images(zoo.rows(members=1)), np.concatenate([s.pixels for s in parts]))
     assert (zoo.settings["dataset"], zoo.settings["images"], zoo.label_names) == ("toys", "data set", tuple("abcd"))
     shown = pixel_format(zoo).render(zoo.weights(zoo.rows()), SIDE, SIDE)
@@ -217,10 +218,10 @@ def test_networks_that_come_later(tmp_path: Path) -> None:
 def test_memory_is_that_of_a_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spread(tmp_path / "tree")
     sizes: list[int] = []
-    add = ZooWriter.add_inrs
+    add = ZooWriter.add_rows
     monkeypatch.setattr(
         ZooWriter,
-        "add_inrs",
+        "add_rows",
         lambda self, part, fit, images, *rest: [sizes.append(len(images)), add(self, part, fit, images, *rest)][1],
     )
     import_tree(tmp_path / "tree", "nfn", tmp_path / "zoo", size=SIDE)

@@ -11,6 +11,7 @@ import torch
 from published import (
     SIDE,
     NfnSiren,
+    import_tree,
     make_dws,
     make_nfn,
     spread,
@@ -19,7 +20,6 @@ from torch import nn
 
 from weightwalk.errors import InputError
 from weightwalk.zoos.check import check
-from weightwalk.zoos.published import import_tree
 from weightwalk.zoos.store import Zoo
 
 
