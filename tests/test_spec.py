@@ -83,7 +83,7 @@ def test_shape_is_what_does_not_depend_on_activations():
             lambda: NetworkSpec.from_dict({"steps": [{"kind": "rnn"}]}),
             "expected a network spec with steps of the kinds dense, conv",
         ),
-        (lambda: NetworkSpec.from_dict({"steps": [{"kind": "dense", "fan_in": 1}]}), "expected a network spec"),
+        (lambda: NetworkSpec.from_dict({"steps": [{"kind": "dense", "fan_in": 1}]}), r"steps\[0\].fan_out, found none"),
     ],
 )
 def test_what_describes_no_network_is_refused(make, sentence):

@@ -16,8 +16,10 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeVar
 
+from weightwalk import config
 from weightwalk.errors import InputError
 from weightwalk.flow import Flow, Scheduled, flow, schedule
+from weightwalk.registry import unknown
 from weightwalk.steps import ACTIVATIONS, SCALED, STEPS, Conv, Dense, Embed, Layer, MeanPool, Step
 
 T = TypeVar("T")
@@ -231,16 +233,20 @@ class NetworkSpec:
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> NetworkSpec:
-        try:
-            entries = [dict(entry) for entry in value["steps"]]
-            return cls(
-                tuple(STEPS[entry.pop("kind")](**entry) for entry in entries),
-                **{k: v for k, v in value.items() if k != "steps"},
-            )
-        except (KeyError, TypeError) as error:
+        steps = value.get("steps") if isinstance(value, dict) else None
+        if not isinstance(steps, list) or not all(
+            isinstance(step, dict) and step.get("kind") in [*STEPS] for step in steps
+        ):
             raise InputError(
-                f"expected a network spec with steps of the kinds {', '.join(STEPS)}, got {value!r} ({error!r})"
-            ) from None
+                f"expected a network spec with steps of the kinds {', '.join(STEPS)}, got {config.short(value)}"
+            )
+        made = [
+            config.from_dict(STEPS[step["kind"]], {key: step[key] for key in step if key != "kind"}, f"steps[{number}]")
+            for number, step in enumerate(steps)
+        ]
+        for stranger in value.keys() - {"steps", "input_axes"}:
+            raise InputError(unknown("key of a network spec", stranger, ["steps", "input_axes"]))
+        return cls(tuple(made), config.typed(int, value.get("input_axes", 0), "input_axes"))
 
     def __str__(self) -> str:
         if (

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from weightwalk.config import LATE, saved_fields
+from weightwalk import config
 from weightwalk.errors import InputError
 
 NORMS = ("batch", "layer", "group", "rms")
@@ -45,7 +45,7 @@ class Step:
     joins: ClassVar[bool] = False
     commutes: ClassVar[bool] = False
     fan_in: int
-    sources: tuple[int, ...] = field(default=(), kw_only=True, metadata=LATE)
+    sources: tuple[int, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sources", tuple(self.sources))
@@ -86,7 +86,7 @@ class Step:
         yield from ()
 
     def to_dict(self) -> dict[str, Any]:
-        return {"kind": self.kind, **saved_fields(self)}
+        return {"kind": self.kind, **config.to_dict(self)}
 
 
 @dataclass(frozen=True)

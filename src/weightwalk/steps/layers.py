@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from weightwalk.config import LATE
 from weightwalk.errors import InputError
 from weightwalk.registry import unknown
 from weightwalk.steps.activations import LEAK, check_activation
@@ -28,7 +27,7 @@ class Layer(Sized):
     activation: str = "identity"
     omega: float = 1.0
     bias: bool = True
-    slope: float = field(default=LEAK, kw_only=True, metadata=LATE)
+    slope: float = field(default=LEAK, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -66,8 +65,8 @@ class Dense(Layer):
     """
 
     kind: ClassVar[str] = "dense"
-    positions: int = field(default=1, kw_only=True, metadata=LATE)
-    ties: int | None = field(default=None, kw_only=True, metadata=LATE)
+    positions: int = field(default=1, kw_only=True)
+    ties: int | None = field(default=None, kw_only=True)
 
     @property
     def taps(self) -> int:
@@ -95,10 +94,10 @@ class Conv(Layer):
     kernel: tuple[int, ...] = (3, 3)
     stride: int | tuple[int, ...] = 1
     padding: int | tuple[int, ...] = 0
-    dilation: int | tuple[int, ...] = field(default=1, kw_only=True, metadata=LATE)
-    groups: int = field(default=1, kw_only=True, metadata=LATE)
-    transposed: bool = field(default=False, kw_only=True, metadata=LATE)
-    output_padding: int | tuple[int, ...] = field(default=0, kw_only=True, metadata=LATE)
+    dilation: int | tuple[int, ...] = field(default=1, kw_only=True)
+    groups: int = field(default=1, kw_only=True)
+    transposed: bool = field(default=False, kw_only=True)
+    output_padding: int | tuple[int, ...] = field(default=0, kw_only=True)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kernel", tuple(self.kernel))
@@ -218,7 +217,7 @@ class Learned(Layer):
     is_constant: ClassVar[bool] = True
     mixes: ClassVar[bool] = False
     grid: tuple[int, ...] = field(default=(1,), kw_only=True)
-    fixed: bool = field(default=False, kw_only=True, metadata=LATE)
+    fixed: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "grid", tuple(self.grid))

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import ClassVar
 
-from weightwalk.config import LATE
 from weightwalk.errors import InputError
 from weightwalk.steps.activations import LEAK, check_activation
 from weightwalk.steps.base import Link, Passing, Sized, Step
@@ -21,7 +20,7 @@ class Activate(Passing):
     kind: ClassVar[str] = "activate"
     activation: str = "relu"
     omega: float = 1.0
-    slope: float = field(default=LEAK, kw_only=True, metadata=LATE)
+    slope: float = field(default=LEAK, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -107,8 +106,8 @@ class Pad(Sized):
     """
 
     kind: ClassVar[str] = "pad"
-    before: int = field(default=0, kw_only=True, metadata=LATE)
-    grid: tuple[int, ...] = field(default=(), kw_only=True, metadata=LATE)
+    before: int = field(default=0, kw_only=True)
+    grid: tuple[int, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "grid", tuple(self.grid))
@@ -243,7 +242,7 @@ class Attention(Step):
     values: int = 0  # 0: as many as fan_in
     causal: bool = False
     scale: float = 0.0
-    kv_heads: int = field(default=0, kw_only=True, metadata=LATE)  # 0: as many as heads
+    kv_heads: int = field(default=0, kw_only=True)  # 0: as many as heads
 
     def __post_init__(self) -> None:
         if not self.values:

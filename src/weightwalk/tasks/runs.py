@@ -64,7 +64,7 @@ class RunFolder(Generic[C]):
                 f"expected a run of schema {cls.schema_version} at most at {path}, got {version}; upgrade weightwalk"
             )
         missing = [key for key in ("method", "config", *cls.added, "made") if key not in record]
-        if missing or record["method"] not in cls.methods:
+        if missing or record["method"] not in tuple(cls.methods):
             what = f"no {missing[0]}" if missing else f"the method {record['method']!r}"
             raise InputError(
                 f"expected a run's description of schema {cls.schema_version} at {path / 'run.json'}, got one with "
@@ -88,8 +88,7 @@ class RunFolder(Generic[C]):
         }
         if (out / "run.json").exists():
             run = cls.open(out)
-            old = run.record | {"config": configs.to_dict(run.config)}  # an option that is absent has its default
-            changed = configs.differences({key: old.get(key) for key in record}, record)
+            changed = configs.differences({key: run.record.get(key) for key in record}, record)
             if changed:
                 raise InputError(
                     f"{out} is a run with other settings ({'; '.join(changed)}); choose another --out, or go back to "
