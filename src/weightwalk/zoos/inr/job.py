@@ -65,9 +65,7 @@ def work(job: FitJob, task: FitTask) -> Fitted:
     coordinates = job.pixels.coordinates(job.grid, device)
     targets = job.pixels.targets(torch.from_numpy(np.ascontiguousarray(task.signals)).to(device))
     networks, errors = engine.fit(_starts(job, task).to(device), coordinates, targets, job.descent, job.mode)
-    return Fitted(
-        task.part, task.fit, task.images, networks.flat.cpu().numpy(), job.pixels.psnr(errors).cpu().numpy()
-    )
+    return Fitted(task.part, task.fit, task.images, networks.flat.cpu().numpy(), job.pixels.psnr(errors).cpu().numpy())
 
 
 def _starts(job: FitJob, task: FitTask) -> Weights:
