@@ -9,7 +9,7 @@ import pytest
 
 from weightwalk.zoos.store import Zoo
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "zoos" / "trained"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "zoos" / "published"))
 import released as tiny
 
 QUICK = [

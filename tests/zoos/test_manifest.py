@@ -104,7 +104,7 @@ def test_whatever_a_manifest_says_is_a_sentence(tmp_path, kind):
 
 def test_nothing_that_a_manifest_says_is_a_path(tmp_path):
     for key in ("dataset", "kind"):
-        for name in ("x/../../../NAME", "..", "/etc", "a b", "", "a" * 65, "é"):
+        for name in ("x/../../../NAME", "..", "/etc", "", " a", "a" * 65, "é"):
             with pytest.raises(InputError, match="plain name"):
                 Manifest({**SETTINGS, key: name}, FIGURES, SplitRule(), {})
     tiny_zoo(tmp_path / "zoo", num_images=10, steps=1)

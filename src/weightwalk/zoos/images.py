@@ -19,6 +19,7 @@ from weightwalk.errors import InputError
 from weightwalk.registry import Registry
 from weightwalk.zoos.formats import Pixels, Signals, cifar, folder, grids, idx, sounds
 from weightwalk.zoos.formats.lazy import Lazy
+from weightwalk.zoos.manifest import check_name
 from weightwalk.zoos.splits import PARTS, Part
 
 _AXES = {1: ("sample",), 2: ("row", "column"), 3: ("plane", "row", "column")}  # what places on a grid are called
@@ -41,6 +42,7 @@ class ImageSet:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "label_names", tuple(self.label_names))
+        check_name(self.dataset)
         if self.part not in PARTS:
             raise InputError(f"expected a part {', '.join(PARTS)}, got {self.part!r}")
         shape = self.pixels.shape

@@ -32,8 +32,7 @@ REMAKE = "run the command that made the zoo again, which puts it back"
 REMEDY = f"delete it and {REMAKE}"
 """What to do about a shard that is damaged."""
 
-PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
-"""What kinds, data sets and figures are called: never a path."""
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}")
 
 Table = Literal["rows", "sources"]
 
@@ -118,8 +117,7 @@ class Manifest:
             if key in _SETTINGS:
                 config.typed(_SETTINGS[key], value, f"settings.{key}")
         for name in (self.settings["kind"], self.settings["dataset"], *self.figures):
-            if not PLAIN_NAME.fullmatch(name):
-                raise InputError(f"expected a plain name (letters, digits, . _ + -), got {name!r}")
+            check_name(name)
         if any(not 1 <= size < 2**31 for size in self.settings.get("image_shape", ())):
             raise InputError(f"expected sizes of at least 1 as image_shape, got {self.settings['image_shape']}")
         for reserved in {"group", "member", "spec", "row", "weights", "label"} & set(self.figures):
@@ -200,6 +198,12 @@ class Manifest:
                 "folder"
             )
         return manifest
+
+
+def check_name(name: str) -> None:
+    """InputError unless a kind, data set or figure is called by a plain name, which is never a path."""
+    if not _PLAIN_NAME.fullmatch(name):
+        raise InputError(f"expected a plain name of up to 64 letters, digits, spaces and . _ + -, got {name!r}")
 
 
 def spec_of(value: Mapping[str, Any]) -> NetworkSpec:

@@ -29,6 +29,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 from torch import Tensor
 
+from weightwalk import files
 from weightwalk.errors import InputError
 from weightwalk.spec import NetworkSpec
 from weightwalk.zoos.manifest import REMAKE, REMEDY, Manifest, Shard, spec_of
@@ -117,7 +118,7 @@ def open_rows(folder: Path, manifest: Manifest, shard: Shard) -> Rows:
     with _opened(path) as handle:
         header: Any = None
         if shard.member is None:
-            header = json.loads((handle.metadata() or {})[_HEADER])
+            header = files.parse_json((handle.metadata() or {})[_HEADER], "the header of a shard")
             specs = tuple(_spec(json.dumps(value, sort_keys=True)) for value in header["specs"])
             groups = tuple((index, code, dict(info)) for index, code, info in header["groups"])
         else:

@@ -27,7 +27,9 @@ RECIPE = FitRecipe("quick", hidden=(6, 5), descent=Descent(steps=4, learning_rat
 @pytest.fixture(autouse=True)
 def _small_shards_on_a_fast_disk(monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-    monkeypatch.setattr(fitting, "SHARD_IMAGES", 8)
+    monkeypatch.setattr(fitting, "SOURCES", 8)
+    monkeypatch.setattr(fitting, "block_size", lambda cost: 8)
+    monkeypatch.setattr(engine, "task_size", lambda device, pixels: 8)
 
 
 def digits(limit=30, split="all"):
@@ -113,7 +115,9 @@ def test_what_is_finished_is_kept_when_the_workers_give_up(tmp_path, monkeypatch
         fit_zoo(digits(), tmp_path / "zoo", RECIPE, workers=GiveUp())
     assert len(Zoo.open(tmp_path / "zoo")) == 24
     monkeypatch.undo()
-    monkeypatch.setattr(fitting, "SHARD_IMAGES", 8)
+    monkeypatch.setattr(fitting, "SOURCES", 8)
+    monkeypatch.setattr(fitting, "block_size", lambda cost: 8)
+    monkeypatch.setattr(engine, "task_size", lambda device, pixels: 8)
     fit_zoo(digits(), tmp_path / "zoo", RECIPE)
     fit_zoo(digits(), tmp_path / "whole", RECIPE)
     assert content(tmp_path / "zoo") == content(tmp_path / "whole")

@@ -101,7 +101,7 @@ def test_to_values_undoes_targets(zoo):
 def test_values_that_are_not_finite_are_refused(draw_zoo, tmp_path, rewrite):
     path = draw_zoo(tmp_path / "zoo").path
     rewrite(
-        path, "inrs/test-f0-000000-000005.safetensors", lambda tensors: tensors["params"].__setitem__((2, 0), np.nan)
+        path, "rows/test-m0-000000-000005.safetensors", lambda tensors: tensors["params.0"].__setitem__((2, 0), np.nan)
     )
     broken = type(draw_zoo(tmp_path / "other")).open(path)
     [row] = broken.find(["test-2-f0"])
