@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from weightwalk.cli.common import AsJson, Quiet, facts, table, terminal
+
+if TYPE_CHECKING:
+    from weightwalk.zoos.images import ImageSet
 
 
 def command(
@@ -37,13 +40,11 @@ def command(
     with terminal(as_json, quiet) as screen:
         from weightwalk.zoos import kinds
         from weightwalk.zoos.check import check
-        from weightwalk.zoos.inr.fit import load_sets
-        from weightwalk.zoos.manifest import Manifest
+        from weightwalk.zoos.manifest import FILE
 
         sets = None
-        if root is not None:
-            manifest = Manifest.read(zoo)
-            sets = load_sets(kinds.of(manifest.kind).dataset_to_look(zoo, manifest.settings), root)
+        if (zoo / FILE).is_file() and (root is not None or sample != 0):
+            sets = _sets(zoo, root)
         report = check(zoo, sample, sets, screen.progress)
         values = {"zoo": str(zoo), **report.to_dict()}
         if report.problems:
@@ -74,3 +75,22 @@ def command(
                 ],
             ),
         )
+
+
+def _sets(zoo: Path, root: Path | None) -> list[ImageSet] | None:
+    """The data set that networks are scored on: out of `root`, or one that needs no files; None where there is none."""
+    from weightwalk.errors import InputError
+    from weightwalk.zoos import kinds
+    from weightwalk.zoos.images import DATASETS
+    from weightwalk.zoos.inr.fit import load_sets
+    from weightwalk.zoos.manifest import Manifest
+
+    try:
+        manifest = Manifest.read(zoo)
+        dataset = kinds.of(manifest.kind).dataset_to_look(zoo, manifest.settings)
+    except InputError:  # of a damaged manifest the check itself tells
+        if root is not None:
+            raise
+        return None
+    embedded = dataset in DATASETS and DATASETS[dataset].embedded
+    return load_sets(dataset, root) if root is not None or embedded else None

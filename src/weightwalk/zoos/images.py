@@ -160,8 +160,8 @@ def _storable(x: NDArray[Any], keep_floats: bool) -> NDArray[Any]:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set that is known by name: its parts, and how to read one of them from a folder, which an embedded one
-    ignores.
+    """A data set that is known by name: its parts, and how to read one of them from a folder; an embedded
+    one has none.
     """
 
     parts: tuple[Part, ...]
@@ -178,12 +178,14 @@ def parts(dataset: str) -> tuple[Part, ...]:
 
 
 def load(dataset: str, root: Path | None, part: Part) -> ImageSet:
-    """One part of a data set from the published files under `root`, which embedded data sets ignore; downloads
-    nothing.
+    """One part of a data set from the published files under `root`, which embedded data sets do not have;
+    downloads nothing.
     """
     entry = DATASETS[dataset]
     if part not in entry.parts:
         raise InputError(f"expected part {' or '.join(entry.parts)} of {dataset}, got {part!r}; choose one of these")
+    if root is not None and entry.embedded:
+        raise InputError(f"expected no folder of {dataset}, which scikit-learn brings, got {root}; leave --root out")
     if root is None and not entry.embedded:
         raise InputError(
             f"expected the folder of the {dataset} files as root, got none; name it with --root (nothing is downloaded)"

@@ -76,6 +76,11 @@ def pack_groups(groups: Sequence[Group], figures: Mapping[str, str]) -> bytes:
         "member": np.concatenate([np.arange(count) for count in counts]),
         "spec": np.repeat(codes, counts),
     }
+    unknown = [
+        name for name, dtype in figures.items() if dtype == "int64" and any(name not in g.figures for g in groups)
+    ]
+    if unknown:
+        raise InputError(f"expected the figure {unknown[0]}, a whole number, of every group, got some without")
     for name, dtype in figures.items():
         columns[name] = np.concatenate(
             [np.asarray(group.figures.get(name, np.full(len(group.params), np.nan)), dtype) for group in groups]

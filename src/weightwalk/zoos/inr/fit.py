@@ -109,6 +109,13 @@ def fit_zoo(
     start, init_name = _start(spec, init, fits)
     chosen = engine.choose(mode, torch.device(device))
     rule = split_rule(sets[0].dataset)
+    codes = [_splits(rule, images_of, split) for images_of in sets]
+    asked = sum(int((code >= 0).sum() + (fits - 1) * (code == 0).sum()) for code in codes)
+    if not asked:
+        raise InputError(
+            f"expected {split} images of {sets[0].dataset}, found none among the {sum(map(len, sets)):,} that are "
+            "read; give a larger --limit, or another --split"
+        )
     writer = ZooWriter.open(
         out,
         settings={
@@ -130,9 +137,6 @@ def fit_zoo(
     size = block_size(recipe.descent.steps * math.prod(grid) * spec.num_parameters)
     todo = list(_todo(writer, sets, rule, fits, split))
     total = sum(len(indices) for _, _, indices in todo)
-    asked = sum(
-        int((_splits(rule, s, split) >= 0).sum() + (fits - 1) * (_splits(rule, s, split) == 0).sum()) for s in sets
-    )
     began, fitted, written, psnr_sum = time.monotonic(), 0, 0, 0.0
 
     def write(key: Key, pieces: list[Fitted]) -> None:

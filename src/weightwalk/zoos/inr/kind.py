@@ -59,6 +59,9 @@ class INR(Kind):
             {
                 "signals": f"{'x'.join(map(str, zoo.image_shape))}, {settings['image_dtype']}",
                 "classes": textwrap.shorten(", ".join(zoo.label_names), 80, placeholder=" ..."),
+                "source images": {"rendered": "rendered from the INRs"}.get(
+                    settings.get("images", ""), "of the data set"
+                ),
                 "init": settings.get("init"),
                 "fit recipe": settings.get("fit", {}).get("name"),
                 "fits per training image": fits,
