@@ -20,6 +20,7 @@ ROOMS = [
         "spec",
         "symmetry",
         "evaluate",
+        "state_dicts",
         "weights",
     ),
     *("networks", "zoos", "graphs", "encoders", "heads", "frameworks", "training"),

@@ -168,7 +168,7 @@ STATE = GOOD.to_state_dict()
             lambda: Weights.of(SPEC, GOOD.weights, (GOOD.biases[0], GOOD.biases[1].double())),
             "layer 1 is torch.float64 on cpu, weights",
         ),
-        (lambda: GOOD.permute([]), "has 1 groups of hidden neurons, got 0 permutations"),
+        (lambda: GOOD.permute([]), "a list of permutations for the 1 groups of .*, got 0"),
         (lambda: GOOD.permute([torch.tensor([0, 0, 1])]), r"permutations\[0\] must hold each of 0..2 once"),
         (lambda: GOOD.permute([torch.arange(4)]), r"permutations\[0\] must hold each of 0..2 once"),
         (lambda: GOOD.permute([torch.arange(3).expand(5, 3)]), r"permutations\[0\]"),
@@ -184,7 +184,10 @@ STATE = GOOD.to_state_dict()
         ),
         (lambda: Weights(SPEC, torch.zeros(13)), "13 parameters per network"),
         (lambda: Weights.from_state_dicts(SPEC, []), "at least one state dict"),
-        (lambda: Weights.from_state_dicts(SPEC, [STATE, {}]), "network 1: expected 2 weights .* got 0"),
+        (
+            lambda: Weights.from_state_dicts(SPEC, [STATE, {}]),
+            "network 1: expected 2 weights .* got 0",
+        ),
         (
             lambda: Weights.from_state_dicts(SPEC, [{k: v for k, v in STATE.items() if k != "layers.1.bias"}]),
             "needs a tensor 'layers.1.bias'",

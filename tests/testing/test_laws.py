@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from weightwalk import NetworkSpec
-from weightwalk.encoders import DNGEncoder
+from weightwalk.encoders import DNGEncoder, Encoding
 from weightwalk.testing import (
     assert_close,
     assert_equivariant,
@@ -48,6 +48,26 @@ def test_laws_leave_the_module_as_it_was():
     assert_equivariant(encoder, weights)
     assert encoder.training
     assert encoder.input_memory.dtype == torch.float32
+
+
+def edges(weights, twist=lambda w: w):
+    """An encoding whose edges are the weights and their squares."""
+    found = tuple(torch.stack([twist(w), w.square()], dim=-1) for w in weights.weights)
+    return Encoding(pooled=weights.flat.sum(1, keepdim=True), edges=found)
+
+
+@pytest.mark.parametrize("spec", tiny_specs().values(), ids=list(tiny_specs()))
+def test_edges_move_with_the_neurons(spec):
+    assert_equivariant(edges, random_weights(spec, 2, seed=0))
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_edges_that_stay_where_they_are_are_found(axis):
+    def wrong(weights):
+        return edges(weights, lambda w: w + torch.arange(w.shape[axis]).reshape((-1, 1) if axis == 1 else (1, -1)))
+
+    with pytest.raises(AssertionError, match=r"edges of layer [01] is not equivariant"):
+        assert_equivariant(wrong, random_weights(SPEC, 2, seed=0))
 
 
 def test_save_load_needs_modules_that_differ_at_first():

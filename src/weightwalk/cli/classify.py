@@ -34,9 +34,9 @@ def command(
     """Classify INRs by their weights."""
     with terminal(as_json, quiet) as screen:
         from weightwalk import devices
+        from weightwalk.networks.files import load_network
         from weightwalk.tasks.inr_classification.run import Run, classify
         from weightwalk.weights import Weights
-        from weightwalk.zoos.parameters import load_network
         from weightwalk.zoos.store import Zoo
 
         opened, picked = Run.open(run), devices.pick(device)

@@ -157,13 +157,11 @@ def _of_zoo(run: Run, model: AccuracyModel, path: Path) -> list[dict[str, Any]]:
 
 def _of_file(run: Run, path: Path, spec: NetworkSpec | None, activation: str | None) -> Weights:
     """The network in a file: of the `spec`, or of the one of the run's architectures that it fits."""
-    import torch
-
-    from weightwalk.zoos.parameters import read_state, to_network
+    from weightwalk.networks.files import read_state, to_network
 
     state = read_state(path)
     if spec is not None:
-        return to_network(state, spec, path).to(torch.float32)
+        return to_network(state, spec, str(path))
     fitting, refusal = _fitting(run, path, state)
     if not fitting:
         if len({spec.shape for spec in run.specs}) == 1 and refusal is not None:
@@ -179,7 +177,7 @@ def _of_file(run: Run, path: Path, spec: NetworkSpec | None, activation: str | N
             "state dict does not "
             "say which of them it is; give --activation or --spec FILE.json, or the network as PACKAGE.MODULE:FUNCTION"
         )
-    return to_network(state, chosen[0], path).to(torch.float32)
+    return to_network(state, chosen[0], str(path))
 
 
 def _kinds(specs: list[NetworkSpec], most: int = 6) -> str:
@@ -194,7 +192,7 @@ def _fitting(run: Run, path: Path, state: Any) -> tuple[list[NetworkSpec], Input
     """The run's architectures that the tensors fit, one of every shape being tried, and why the last one was
     refused.
     """
-    from weightwalk.zoos.parameters import check_finite, to_network
+    from weightwalk.networks.files import check_finite, to_network
 
     check_finite(state, f"in {path}")
     refusal: InputError | None = None
@@ -202,7 +200,7 @@ def _fitting(run: Run, path: Path, state: Any) -> tuple[list[NetworkSpec], Input
     for spec in run.specs:
         if spec.shape not in fits:
             try:
-                to_network(state, spec, path)
+                to_network(state, spec, str(path))
                 fits[spec.shape] = True
             except InputError as error:
                 fits[spec.shape], refusal = False, error

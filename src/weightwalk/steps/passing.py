@@ -67,7 +67,6 @@ class Concat(Passing):
     widths: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "widths", tuple(self.widths))
         super().__post_init__()
         if sum(self.widths) != self.fan_in or len(self.sources) != len(self.widths):
             raise InputError(f"a concat step has a source for each of its widths, which sum to fan_in, got {self}")
@@ -110,7 +109,6 @@ class Pad(Sized):
     grid: tuple[int, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "grid", tuple(self.grid))
         super().__post_init__()
         if not 0 <= self.before <= self.fan_out - self.fan_in or len(self.grid) % 2 or min(self.grid, default=0) < 0:
             raise InputError(
@@ -131,7 +129,6 @@ class Patches(Sized):
     size: tuple[int, int] = (4, 4)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "size", tuple(self.size))
         super().__post_init__()
         if self.fan_out != self.fan_in * math.prod(self.size):
             raise InputError(f"a patches step writes a channel per number in a patch, got {self}")
@@ -160,8 +157,6 @@ class Rearrange(Sized):
     grid: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("sizes", "order", "grid"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
         super().__post_init__()
         ordered = sorted(self.order) == list(range(len(self.sizes)))
         written = [self.sizes[axis] for axis in self.order] if ordered else []
@@ -267,6 +262,11 @@ class Attention(Step):
     def reads(self) -> tuple[int, ...]:
         shared = self.heads // (self.kv_heads or self.heads)
         return (self.fan_in, self.fan_in // shared, self.values // shared)
+
+    @property
+    def num_edges(self) -> int:
+        """To each output of a head, from that head's queries, keys and values."""
+        return self.values * (2 * self.fan_in + self.values) // self.heads
 
     def links(self) -> Iterator[Link]:
         _, keys, values = (self._repeated(width) for width in self.reads)

@@ -24,11 +24,11 @@ import weightwalk
 from weightwalk import config as configs
 from weightwalk import files
 from weightwalk.errors import InputError
+from weightwalk.networks.files import read_tensors
 from weightwalk.report.tables import commit, hardware
 from weightwalk.training import checkpoint
 from weightwalk.training.loop import read_log
 from weightwalk.training.stage import StageConfig
-from weightwalk.zoos.parameters import read_tensors
 from weightwalk.zoos.store import Zoo
 
 C = TypeVar("C")

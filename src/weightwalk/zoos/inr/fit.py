@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 import weightwalk
 from weightwalk import config, files
 from weightwalk.errors import InputError
+from weightwalk.networks.files import load_network
 from weightwalk.progress import Progress, silent
 from weightwalk.spec import NetworkSpec
 from weightwalk.zoos import images
@@ -24,7 +25,6 @@ from weightwalk.zoos.inr import engine
 from weightwalk.zoos.inr.job import FitJob, FitTask, Fitted
 from weightwalk.zoos.inr.kind import FIGURES
 from weightwalk.zoos.inr.recipe import FitRecipe
-from weightwalk.zoos.parameters import load_network
 from weightwalk.zoos.splits import SPLITS, Part, SplitRule
 from weightwalk.zoos.store import Zoo
 from weightwalk.zoos.work import Inline, Workers
