@@ -173,12 +173,6 @@ class Weights:
 
         There is a permutation per group of `symmetry.hidden_widths`; None leaves the group alone.
         """
-        is_list = isinstance(permutations, Sequence)
-        if not is_list or not all(order is None or isinstance(order, Tensor) for order in permutations):
-            raise InputError(
-                f"expected a tensor or None per group of hidden neurons, got {_kind(permutations)}; draw them with "
-                "weightwalk.symmetry.random_permutations"
-            )
         return _joined(self.spec, *symmetry.permuted(self.spec, self.weights, self.biases, permutations))
 
     @classmethod

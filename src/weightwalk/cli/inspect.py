@@ -80,7 +80,7 @@ def _contact_sheet(zoo: Zoo) -> bytes:
     """Two bands of pictures, each above what its INRs show."""
     from weightwalk.report.pictures import picture_rows
     from weightwalk.zoos.inr.overview import render
-    from weightwalk.zoos.store import evenly
+    from weightwalk.zoos.rows import evenly
 
     rows = evenly(zoo.rows(members=1), 2 * _PICTURES)
     bands = [rows[:_PICTURES], rows[_PICTURES:]]

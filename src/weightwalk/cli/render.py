@@ -134,7 +134,7 @@ def _sheet(zoo: Zoo, rows: NDArray[np.int64], grid: tuple[int, ...]) -> bytes:
     """Pairs of a source picture and what its INR shows, the larger side `_SHEET_SIZE` at most."""
     from weightwalk.report.pictures import contact_sheet
     from weightwalk.zoos.inr.rendering import parsed_size, pixel_format
-    from weightwalk.zoos.store import evenly
+    from weightwalk.zoos.rows import evenly
 
     shown = evenly(rows, _SHEET_PAIRS)
     small, pixels = parsed_size(str(min(_SHEET_SIZE, max(grid))), grid), pixel_format(zoo)

@@ -93,6 +93,10 @@ class Encoder(nn.Module, ABC):
 
     def forward(self, weights: Weights) -> Encoding:
         """`read`, after `check`."""
+        if not isinstance(weights, Weights):
+            raise InputError(
+                f"expected networks as Weights, got {type(weights).__name__}; make them by Weights(spec, flat)"
+            )
         self.check(weights.spec)
         own = next(self.parameters(), None)
         if own is not None and (own.dtype, own.device) != (weights.dtype, weights.device):

@@ -33,7 +33,7 @@ class StepMaps(nn.Module):
         """The message of every target, (B, O, D); block g of the targets hears block g of the sources alone."""
         sources = self.source(sources_BID)
         return messages(_blocks(weights, groups), features, self.edge, _blocks(sources, groups)).reshape(
-            len(weights), -1, sources.shape[2]
+            *weights.shape[:2], sources.shape[2]
         )
 
 
@@ -71,7 +71,7 @@ class TapMaps(nn.Module):
         )
         # The MLP's last map is the same for all pairs, so it is done once for their sum.
         message = F.linear(summed, last.weight, w.shape[2] * last.bias)
-        return message.reshape(len(weights), -1, message.shape[2])
+        return message.reshape(*weights.shape[:2], message.shape[2])
 
 
 def _blocks(x: Tensor, groups: int) -> Tensor:

@@ -20,8 +20,9 @@ from weightwalk.zoos.hashes import Problem, verify
 from weightwalk.zoos.images import ImageSet
 from weightwalk.zoos.kinds import Kind
 from weightwalk.zoos.manifest import REMEDY, Manifest, Shard
+from weightwalk.zoos.rows import evenly
 from weightwalk.zoos.splits import PARTS, SPLITS, group_numbers, parts_of
-from weightwalk.zoos.store import Zoo, evenly
+from weightwalk.zoos.store import Zoo
 
 _NAMED = 5  # rows that a sentence names; `Problem.rows` has all
 

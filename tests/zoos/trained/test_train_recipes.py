@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from weightwalk import InputError
-from weightwalk.zoos.trained.recipes import TRAIN_RECIPES, Draw, order, recipe
+from weightwalk.zoos.trained.draws import Draw
+from weightwalk.zoos.trained.recipes import TRAIN_RECIPES, order, recipe
 
 SHAPES = {"cnn": (1, 32, 32), "wild-park": (3, 32, 32), "vit": (3, 32, 32)}
 

@@ -22,7 +22,8 @@ from weightwalk.tasks import pages
 from weightwalk.tasks.inr_classification.methods import LatentMethod
 from weightwalk.tasks.inr_classification.run import Run, check_zoo
 from weightwalk.zoos.inr.overview import render
-from weightwalk.zoos.store import Zoo, evenly
+from weightwalk.zoos.rows import evenly
+from weightwalk.zoos.store import Zoo
 
 _SHOWN, _WRONG, _MAPPED = 12, 48, 1500
 _CURVES = {"pretrain": "Pre-training: decode the picture behind every INR", "classify": "Classification"}

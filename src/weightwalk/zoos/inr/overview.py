@@ -10,7 +10,8 @@ from torch import Tensor
 
 from weightwalk.zoos.inr.published import comparable
 from weightwalk.zoos.inr.rendering import pixel_format
-from weightwalk.zoos.store import Zoo, evenly
+from weightwalk.zoos.rows import evenly
+from weightwalk.zoos.store import Zoo
 
 PERCENTILES = (1, 10, 50, 90, 99)
 MAX_NETWORKS = 10_000  # that statistics are taken over: more change no digit that is shown

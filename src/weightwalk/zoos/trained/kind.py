@@ -16,8 +16,9 @@ from weightwalk.errors import InputError
 from weightwalk.progress import Progress
 from weightwalk.zoos.images import ImageSet
 from weightwalk.zoos.kinds import KINDS, Description, Kind, Sampled
+from weightwalk.zoos.rows import evenly
 from weightwalk.zoos.splits import SPLITS
-from weightwalk.zoos.store import Zoo, evenly
+from weightwalk.zoos.store import Zoo
 from weightwalk.zoos.trained.pictures import Pictures
 from weightwalk.zoos.trained.recipes import SmallCNN, TrainRecipe, ViT, WildPark
 from weightwalk.zoos.trained.train import COLUMNS, score

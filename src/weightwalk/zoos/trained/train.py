@@ -24,12 +24,13 @@ from weightwalk.networks.starts import Key, classifier, uniform
 from weightwalk.progress import Progress, silent
 from weightwalk.spec import NetworkSpec
 from weightwalk.steps import Learned
-from weightwalk.zoos import training
 from weightwalk.zoos.blocks import Blocks
 from weightwalk.zoos.images import ImageSet
 from weightwalk.zoos.shards import Group
+from weightwalk.zoos.trained import trainer
+from weightwalk.zoos.trained.draws import DROPS, SHIFTS, STARTS, Drawn
 from weightwalk.zoos.trained.pictures import Pictures, mapped
-from weightwalk.zoos.trained.recipes import DROPS, SHIFTS, STARTS, Drawn, TrainRecipe, order
+from weightwalk.zoos.trained.recipes import TrainRecipe, order
 from weightwalk.zoos.work import Inline, Workers
 from weightwalk.zoos.writer import ZooWriter
 
@@ -50,7 +51,7 @@ class TrainJob:
     classes: int
     seed: int
     folder: str
-    mode: training.Mode = "auto"
+    mode: trainer.Mode = "auto"
 
     def do(self, run: int, /) -> Group:
         """One run. It ends early if its parameters or its loss are no longer finite: then what is left of it are
@@ -58,8 +59,8 @@ class TrainJob:
         """
         recipe, pictures = self.recipe, mapped(self.folder)
         drawn = recipe.drawn(pictures.image_shape, self.classes, self.seed, run)
-        state = training.begin(begin(drawn, self.seed, run))
-        descent = training.Training(
+        state = trainer.begin(begin(drawn, self.seed, run))
+        descent = trainer.Training(
             drawn.optimizer, drawn.learning_rate, drawn.weight_decay, drawn.dropout, recipe.batch_size
         )
         given = [number for number, layer in enumerate(drawn.spec.layers) if isinstance(layer, Learned) and layer.fixed]
@@ -69,7 +70,7 @@ class TrainJob:
         for epoch in range(drawn.checkpoints[-1] + 1):
             if epoch:
                 numbers = order(drawn, recipe, len(pixels), self.seed, run, epoch)
-                training.epoch(
+                trainer.epoch(
                     drawn.spec,
                     state,
                     pixels,
@@ -106,7 +107,7 @@ def begin(drawn: Drawn, seed: int, run: int) -> Tensor:
 
 
 def score(
-    recipe: TrainRecipe, spec: NetworkSpec, params: Tensor, pictures: Pictures, mode: training.Mode = "auto"
+    recipe: TrainRecipe, spec: NetworkSpec, params: Tensor, pictures: Pictures, mode: trainer.Mode = "auto"
 ) -> list[float]:
     """`FIGURES` of one network, `params` (P,): loss and accuracy on training pictures, then on test pictures."""
     limit, (scale, offset) = recipe.scored_images, recipe.normalisation(pictures.test.shape[1])
@@ -115,7 +116,7 @@ def score(
     return [
         figure
         for part in tensors
-        for figure in training.score(spec, params, *part, scale=scale, offset=offset, mode=mode)
+        for figure in trainer.score(spec, params, *part, scale=scale, offset=offset, mode=mode)
     ]
 
 
@@ -144,7 +145,7 @@ def train_zoo(
     *,
     runs: int,
     seed: int = 0,
-    mode: training.Mode = "auto",
+    mode: trainer.Mode = "auto",
     workers: Workers | None = None,
     progress: Progress = silent,
     should_stop: Callable[[], bool] = lambda: False,
@@ -163,7 +164,7 @@ def train_zoo(
         pictures.image_shape, sets[0].num_classes, seed, 0
     )  # what cannot be built is refused before anything is written
     recipe.normalisation(pictures.image_shape[0])
-    chosen = training.choose(first.spec, mode, begin(first, seed, 0), torch.from_numpy(pictures.train))
+    chosen = trainer.choose(first.spec, mode, begin(first, seed, 0), torch.from_numpy(pictures.train))
     writer = ZooWriter.open(
         out,
         figures=COLUMNS,
