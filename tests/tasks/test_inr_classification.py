@@ -21,10 +21,10 @@ from weightwalk.tasks.inr_classification.run import Run, classify, evaluate, tra
 from weightwalk.testing import assert_close, random_weights, tiny_zoo
 from weightwalk.training import checkpoint
 from weightwalk.training.stage import StageConfig
-from weightwalk.zoos.engine import Descent
-from weightwalk.zoos.fit import fit_zoo
 from weightwalk.zoos.images import ImageSet
-from weightwalk.zoos.recipe import FitRecipe
+from weightwalk.zoos.inr.engine import Descent
+from weightwalk.zoos.inr.fit import fit_zoo
+from weightwalk.zoos.inr.recipe import FitRecipe
 from weightwalk.zoos.store import Zoo
 
 CPU = torch.device("cpu")
@@ -244,7 +244,7 @@ def test_fewer_fits_can_be_asked_for(zoo, tmp_path):
     stage = replace(STAGE, steps=1)
     train(replace(CONFIGS["encoder"], fits=1, classify=stage), zoo, tmp_path / "run", device=CPU)
     assert Run.open(tmp_path / "run").record["networks"] == {"train": 42, "val": 6}
-    with pytest.raises(InputError, match="fits must be at least 1"):
+    with pytest.raises(InputError, match="fits must be a number of at least 1"):
         replace(CONFIGS["encoder"], fits=0)
 
 
