@@ -40,15 +40,9 @@ ACTIVATIONS: dict[str, ActivationFacts] = {
     "silu": ActivationFacts(trained=True),
     "leaky_relu": ActivationFacts(homogeneous=True, trained=True),
     "gaussian": ActivationFacts(even=True, omega=15.0, fitted=True, trained=True),
-    "gelu_tanh": ActivationFacts(),
-    "relu6": ActivationFacts(),
-    "elu": ActivationFacts(),
-    "selu": ActivationFacts(),
-    "softplus": ActivationFacts(),
-    "mish": ActivationFacts(),
+    **dict.fromkeys(("gelu_tanh", "relu6", "elu", "selu", "softplus", "mish"), ActivationFacts()),
     "hardtanh": ActivationFacts(odd=True),
-    "hardswish": ActivationFacts(),
-    "hardsigmoid": ActivationFacts(),
+    **dict.fromkeys(("hardswish", "hardsigmoid"), ActivationFacts()),
 }
 """Every activation by its name."""
 
