@@ -11,6 +11,7 @@ ROOMS = [
     *(
         "errors",
         "files",
+        "memory",
         "registry",
         "config",
         "devices",

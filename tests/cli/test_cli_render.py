@@ -174,5 +174,5 @@ def test_an_output_that_is_a_folder_is_named(call, shared_zoo, tmp_path):
     (tmp_path / "a.png").mkdir()
     result = call("render", shared_zoo, "0", "--size", 8, "--out", tmp_path / "a.png")
     assert result.exit_code == 2
-    assert f"cannot use {tmp_path}/a.png: is a directory" in result.stderr
+    assert f"expected a file or nothing as --out {tmp_path}/a.png, found a folder" in result.stderr
     assert "partial" not in result.stderr

@@ -132,7 +132,7 @@ def test_what_cannot_be_imported(call, shared_zoo, tree, tmp_path):
         ),
         (("export", tmp_path / "nowhere", "nfn", tmp_path / "tree"), ("folder of a zoo", "found nothing")),
         (("export", shared_zoo, "nft", tmp_path / "tree"), ("unknown layout 'nft'",)),
-        (("export", shared_zoo, "nfn", shared_zoo), ("found something else",)),
+        (("export", shared_zoo, "nfn", shared_zoo), ("is a zoo, which keeps its files for itself",)),
         (("export", shared_zoo, "nfn", tree), ("number was splits, now images",)),
         (("export", shared_zoo, "nfn", tmp_path / "tree", "--number", "rows"), ("unknown numbering 'rows'",)),
     ]:

@@ -244,7 +244,7 @@ def test_fewer_fits_can_be_asked_for(zoo, tmp_path):
     stage = replace(STAGE, steps=1)
     train(replace(CONFIGS["encoder"], fits=1, classify=stage), zoo, tmp_path / "run", device=CPU)
     assert Run.open(tmp_path / "run").record["networks"] == {"train": 42, "val": 6}
-    with pytest.raises(InputError, match="fits must be at least 1"):
+    with pytest.raises(InputError, match="fits must be a number of at least 1"):
         replace(CONFIGS["encoder"], fits=0)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from weightwalk.cli.common import FITTING, AsJson, Device, Quiet, keep_time, next_steps, table, terminal, times_of
-from weightwalk.report.words import duration, percent
+from weightwalk.report.words import duration, percent, shell
 
 RECIPE = "digits_inr2jls"
 
@@ -24,13 +24,14 @@ def command(
     Goes on where it was stopped, and reuses what is finished.
     """
     with terminal(as_json, quiet) as screen, screen.listening():
-        from weightwalk import devices
+        from weightwalk import devices, files
         from weightwalk.recipes import RECIPES
         from weightwalk.tasks.registry import TASKS
         from weightwalk.zoos.inr.fit import fit_zoo, load_sets
         from weightwalk.zoos.inr.recipe import FIT_RECIPES
         from weightwalk.zoos.store import Zoo
 
+        files.output_folder(out)
         picked, zoo_path, run_path = devices.pick(device), out / "zoo", out / "run"
         screen.remark("1/3  one INR for each of 1,797 digits, all from one start")
         fitted = fit_zoo(
@@ -95,8 +96,8 @@ def command(
                 ],
             ),
             next_steps(
-                f"weightwalk inspect {zoo_path}",
-                f"weightwalk classify {run_path} {zoo_path}",
+                shell("inspect", zoo_path),
+                shell("classify", run_path, zoo_path),
                 "weightwalk fit mnist --root DIR --init shared",
             ),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from weightwalk.cli.common import AsJson, Device, Quiet, RunArgument, ZooOfRun, facts, next_steps, source_of, terminal
+from weightwalk.report.words import shell
 
 
 def command(
@@ -18,7 +19,7 @@ def command(
         source = task.open_zoo(source_of(zoo, opened.record["made"]["zoo_path"]))
         found = task.evaluate(opened, source, device=devices.pick(device), progress=screen.progress)
         summary = task.summary(opened, source, found)
-        report = f"weightwalk report {run}" + (f" --zoo {zoo}" if zoo else "")
+        report = shell("report", run, *(["--zoo", zoo] if zoo else []))
         title = f"{opened.config.recipe} on {source.path}"
         screen.answer(
             {"run": str(run), **found},

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from weightwalk.cli.common import FITTING, AsJson, Device, Quiet, keep_time, next_steps, terminal, zoo_blocks
-from weightwalk.report.words import duration
+from weightwalk.cli.common import FITTING, AsJson, Device, Quiet, Seed, keep_time, next_steps, terminal, zoo_blocks
+from weightwalk.report.words import duration, shell
 
 
 def command(
@@ -41,7 +40,7 @@ def command(
     init: Annotated[
         str, typer.Option(help="independent, shared, or a file with one network's parameters.")
     ] = "independent",
-    seed: Annotated[int, typer.Option(help="What the starts are drawn from.")] = 0,
+    seed: Seed = 0,
     engine: Annotated[
         str, typer.Option(help="Who fits: local (processes of this machine) or ray (a Ray cluster).")
     ] = "local",
@@ -57,7 +56,7 @@ def command(
     with terminal(as_json, quiet) as screen, screen.listening():
         import torch
 
-        from weightwalk import devices
+        from weightwalk import devices, files
         from weightwalk.zoos import kinds
         from weightwalk.zoos.inr.engine import choose
         from weightwalk.zoos.inr.fit import fit_zoo, load_sets
@@ -69,7 +68,7 @@ def command(
         chosen = changed(FIT_RECIPES[recipe or usual(dataset)], settings or [])
         if choose("auto", torch.device(picked)) == "eager":
             screen.remark("no C++ compiler works here, so fitting takes about 30 times as long; install g++")
-        path = out or Path("zoos") / dataset
+        path = files.output_folder(out or Path("zoos") / dataset, holds="manifest.json")
         outcome = fit_zoo(
             load_sets(dataset, root, split, limit),
             path,
@@ -99,7 +98,7 @@ def command(
             f"{found.line} ({outcome.fitted:,} new, {outcome.already_there:,} were there), init {init}, "
             f"{duration(outcome.seconds)}",
             *zoo_blocks(found),
-            next_steps(f"weightwalk inspect {shlex.quote(str(path))}", *_further(path, len(zoo), dataset)),
+            next_steps(shell("inspect", path), *_further(path, len(zoo), dataset)),
         )
 
 
@@ -110,5 +109,5 @@ def _further(zoo: Path, inrs: int, dataset: str) -> list[str]:
     from weightwalk.recipes import RECIPES
 
     if any(make().reads == dataset for make in RECIPES.values()):
-        return [f"weightwalk recipes --dataset {dataset}"]
-    return [f"weightwalk render {shlex.quote(str(zoo))} 0:{min(4, inrs)}", f"weightwalk verify {shlex.quote(str(zoo))}"]
+        return [shell("recipes", "--dataset", dataset)]
+    return [shell("render", zoo, f"0:{min(4, inrs)}"), shell("verify", zoo)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +10,7 @@ import typer
 
 from weightwalk.cli.common import AsJson, Quiet, next_steps, terminal, to_train, zoo_blocks
 from weightwalk.errors import InputError
-from weightwalk.report.words import duration
+from weightwalk.report.words import duration, shell
 
 
 def command(
@@ -60,6 +59,7 @@ def command(
     A zoo that is there gets what it lacks, so an interrupted import goes on where it was. No code in the files is run.
     """
     with terminal(as_json, quiet) as screen, screen.listening():
+        from weightwalk import files
         from weightwalk.zoos import kinds
         from weightwalk.zoos.images import DATASETS
         from weightwalk.zoos.inr.fit import load_sets
@@ -73,7 +73,7 @@ def command(
         if root is not None and "images" not in reader.takes:
             raise InputError(f"--root is for INRs, but {layout} is a layout of trained networks; leave it out")
         has_pictures = dataset is not None and "images" in reader.takes and (embedded or root is not None)
-        path = out or Path("zoos") / folder.resolve().name
+        path = files.output_folder(out or Path("zoos") / folder.resolve().name, holds="manifest.json")
         told = Told(
             dataset=dataset,
             images=load_sets(dataset, root) if has_pictures and dataset else None,
@@ -87,12 +87,9 @@ def command(
         if not outcome.finished:
             raise screen.stopped(values, f"stopped while reading {folder}; the finished shards are saved in {path}")
         found = kinds.described(Zoo.open(path))
-        quoted = shlex.quote(str(path))
         screen.answer(
             {**values, **found.values},
             f"{found.line} ({outcome.read:,} new, {outcome.already_there:,} were there), {duration(outcome.seconds)}",
             *zoo_blocks(found),
-            next_steps(
-                f"weightwalk inspect {quoted}", f"weightwalk verify {quoted}", *to_train(path, found.values["kind"])
-            ),
+            next_steps(shell("inspect", path), shell("verify", path), *to_train(path, found.values["kind"])),
         )

@@ -63,6 +63,7 @@ def command(
 
 def _check(zoo: Zoo, sheet: Path) -> None:
     """InputError where there are no pictures to show, or under such a name."""
+    from weightwalk import files
     from weightwalk.report import renders
 
     if zoo.sources is None:
@@ -72,8 +73,7 @@ def _check(zoo: Zoo, sheet: Path) -> None:
         raise InputError(
             f"a sheet shows pictures, but {zoo.path} has signals of the shape {zoo.image_shape}; leave --sheet out"
         )
-    if sheet.suffix != ".png":
-        raise InputError(f"expected a .png as --sheet, got {sheet}; change its ending")
+    files.output(sheet, ".png", option="--sheet")
 
 
 def _contact_sheet(zoo: Zoo) -> bytes:

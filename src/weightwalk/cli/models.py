@@ -43,10 +43,8 @@ def traced(text: str) -> tuple[NetworkSpec, Weights]:
 
     module, example = _module(text)
     check_finite(module.state_dict(), f"from {text}")
-    try:
+    with _named(text):
         return trace(module, example)
-    except InputError as error:
-        raise InputError(f"{text}: {error}") from None
 
 
 def factory(text: str) -> ModuleFactory:
@@ -54,10 +52,19 @@ def factory(text: str) -> ModuleFactory:
     from weightwalk.networks.files import ModuleFactory
 
     module, example = _module(text)
-    try:
+    with _named(text):
         return ModuleFactory(module, example)
+
+
+@contextmanager
+def _named(text: str) -> Iterator[None]:
+    """An InputError begins with whose network it was; so does what becomes of an attempt to end the program."""
+    try:
+        yield
     except InputError as error:
         raise InputError(f"{text}: {error}") from None
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise InputError(f"{text}: its forward pass ends the program ({type(error).__name__})") from None
 
 
 def _module(text: str) -> tuple[nn.Module, Any]:
@@ -75,7 +82,7 @@ def _module(text: str) -> tuple[nn.Module, Any]:
 
 def _made(text: str) -> Any:
     """What the function answers, or the module that is there under that name. Whatever the user's code raises becomes
-    one sentence.
+    one sentence, and so does an attempt to end the program.
     """
     from torch import nn
 
@@ -84,7 +91,7 @@ def _made(text: str) -> Any:
         try:
             found = getattr(importlib.import_module(module_name), name)
             return found if isinstance(found, nn.Module) or not callable(found) else found()
-        except Exception as error:
+        except (Exception, SystemExit, KeyboardInterrupt) as error:
             at = traceback.extract_tb(error.__traceback__)[-1]
             where = (
                 ""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from weightwalk import files
 from weightwalk.cli.common import AsJson, Device, Quiet, table, terminal
 from weightwalk.errors import InputError
 from weightwalk.progress import in_units
@@ -54,7 +55,7 @@ def command(
     with terminal(as_json, quiet) as screen:
         from math import prod
 
-        from weightwalk import devices, files
+        from weightwalk import devices
         from weightwalk.report import renders
         from weightwalk.zoos.inr import rendering
         from weightwalk.zoos.store import Zoo
@@ -66,8 +67,8 @@ def command(
         kind = renders.suffix(channels, grid)
         names = opened.names(rows)
         paths = _paths(zoo, names, kind, out)
-        if sheet and sheet.suffix != ".png":
-            raise InputError(f"expected a .png as --sheet, got {sheet}; change its ending")
+        if sheet:
+            files.output(sheet, ".png", option="--sheet")
         if rate < 1:
             raise InputError(f"expected --rate of at least 1 Hz, got {rate}")
         if sheet and kind != ".png":
@@ -123,10 +124,10 @@ def _paths(zoo: Path, names: list[str], kind: str, out: Path | None) -> list[Pat
             raise InputError(
                 f"expected a folder as --out of {len(names):,} INRs, got the file {out}; --sheet puts many into one"
             )
-        return [out]
+        return [files.output(out, kind)]
     if out is not None and out.suffix in (".png", ".wav", ".npy"):
         raise InputError(f"INRs of {zoo} are rendered as {kind}, got --out {out}; change its ending, or give a folder")
-    folder = out or zoo.resolve().with_name(f"{zoo.resolve().name}-renders")
+    folder = files.output_folder(out) if out else zoo.resolve().with_name(f"{zoo.resolve().name}-renders")
     return [folder / f"{name}{kind}" for name in names]
 
 

@@ -21,8 +21,11 @@ def command(
 ) -> None:
     """Write what an evaluated run came to: one HTML file that holds everything it shows."""
     with terminal(as_json, quiet) as screen:
+        from weightwalk import files
         from weightwalk.tasks.registry import task_of
 
+        if out is not None:
+            files.output(out, ".html", ".htm")
         task = task_of(run)
         opened = task.run_class.open(run)
         source = task.open_zoo(zoo or source_of(None, opened.evaluation(opened.record["zoo"])["zoo_path"]))

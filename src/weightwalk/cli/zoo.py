@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from weightwalk.cli.common import TRAINING, AsJson, Quiet, keep_time, next_steps, terminal, to_train, zoo_blocks
-from weightwalk.report.words import duration
+from weightwalk.cli.common import TRAINING, AsJson, Quiet, Seed, keep_time, next_steps, terminal, to_train, zoo_blocks
+from weightwalk.report.words import duration, shell
 
 
 def command(
@@ -48,9 +47,7 @@ def command(
             help="Change the recipe, as in --set epochs=10 --set train_images=5000; repeatable.",
         ),
     ] = None,
-    seed: Annotated[
-        int, typer.Option(help="What starts, hyperparameters and the order of pictures are drawn from.")
-    ] = 0,
+    seed: Seed = 0,
     workers: Annotated[int | None, typer.Option(help="How many runs at once.", show_default="all cores")] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -60,6 +57,7 @@ def command(
     A zoo that is there gets the runs that it lacks, so an interrupted command goes on where it was.
     """
     with terminal(as_json, quiet) as screen, screen.listening():
+        from weightwalk import files
         from weightwalk.zoos import kinds
         from weightwalk.zoos.inr.fit import load_sets
         from weightwalk.zoos.store import Zoo
@@ -69,7 +67,7 @@ def command(
         from weightwalk.zoos.work import ENGINES
 
         chosen = pick(kind, recipe, settings or [])
-        path = out or Path("zoos") / f"{dataset}-{kind}"
+        path = files.output_folder(out or Path("zoos") / f"{dataset}-{kind}", holds="manifest.json")
         outcome = train_zoo(
             load_sets(dataset, root),
             path,
@@ -95,8 +93,5 @@ def command(
             f"{found.line} ({outcome.trained:,} runs new, {outcome.already_there:,} were there), "
             f"{duration(outcome.seconds)}",
             *zoo_blocks(found),
-            next_steps(
-                f"weightwalk verify {shlex.quote(str(path))}" + (f" --root {shlex.quote(str(root))}" if root else ""),
-                *to_train(path, kind),
-            ),
+            next_steps(shell("verify", path, *(["--root", root] if root else [])), *to_train(path, kind)),
         )

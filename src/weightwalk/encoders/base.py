@@ -21,6 +21,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from weightwalk import config
 from weightwalk.errors import InputError
 from weightwalk.registry import Registry, unknown
 from weightwalk.spec import NetworkSpec
@@ -72,9 +73,15 @@ class Encoder(nn.Module, ABC):
         return max(specs, key=lambda spec: spec.num_parameters)
 
     @classmethod
-    def covering(cls, specs: Sequence[NetworkSpec]) -> dict[str, Any]:
-        """The options, beside `shared`, with which an encoder for one of several architectures reads all of them."""
+    def covering(cls, specs: Sequence[NetworkSpec], options: Any) -> dict[str, Any]:
+        """The options, beside `shared`, with which an encoder for one of several architectures reads all of them; those
+        that were given are attributes of `options`.
+        """
         return {}
+
+    @classmethod
+    def validate(cls, options: Any) -> None:
+        """InputError if the attributes of `options`, which have the right types, make no encoder for any network."""
 
     def prepare(self, batches: Iterable[Weights]) -> None:
         """Look at all training networks once, before training; for an encoder that standardises what it reads."""
@@ -139,9 +146,20 @@ encoders: Registry[type[Encoder]] = Registry("encoder")
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """The name of a registered encoder and, in the subclass that `named` makes for it, its options."""
+    """The name of a registered encoder and, in the subclass that `named` makes for it, its options.
+
+    Wrong types and options that make no encoder are InputErrors here, before anything is built or written.
+    """
 
     name: str
+
+    def __post_init__(self) -> None:
+        kind = encoders[self.name]
+        hints = typing.get_type_hints(kind.__init__)
+        for entry in fields(self)[1:]:
+            value = config.typed(hints[entry.name], getattr(self, entry.name), f"encoder.{entry.name}")
+            object.__setattr__(self, entry.name, value)
+        kind.validate(self)
 
     @staticmethod
     def named(name: str, **settings: Any) -> EncoderConfig:
@@ -151,25 +169,26 @@ class EncoderConfig:
         for key in settings:
             if key not in known:
                 raise InputError(unknown(f"option of encoder {name!r}", key, known))
-        return kind(
-            name, **{key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
-        )  # JSON has lists
+        return kind(name, **settings)
 
     def build(self, *specs: NetworkSpec) -> Encoder:
-        """The encoder itself, for networks of one spec, or of several: then it is a shared one, whatever the option
-        says.
+        """The encoder itself, for networks of one spec, or of several. Left out, its option `shared` is as these need
+        it.
         """
         kind, options = encoders[self.name], {entry.name: getattr(self, entry.name) for entry in fields(self)[1:]}
         if len({spec.shape for spec in specs}) <= 1:
             return kind(specs[0], **options)
         if "shared" not in options:
+            able = [name for name in encoders if "shared" in inspect.signature(encoders[name].__init__).parameters]
             raise InputError(
                 f"encoder {self.name!r} reads networks of one architecture, got {len(specs)}; choose one of "
-                + ", ".join(
-                    name for name in encoders if "shared" in inspect.signature(encoders[name].__init__).parameters
-                )
+                + ", ".join(able)
             )
-        encoder = kind(kind.largest(specs), **options | {"shared": True} | kind.covering(specs))
+        if options["shared"] is False:
+            raise InputError(
+                f"an encoder with shared=false reads networks of one architecture, got {len(specs)}; leave shared out"
+            )
+        encoder = kind(kind.largest(specs), **options | {"shared": True} | kind.covering(specs, self))
         for spec in specs:
             encoder.check(spec)
         return encoder

@@ -46,9 +46,9 @@ class StatNNEncoder(Encoder):
     Shapes: Weights of B networks of up to L layers -> no nodes, pooled (B, 14 L): 7 per weight, then 7 per bias.
     """
 
-    def __init__(self, spec: NetworkSpec, shared: bool = False):
+    def __init__(self, spec: NetworkSpec, shared: bool | None = None):
         super().__init__(spec)
-        self.shared = shared
+        self.shared = bool(shared)
         self.pooled_dim = 2 * _COUNT * len(spec.layers)
         self.standardise = Standardise(self.pooled_dim)
 

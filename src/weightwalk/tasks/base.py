@@ -10,15 +10,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypedDict, TypeVar
 
 import torch
 
+from weightwalk import config as configs
 from weightwalk import files
 from weightwalk.encoders import EncoderConfig
 from weightwalk.errors import InputError
 from weightwalk.progress import Progress
-from weightwalk.registry import Registry
+from weightwalk.registry import Registry, unknown
 from weightwalk.tasks.runs import RunFolder
 from weightwalk.training.loop import Outcome
 
@@ -98,6 +99,32 @@ class Task(ABC, Generic[C, Z, R]):
 
 
 TASKS: Registry[Task[Any, Any, Any]] = Registry("task")
+
+
+class Described(TypedDict):
+    """A configuration in a file: `weightwalk recipes NAME --json` writes one, and every run.json holds one."""
+
+    task: str
+    method: str
+    config: dict[str, Any]
+
+
+def described(config: RunConfig) -> Described:
+    """A configuration as a file holds it."""
+    return {"task": config.task, "method": config.method, "config": configs.to_dict(config)}
+
+
+def read_config(path: Path) -> RunConfig:
+    """The configuration in a file; InputError if it is none, or one of values that cannot be."""
+    value: Described = configs.typed(Described, files.read_json(path, "a configuration"), str(path))
+    methods = TASKS[value["task"]].run_class.methods
+    if value["method"] not in methods:
+        raise InputError(f"{path}: {unknown('method', value['method'], list(methods))}")
+    try:
+        config: RunConfig = configs.from_dict(methods[value["method"]], value["config"])
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    return config
 
 
 def task_of(run: Path) -> Task[Any, Any, Any]:

@@ -41,9 +41,9 @@ def test_the_network_reads_coordinates_or_their_features():
     ("change", "sentence"),
     [
         ({"hidden": ()}, "at least one hidden layer in the fit recipe 'mine'"),
-        ({"hidden": (8, 0)}, "at least one node on each side"),
+        ({"hidden": (8, 0)}, "hidden must be a number of at least 1"),
         ({"omega": (30.0, 30.0, 30.0)}, r"one omega for all 2 hidden layers or one for each, got \(30.0, 30.0, 30.0\)"),
-        ({"omega": (30.0, -1.0)}, "omega must be a positive number, got -1.0"),
+        ({"omega": (30.0, -1.0)}, "omega must be a number above 0"),
         ({"activation": "sin"}, "unknown activation of a fit 'sin'.*did you mean 'sine'"),
         (
             {"activation": "relu", "omega": (30.0,)},

@@ -4,6 +4,7 @@ does.
 
 import gzip
 import json
+import pickle
 import random
 
 import numpy as np
@@ -145,6 +146,7 @@ def replaced(path, change):
 BROKEN = [
     ("small-cnn-zoo", lambda f: (f / "weights.npy").unlink(), "readable file at .*weights.npy"),
     ("small-cnn-zoo", lambda f: (f / "weights.npy").write_bytes(b"x"), "cannot be read"),
+    ("small-cnn-zoo", lambda f: (f / "weights.npy").write_bytes(pickle.dumps({})), "cannot be read"),
     (
         "small-cnn-zoo",
         lambda f: np.save(f / "weights.npy", np.zeros((3, 4970), np.float32)),
@@ -188,8 +190,9 @@ def test_what_is_wrong_is_said(tmp_path, layout, damage, match):
         tmp_path / "files"
     )
     damage(tmp_path / "files")
-    with pytest.raises(InputError, match=match):
+    with pytest.raises(InputError, match=match) as caught:
         import_zoo(layout, tmp_path / "files", tmp_path / "zoo")
+    assert not any(advice in str(caught.value) for advice in ("allow_pickle", "weights_only", "trust"))
 
 
 def test_other_layouts_and_folders_are_refused(tmp_path):

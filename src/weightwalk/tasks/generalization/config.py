@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from weightwalk.config import bounded
 from weightwalk.encoders import EncoderConfig
-from weightwalk.errors import InputError
 from weightwalk.training.stage import StageConfig
 
 
@@ -33,10 +33,9 @@ class GeneralizationConfig:
     regress: StageConfig
 
     def __post_init__(self) -> None:
-        if self.head_dim < 1 or not 0 <= self.head_dropout < 1:
-            raise InputError(
-                f"a head needs head_dim >= 1 and 0 <= head_dropout < 1, got {self.head_dim} and {self.head_dropout}"
-            )
+        bounded(self, "seed", 0)
+        bounded(self, "head_dim", 1)
+        bounded(self, "head_dropout", 0, below=1)
 
     @property
     def reads(self) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from weightwalk.progress import Progress
+from weightwalk.report.words import shell
 from weightwalk.tasks.base import TASKS, Summary, Task
 from weightwalk.tasks.generalization import run as runs
 from weightwalk.tasks.generalization.config import GeneralizationConfig
@@ -28,7 +29,7 @@ class Generalization(Task[GeneralizationConfig, Zoo, runs.Run]):
         return Path("zoos") / f"cifar10-{config.kind}"
 
     def how_to_make(self, config: GeneralizationConfig, path: Path) -> str:
-        return f"weightwalk zoo {config.kind} --root DIR --out {path}"
+        return shell("zoo", config.kind, "--root", "DIR", "--out", path)
 
     def open_zoo(self, path: Path) -> Zoo:
         return Zoo.open(path)
@@ -66,7 +67,7 @@ class Generalization(Task[GeneralizationConfig, Zoo, runs.Run]):
                 "access to the networks": f"{found['access']} (they are never evaluated)",
                 "parameters": f"{found['num_parameters']:,}",
             },
-            (f"weightwalk predict-accuracy {run.path} {zoo.path}",),
+            (shell("predict-accuracy", run.path, zoo.path),),
         )
 
     def report(self, run: runs.Run, zoo: Zoo, path: Path, extra_times: Mapping[str, float]) -> Path:

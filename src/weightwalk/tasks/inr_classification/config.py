@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from weightwalk.config import bounded
 from weightwalk.encoders import EncoderConfig
 from weightwalk.errors import InputError
-from weightwalk.frameworks.views import PAPER_VIEWS
+from weightwalk.frameworks.views import PAPER_VIEWS, VIEWS
 from weightwalk.training.stage import StageConfig
 
 
@@ -25,6 +26,13 @@ class LatentSizes:
     latent_stride: int = 4
     classifier_dim: int = 256
 
+    def __post_init__(self) -> None:
+        bounded(self, "theta_dim generator_dim latent_dim decoder_dim latent_stride classifier_dim", 1)
+        for view in self.views:
+            VIEWS[view]  # which says if nobody knows it
+        if not self.views or len(set(self.views)) < len(self.views):
+            raise InputError(f"views must be different names, at least one, got {', '.join(self.views) or 'none'}")
+
 
 @dataclass(frozen=True)
 class Common:
@@ -40,8 +48,8 @@ class Common:
     seed: int
 
     def __post_init__(self) -> None:
-        if self.fits is not None and self.fits < 1:
-            raise InputError(f"fits must be at least 1, or none for all that the zoo has, got {self.fits}")
+        bounded(self, "fits", 1)
+        bounded(self, "seed", 0)
 
     @property
     def reads(self) -> str:
@@ -67,6 +75,11 @@ class EncoderOnlyConfig(Common):
     head_dim: int
     head_dropout: float
     classify: StageConfig
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        bounded(self, "head_dim", 1)
+        bounded(self, "head_dropout", 0, below=1)
 
 
 RunConfig = INR2JLSConfig | EncoderOnlyConfig

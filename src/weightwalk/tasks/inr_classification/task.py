@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from weightwalk.progress import Progress
-from weightwalk.report.words import percent
+from weightwalk.report.words import percent, shell
 from weightwalk.tasks.base import TASKS, Summary, Task
 from weightwalk.tasks.inr_classification import run as runs
 from weightwalk.tasks.inr_classification.config import Common, RunConfig
@@ -24,8 +24,8 @@ class INRClassification(Task[RunConfig, Zoo, runs.Run]):
     run_class = runs.Run
 
     def how_to_make(self, config: RunConfig, path: Path) -> str:
-        root = "" if config.dataset == "digits" else " --root DIR"
-        return f"weightwalk fit {config.dataset}{root} --out {path}"
+        root = [] if config.dataset == "digits" else ["--root", "DIR"]
+        return shell("fit", config.dataset, *root, "--out", path)
 
     def open_zoo(self, path: Path) -> Zoo:
         return Zoo.open(path)
@@ -56,7 +56,7 @@ class INRClassification(Task[RunConfig, Zoo, runs.Run]):
                 "access to the INRs": f"{found['access']} (they are never evaluated)",
                 "parameters": ", ".join(f"{count:,} {name}" for name, count in found["num_parameters"].items()),
             },
-            (f"weightwalk classify {run.path} {zoo.path}",),
+            (shell("classify", run.path, zoo.path),),
         )
 
     def report(self, run: runs.Run, zoo: Zoo, path: Path, extra_times: Mapping[str, float]) -> Path:

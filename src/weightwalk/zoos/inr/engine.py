@@ -16,6 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from weightwalk.config import bounded
 from weightwalk.errors import InputError
 from weightwalk.spec import NetworkSpec
 from weightwalk.steps import FITTED
@@ -41,10 +42,13 @@ class Descent:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "betas", tuple(self.betas))
-        if self.steps < 1 or not self.learning_rate > 0 or not self.stop_loss >= 0:
-            raise InputError(f"a fit needs steps >= 1, a positive learning rate and stop_loss >= 0, got {self}")
-        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas) or not 0 <= self.decay <= 1:
-            raise InputError(f"a fit needs two betas from 0 to below 1 and a decay from 0 to 1, got {self}")
+        bounded(self, "steps", 1)
+        bounded(self, "learning_rate", above=0)
+        bounded(self, "stop_loss", 0)
+        bounded(self, "decay", 0, most=1)
+        bounded(self, "betas", 0, below=1)
+        if len(self.betas) != 2:
+            raise InputError(f"betas must be two numbers, got {self.betas}")
 
     def table(self) -> Tensor:
         """(S, 3): per step the rate and Adam's two bias corrections."""

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from weightwalk.config import bounded
 from weightwalk.errors import InputError
 from weightwalk.networks.starts import FEATURES, Key, uniform
 from weightwalk.weights import Weights
@@ -35,10 +36,9 @@ class Fourier:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.num < 1 or not (0 < self.scale < math.inf) or not 0 <= self.seed < 2**63:
-            raise InputError(
-                f"Fourier features need num >= 1, a positive scale and a seed from 0 to 2^63 - 1, got {self}"
-            )
+        bounded(self, "num", 1)
+        bounded(self, "scale", above=0)
+        bounded(self, "seed", 0, below=2**63)
 
     def features(self, x_PI: Tensor) -> Tensor:
         """(P, I) -> (P, 2 num), the sines first."""

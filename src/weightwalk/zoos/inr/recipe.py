@@ -38,6 +38,8 @@ class FitRecipe:
         object.__setattr__(self, "hidden", tuple(self.hidden))
         object.__setattr__(self, "omega", tuple(self.omega) or (ACTIVATIONS[self.activation].omega,))
         object.__setattr__(self, "scheme", resolve(self.scheme, {self.activation}))
+        config.bounded(self, "hidden", 1)
+        config.bounded(self, "omega", above=0)
         if not self.hidden:
             raise InputError(f"expected at least one hidden layer in the fit recipe {self.name!r}, got none")
         if len(self.omega) not in (1, len(self.hidden)):
@@ -48,7 +50,6 @@ class FitRecipe:
             raise InputError(
                 f"omega scales {' and '.join(SCALED)} layers, got {self.omega} for {self.activation}; leave it out"
             )
-        self.spec(2, 1)  # which refuses widths and frequencies that are not positive
 
     def spec(self, num_axes: int, channels: int) -> NetworkSpec:
         """The network of a signal on a grid of `num_axes` axes: coordinates (or their features) in, one output per

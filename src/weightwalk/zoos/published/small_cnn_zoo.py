@@ -98,9 +98,9 @@ def _weights(path: Path) -> NDArray[np.float32]:
         pass
     try:
         weights = np.load(path, mmap_mode="r")
-    except (ValueError, EOFError) as error:
+    except (ValueError, EOFError):  # numpy would advise to unpickle it
         raise InputError(
-            f"expected an array in {path}, got a file that cannot be read ({error}); get a whole copy of it"
+            f"expected an array of numbers in {path}, got a file that cannot be read; get a whole copy of it"
         ) from None
     if weights.ndim != 2 or weights.dtype.kind != "f":
         raise InputError(f"expected weights (rows, parameters) in {path}, got {weights.dtype} {weights.shape}")

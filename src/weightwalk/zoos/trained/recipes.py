@@ -58,20 +58,12 @@ class TrainRecipe(ABC):
         object.__setattr__(self, "checkpoints", tuple(self.checkpoints))
         object.__setattr__(self, "mean", tuple(self.mean))
         object.__setattr__(self, "std", tuple(self.std))
-        if self.epochs < 1 or self.batch_size < 1:
-            raise InputError(
-                f"expected at least one epoch and one picture a batch, got epochs={self.epochs} "
-                f"batch_size={self.batch_size}"
-            )
-        if not (self.mean and self.std) or not all(std > 0 for std in self.std):
-            raise InputError(f"expected means and positive standard deviations, got mean={self.mean} std={self.std}")
-        if any(limit is not None and limit < 1 for limit in (self.train_images, self.test_images, self.scored_images)):
-            raise InputError(
-                "expected limits of at least one picture, or none, "
-                f"got train_images={self.train_images} test_images={self.test_images} "
-                f"scored_images={self.scored_images}"
-            )
-        if any(number < 0 for number in self.checkpoints) or list(self.checkpoints) != sorted(set(self.checkpoints)):
+        config.bounded(self, "epochs batch_size train_images test_images scored_images", 1)
+        config.bounded(self, "checkpoints", 0)
+        config.bounded(self, "std", above=0)
+        if not (self.mean and self.std):
+            raise InputError(f"expected means and standard deviations, got mean={self.mean} std={self.std}")
+        if list(self.checkpoints) != sorted(set(self.checkpoints)):
             raise InputError(f"expected increasing numbers of epochs from 0 as checkpoints, got {self.checkpoints}")
 
     @abstractmethod
@@ -100,14 +92,6 @@ def _check(name: str, values: Sequence[str], known: Collection[str]) -> None:
             raise InputError(unknown(name, value, list(known)))
     if not values:
         raise InputError(f"expected at least one {name}, got none; known: {', '.join(known)}")
-
-
-def _check_ranges(**ranges: tuple[float, ...]) -> None:
-    for name, bounds in ranges.items():
-        if len(bounds) != 2 or not 0 <= bounds[0] <= bounds[1] or (name != "dropout" and not bounds[0] > 0):
-            raise InputError(f"expected {name} as two positive numbers, the lower first, got {bounds}")
-    if ranges["dropout"][1] >= 1:
-        raise InputError(f"expected dropout below 1, got {ranges['dropout']}")
 
 
 @dataclass(frozen=True)
@@ -139,9 +123,15 @@ class SmallCNN(TrainRecipe):
         _check("optimizer", self.optimizers, OPTIMIZERS)
         _check("init", self.inits, CLASSIFIER_SCHEMES)
         _check("activation", self.activations, ACTIVATIONS)
-        _check_ranges(learning_rate=self.learning_rate, l2=self.l2, init_std=self.init_std, dropout=self.dropout)
-        if not self.train_fractions or not all(0 < fraction <= 1 for fraction in self.train_fractions):
-            raise InputError(f"expected train_fractions above 0 and up to 1, got {self.train_fractions}")
+        config.bounded(self, "learning_rate l2 init_std", above=0)
+        config.bounded(self, "dropout", 0, below=1)
+        config.bounded(self, "train_fractions", above=0, most=1)
+        for name in ("learning_rate", "l2", "init_std", "dropout"):
+            bounds = getattr(self, name)
+            if len(bounds) != 2 or bounds[0] > bounds[1]:
+                raise InputError(f"expected {name} as two numbers, the lower first, got {bounds}")
+        if not self.train_fractions:
+            raise InputError("expected at least one of train_fractions, got none")
 
     def drawn(self, image_shape: tuple[int, ...], classes: int, seed: int, run: int) -> Drawn:
         if min(image_shape[1:]) < _SMALLEST:
@@ -187,12 +177,12 @@ class WildPark(TrainRecipe):
         super().__post_init__()
         _check("optimizer", [self.optimizer], OPTIMIZERS)
         _check("activation", self.activations, ACTIVATIONS)
-        sizes = (*self.layers, *self.channels, *self.kernels)
-        if not (self.layers and self.channels and self.kernels) or min(sizes) < 1 or max(self.layers) > 12:
-            raise InputError(
-                "expected 1 to 12 layers, and channels and kernels of at least 1, "
-                f"got layers={self.layers} channels={self.channels} kernels={self.kernels}"
-            )
+        config.bounded(self, "layers", 1, most=12)
+        config.bounded(self, "channels kernels", 1)
+        config.bounded(self, "learning_rate", above=0)
+        config.bounded(self, "weight_decay", 0)
+        if not (self.layers and self.channels and self.kernels):
+            raise InputError("expected at least one of layers, channels and kernels each, got none")
         if any(kernel % 2 == 0 for kernel in self.kernels):
             raise InputError(f"expected odd kernels, which keep the size of the values, got {self.kernels}")
 
@@ -236,8 +226,11 @@ class ViT(TrainRecipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check("optimizer", [self.optimizer], OPTIMIZERS)
-        if not self.stops or min(self.stops) < 0:
-            raise InputError(f"expected numbers of epochs from 0 as stops, got {self.stops}")
+        config.bounded(self, "stops", 0)
+        config.bounded(self, "dim depth heads dim_head mlp patch", 1)
+        config.bounded(self, "learning_rate", above=0)
+        if not self.stops:
+            raise InputError("expected numbers of epochs as stops, got none")
 
     def drawn(self, image_shape: tuple[int, ...], classes: int, seed: int, run: int) -> Drawn:
         stop = min(self.epochs, self.stops[run % len(self.stops)])
