@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from weightwalk import files
 from weightwalk.cli.common import AsJson, Quiet, terminal, zoo_blocks
 from weightwalk.errors import InputError
 
@@ -35,7 +36,6 @@ def command(
     with terminal(as_json, quiet) as screen:
         from rich.text import Text
 
-        from weightwalk import files
         from weightwalk.graphs.dynamic import DynamicGraph
         from weightwalk.zoos import hashes, kinds
         from weightwalk.zoos.store import Zoo

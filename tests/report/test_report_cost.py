@@ -1,8 +1,8 @@
 """What reading a network costs, counted by hand."""
 
 from weightwalk import NetworkSpec
-from weightwalk.graphs.cost import lifetimes, multiply_adds, node_counts
 from weightwalk.graphs.dynamic import DynamicGraph
+from weightwalk.report.cost import lifetimes, multiply_adds, node_counts
 from weightwalk.steps import Add, Conv, Dense, MeanPool
 
 
