@@ -8,6 +8,7 @@ import json
 import math
 import os
 import secrets
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -86,6 +87,14 @@ def output_folder(path: Path, *, holds: str | None = None, option: str = "--out"
             raise InputError(f"{option} {path} is {what}, which keeps its files for itself; choose another path")
     _check_place(real, path, option)
     return path
+
+
+def check_room(path: Path, num_bytes: float, what: str, remedy: str) -> None:
+    """InputError if `what`, the user's words for it, takes more bytes than are free where `path` is to be."""
+    there = next(folder for folder in Path(os.path.realpath(path), "_").parents if folder.is_dir())
+    free = shutil.disk_usage(there).free
+    if num_bytes > free:
+        raise InputError(f"{what} takes {in_units(num_bytes)} of disk, but {in_units(free)} are free; {remedy}")
 
 
 _OWNERS = {"manifest.json": "a zoo", "run.json": "a run"}
@@ -205,6 +214,15 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         raise _OtherJsonError(f"the key {next(name for name in names if names.count(name) > 1)!r} twice")
     return value
+
+
+def in_units(num_bytes: float) -> str:
+    """A number of bytes for people: 3.2 GB."""
+    for unit in ("bytes", "kB", "MB", "GB", "TB"):
+        if num_bytes < 1000:
+            return f"{num_bytes:.0f} {unit}" if unit == "bytes" or num_bytes >= 100 else f"{num_bytes:.1f} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:,.0f} PB" if num_bytes < 1e6 else "more than 1,000,000 PB"
 
 
 def sha256(path: Path) -> str:
