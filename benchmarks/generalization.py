@@ -25,7 +25,7 @@ from weightwalk.recipes import RECIPES
 from weightwalk.report.tables import ResultRow, append
 from weightwalk.tasks.generalization import run as runs
 from weightwalk.tasks.generalization.config import GeneralizationConfig
-from weightwalk.zoos.trained.store import TrainedZoo
+from weightwalk.zoos.store import Zoo
 
 RESULTS = Path(__file__).parents[1] / "results" / "generalization.csv"
 CPU = torch.device("cpu")
@@ -43,7 +43,7 @@ METRICS = {
 }
 
 
-def measure(zoo: TrainedZoo, method: str, arguments: argparse.Namespace) -> None:
+def measure(zoo: Zoo, method: str, arguments: argparse.Namespace) -> None:
     """Train and evaluate a method with every seed and write its rows."""
     recipe = arguments.recipe or f"{zoo.kind.replace('-', '_')}_accuracy_small"
     base = configs.override(RECIPES[recipe](), [*METHODS[method], *arguments.set])
@@ -94,7 +94,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     for path in arguments.zoo:
-        zoo = TrainedZoo.open(path)
+        zoo = Zoo.open(path)
         for method in arguments.methods:
             measure(zoo, method, arguments)
 

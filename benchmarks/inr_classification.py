@@ -28,8 +28,8 @@ from weightwalk.recipes import RECIPES
 from weightwalk.report.tables import ResultRow, append
 from weightwalk.tasks.inr_classification import run as runs
 from weightwalk.tasks.inr_classification.config import EncoderOnlyConfig, INR2JLSConfig
-from weightwalk.zoos.fit import fit_zoo, load_sets
-from weightwalk.zoos.recipe import FIT_RECIPES
+from weightwalk.zoos.inr.fit import fit_zoo, load_sets
+from weightwalk.zoos.inr.recipe import FIT_RECIPES
 from weightwalk.zoos.store import Zoo
 from weightwalk.zoos.work import ENGINES
 

@@ -25,7 +25,7 @@ from weightwalk.testing import assert_close, random_weights
 from weightwalk.testing.trained import tiny_trained_zoo
 from weightwalk.training import checkpoint
 from weightwalk.training.stage import StageConfig
-from weightwalk.zoos.trained.store import TrainedZoo
+from weightwalk.zoos.store import Zoo
 
 CPU = torch.device("cpu")
 ENCODERS = {
@@ -55,7 +55,7 @@ def config(encoder: str, **changes) -> GeneralizationConfig:
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["one architecture", "mixed"])
-def zoo(request, tmp_path_factory) -> TrainedZoo:
+def zoo(request, tmp_path_factory) -> Zoo:
     return tiny_trained_zoo(tmp_path_factory.mktemp("zoos") / "zoo", mixed=request.param)
 
 
@@ -111,7 +111,7 @@ def test_on_another_zoo_what_was_found_on_its_own_stays(trained, zoo, tmp_path):
         assert (trained.answers(other.settings) / "evaluation.json").parent.name.startswith(
             f"on-{other.settings['dataset']}-"
         )
-    other._views = [np.full_like(view, np.nan) for view in other._views]
+    other._views = [np.full(len(view) // 4, np.nan, np.float32).view(np.uint8).data for view in other._views]
     with pytest.raises(InputError, match="run-8-e1: the weights are not finite or too large"):
         predict_rows(trained.load(CPU), other, other.rows("test"))
 
@@ -162,11 +162,11 @@ def test_stopped_anywhere_and_resumed_is_the_uninterrupted_run(trained, zoo, tmp
 
 
 def test_checkpoints_of_a_run_are_in_one_split(zoo):
-    runs = {split: set(zoo.column("run")[rows_of(zoo, split, "all")].tolist()) for split in ("train", "val", "test")}
+    runs = {split: set(zoo.column("group")[rows_of(zoo, split, "all")].tolist()) for split in ("train", "val", "test")}
     assert sum(map(len, runs.values())) == len(set.union(*runs.values())) == 100
     last = rows_of(zoo, "train", "last")
     assert set(zoo.column("epoch")[last].tolist()) == {4}
-    assert zoo.column("run")[last].tolist() == sorted(runs["train"])
+    assert zoo.column("group")[last].tolist() == sorted(runs["train"])
 
 
 def test_standardisation_comes_from_the_training_networks(zoo):

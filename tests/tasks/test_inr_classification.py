@@ -21,10 +21,10 @@ from weightwalk.tasks.inr_classification.run import Run, classify, evaluate, tra
 from weightwalk.testing import assert_close, random_weights, tiny_zoo
 from weightwalk.training import checkpoint
 from weightwalk.training.stage import StageConfig
-from weightwalk.zoos.engine import Descent
-from weightwalk.zoos.fit import fit_zoo
 from weightwalk.zoos.images import ImageSet
-from weightwalk.zoos.recipe import FitRecipe
+from weightwalk.zoos.inr.engine import Descent
+from weightwalk.zoos.inr.fit import fit_zoo
+from weightwalk.zoos.inr.recipe import FitRecipe
 from weightwalk.zoos.store import Zoo
 
 CPU = torch.device("cpu")

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import IO, Annotated, Any, TypedDict
+from typing import IO, TYPE_CHECKING, Annotated, Any, TypedDict
 
 import typer
 from rich import box
@@ -30,6 +30,10 @@ from weightwalk.cli.progress import Bars, Lines
 from weightwalk.errors import InputError
 from weightwalk.progress import Progress, silent
 from weightwalk.report import tables
+from weightwalk.report.words import shell
+
+if TYPE_CHECKING:
+    from weightwalk.zoos.kinds import Description
 
 Seed = Annotated[int, typer.Option(help="What everything random is drawn from.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on stdout.")]
@@ -245,6 +249,12 @@ def facts(title: str, values: Mapping[str, object]) -> RenderableType:
     return Group(Text(printable(title), style="bold"), grid)
 
 
+def zoo_blocks(found: Description, **more: object) -> list[RenderableType]:
+    """What there is to say of a zoo, as blocks of an answer."""
+    title = str(found.values["zoo"])
+    return [facts(title, {**found.facts, **more}), *(table(*entries) for entries in found.tables)]
+
+
 def next_steps(*commands: str) -> RenderableType:
     """What to type next."""
     return Text(printable("next: " + "\n      ".join(commands) + "\n"), style="cyan")
@@ -274,6 +284,14 @@ def keep_time(zoo: Path, work: str, seconds: float) -> None:
     """Add the seconds of `FITTING` or `TRAINING` to those that the zoo has cost so far."""
     if seconds:
         files.write_json(zoo / _TIMES[work], {"seconds": times_of(zoo).get(work, 0.0) + seconds})
+
+
+def to_train(zoo: Path, reads: str) -> list[str]:
+    """The commands that train on a zoo of a kind or data set, as far as there are recipes for two cores."""
+    from weightwalk.recipes import RECIPES
+
+    names = [name for name, make in RECIPES.items() if make().reads == reads and name.endswith("_small")]
+    return [shell("train", name, "--zoo", zoo) for name in names]
 
 
 def times_of(zoo: Path) -> dict[str, float]:

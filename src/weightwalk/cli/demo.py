@@ -27,8 +27,8 @@ def command(
         from weightwalk import devices, files
         from weightwalk.recipes import RECIPES
         from weightwalk.tasks.registry import TASKS
-        from weightwalk.zoos.fit import fit_zoo, load_sets
-        from weightwalk.zoos.recipe import FIT_RECIPES
+        from weightwalk.zoos.inr.fit import fit_zoo, load_sets
+        from weightwalk.zoos.inr.recipe import FIT_RECIPES
         from weightwalk.zoos.store import Zoo
 
         files.output_folder(out)
@@ -84,7 +84,7 @@ def command(
                 [
                     [
                         "INRs",
-                        f"{len(zoo):,}, PSNR {zoo.psnr.mean():.1f} dB",
+                        f"{len(zoo):,}, PSNR {zoo.column('psnr').mean():.1f} dB",
                         duration(sum(times_of(zoo_path).values())),
                     ],
                     *(

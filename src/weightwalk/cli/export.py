@@ -32,8 +32,8 @@ def command(
     """
     with terminal(as_json, quiet) as screen, screen.listening():
         from weightwalk import files
+        from weightwalk.zoos.published import export_tree
         from weightwalk.zoos.store import Zoo
-        from weightwalk.zoos.trees import export_tree
 
         files.output_folder(out, option="OUT")
         outcome = export_tree(

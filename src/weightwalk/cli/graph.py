@@ -35,8 +35,8 @@ def command(
     with terminal(as_json, quiet) as screen:
         from weightwalk import files
         from weightwalk.cli.models import spec_of
-        from weightwalk.graphs.cost import multiply_adds, node_counts
         from weightwalk.graphs.dynamic import DynamicGraph
+        from weightwalk.report.cost import multiply_adds, node_counts
 
         if png is not None:
             files.output(png, ".png", option="--png")

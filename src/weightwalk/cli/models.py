@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from weightwalk.networks.files import ModuleFactory
     from weightwalk.spec import NetworkSpec
     from weightwalk.weights import Weights
-    from weightwalk.zoos.store import Zoo
-    from weightwalk.zoos.trained.store import TrainedZoo
 
 _SIDE, _TOKENS = 32, 8  # of the example for a module that comes alone
 
@@ -132,29 +130,20 @@ def _here() -> Iterator[None]:
         sys.path.remove(str(Path.cwd()))
 
 
-def open_any_zoo(path: Path) -> Zoo | TrainedZoo:
-    """A zoo of INRs or of trained networks, whichever it is."""
-    from weightwalk.zoos.listing import holds_trained
-    from weightwalk.zoos.store import Zoo
-    from weightwalk.zoos.trained.store import TrainedZoo
-
-    return TrainedZoo.open(path) if holds_trained(path) else Zoo.open(path)
-
-
 def spec_of(text: str, run: int | None = None) -> NetworkSpec:
     """The architecture of a network by function, of a zoo (that of one `run` where it has several), or in a JSON file:
     a spec, or all that
     `weightwalk graph --json` wrote.
     """
     from weightwalk.spec import NetworkSpec
-    from weightwalk.zoos.trained.store import TrainedZoo
+    from weightwalk.zoos.store import Zoo
 
     path = Path(text)
-    zoo = open_any_zoo(path) if path.is_dir() and not is_function(text) else None
-    if isinstance(zoo, TrainedZoo):
-        if not zoo.runs:
+    zoo = Zoo.open(path) if path.is_dir() and not is_function(text) else None
+    if zoo is not None and zoo.sources is None:
+        if not len(zoo.group_numbers):
             raise InputError(f"expected networks in the zoo {path}, found none yet")
-        return zoo.info(zoo.runs[0] if run is None else run).spec
+        return zoo.spec_of(int(zoo.group_numbers[0]) if run is None else run)
     if run is not None:
         raise InputError(f"--run chooses among the runs of a zoo of trained networks, but {text} is none; leave it out")
     if zoo is not None:

@@ -137,9 +137,9 @@ def _of_zoo(run: Run, model: AccuracyModel, path: Path) -> list[dict[str, Any]]:
     from weightwalk.tasks.generalization.model import TARGET
     from weightwalk.tasks.generalization.run import check_zoo, predict_rows
     from weightwalk.zoos.splits import SPLITS
-    from weightwalk.zoos.trained.store import TrainedZoo
+    from weightwalk.zoos.store import Zoo
 
-    zoo = TrainedZoo.open(path)
+    zoo = Zoo.open(path)
     with _named(str(path)):
         check_zoo(model, zoo)
     rows = zoo.rows()

@@ -57,7 +57,7 @@ def command(
 
         from weightwalk import devices
         from weightwalk.report import renders
-        from weightwalk.zoos import rendering
+        from weightwalk.zoos.inr import rendering
         from weightwalk.zoos.store import Zoo
 
         picked, opened = devices.pick(device), Zoo.open(zoo)
@@ -98,7 +98,7 @@ def command(
         )
         place = " and ".join(written[0]) if len(rows) == 1 else str(paths[0].parent)
         count = f"{len(rows):,} INR{'s'[: len(rows) > 1]}"
-        psnr = opened.psnr[rows].tolist()
+        psnr = opened.column("psnr")[rows].tolist()
         screen.answer(
             {
                 "zoo": str(zoo),
@@ -138,8 +138,8 @@ def _paths(zoo: Path, names: list[str], kind: str, out: Path | None) -> list[Pat
 def _sheet(zoo: Zoo, rows: NDArray[np.int64], grid: tuple[int, ...]) -> bytes:
     """Pairs of a source picture and what its INR shows, the larger side `_SHEET_SIZE` at most."""
     from weightwalk.report.pictures import contact_sheet
-    from weightwalk.zoos.overview import evenly
-    from weightwalk.zoos.rendering import parsed_size, pixel_format
+    from weightwalk.zoos.inr.rendering import parsed_size, pixel_format
+    from weightwalk.zoos.rows import evenly
 
     shown = evenly(rows, _SHEET_PAIRS)
     small, pixels = parsed_size(str(min(_SHEET_SIZE, max(grid))), grid), pixel_format(zoo)
@@ -147,5 +147,5 @@ def _sheet(zoo: Zoo, rows: NDArray[np.int64], grid: tuple[int, ...]) -> bytes:
     for row, name in zip(shown, zoo.names(shown), strict=True):
         render = pixels.render(zoo.weights(row[None]), *small) * 2 - 1
         cells += [zoo.images(row[None])[0].numpy(), render[0].numpy()]
-        captions += [name, f"{zoo.psnr[row]:.1f} dB"]
+        captions += [name, f"{zoo.column('psnr')[row]:.1f} dB"]
     return contact_sheet(cells, 2 * min(_PAIRS_PER_ROW, len(shown)), captions)

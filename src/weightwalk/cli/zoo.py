@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from weightwalk.cli.common import TRAINING, AsJson, Quiet, Seed, keep_time, next_steps, terminal
+from weightwalk.cli.common import TRAINING, AsJson, Quiet, Seed, keep_time, next_steps, terminal, to_train, zoo_blocks
 from weightwalk.report.words import duration, shell
 
 
@@ -58,11 +58,11 @@ def command(
     """
     with terminal(as_json, quiet) as screen, screen.listening():
         from weightwalk import files
-        from weightwalk.cli.trained import described, to_train
-        from weightwalk.zoos.fit import load_sets
+        from weightwalk.zoos import kinds
+        from weightwalk.zoos.inr.fit import load_sets
+        from weightwalk.zoos.store import Zoo
         from weightwalk.zoos.trained.recipes import RUNS
         from weightwalk.zoos.trained.recipes import recipe as pick
-        from weightwalk.zoos.trained.store import TrainedZoo
         from weightwalk.zoos.trained.train import train_zoo
         from weightwalk.zoos.work import ENGINES
 
@@ -87,10 +87,11 @@ def command(
             screen.remark(
                 f"{outcome.diverged:,} runs diverged before their first checkpoint; they are in the zoo without one"
             )
-        values, line, blocks = described(TrainedZoo.open(path))
+        found = kinds.described(Zoo.open(path))
         screen.answer(
-            {**asdict(outcome), **values},
-            f"{line} ({outcome.trained:,} runs new, {outcome.already_there:,} were there), {duration(outcome.seconds)}",
-            *blocks,
+            {**asdict(outcome), **found.values},
+            f"{found.line} ({outcome.trained:,} runs new, {outcome.already_there:,} were there), "
+            f"{duration(outcome.seconds)}",
+            *zoo_blocks(found),
             next_steps(shell("verify", path, *(["--root", root] if root else [])), *to_train(path, kind)),
         )

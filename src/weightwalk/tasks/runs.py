@@ -30,7 +30,6 @@ from weightwalk.training import checkpoint
 from weightwalk.training.loop import read_log
 from weightwalk.training.stage import StageConfig
 from weightwalk.zoos.store import Zoo
-from weightwalk.zoos.trained.store import TrainedZoo
 
 C = TypeVar("C")
 
@@ -146,9 +145,7 @@ class RunFolder(Generic[C]):
         tensors = read_tensors(self.answers(zoo) / "predictions.safetensors", "the predictions of a run")
         return {name: tensor.numpy() for name, tensor in tensors.items()}
 
-    def found(
-        self, zoo: Zoo | TrainedZoo, name: str, true: NDArray[Any]
-    ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    def found(self, zoo: Zoo, name: str, true: NDArray[Any]) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Evaluation and predictions on a zoo.
 
         InputError for a run that was not evaluated on it, or if its rows are others by now: `true` (N,) is what they

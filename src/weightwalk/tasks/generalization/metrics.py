@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weightwalk.spec import NetworkSpec
-from weightwalk.zoos.trained.store import TrainedZoo
+from weightwalk.zoos.store import Zoo
 
 Array = NDArray[Any]
 
@@ -53,25 +53,26 @@ def between(evaluation: Mapping[str, Any]) -> str:
     return "unknown" if bounds is None else f"{bounds[0]:.2f} to {bounds[1]:.2f} (90 % of resamplings of the test runs)"
 
 
-def groups(zoo: TrainedZoo, rows: NDArray[np.int64]) -> dict[str, dict[str, Array]]:
+def groups(zoo: Zoo, rows: NDArray[np.int64]) -> dict[str, dict[str, Array]]:
     """Positions into `rows` by property and value: activation, layers, epoch, and every hyperparameter of 2 to
     `MAX_VALUES` values.
 
     A network with several activations counts for each. What no two runs share is no group: numbers that are drawn anew
     for every run.
     """
-    infos = [zoo.run(int(row)) for row in rows]
+    groups = zoo.groups[rows].tolist()
+    infos, specs = [zoo.info(group) for group in groups], [zoo.specs[code] for code in zoo.spec_codes[rows]]
     columns: dict[str, list[tuple[object, ...]]] = {
-        "activation": [activations(info.spec) for info in infos],
-        "layers": [(len(info.spec.layers),) for info in infos],
+        "activation": [activations(spec) for spec in specs],
+        "layers": [(len(spec.layers),) for spec in specs],
         "epoch": [(int(epoch),) for epoch in zoo.column("epoch")[rows]],
     }
     names = dict.fromkeys(
-        name for info in infos for name, value in info.hyperparameters.items() if isinstance(value, str | int | float)
+        name for info in infos for name, value in info.items() if isinstance(value, str | int | float)
     )
     for name in names:
-        values = [info.hyperparameters.get(name) for info in infos]
-        pairs = {(info.number, value) for info, value in zip(infos, values, strict=True) if value is not None}
+        values = [info.get(name) for info in infos]
+        pairs = {(group, value) for group, value in zip(groups, values, strict=True) if value is not None}
         if name not in columns and len(pairs) > len({value for _, value in pairs}):
             columns[name] = [(value,) for value in values]
     found: dict[str, dict[str, Array]] = {}
@@ -96,9 +97,7 @@ def activations(spec: NetworkSpec) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in steps if name != "identity")) or ("identity",)
 
 
-def by_group(
-    zoo: TrainedZoo, rows: NDArray[np.int64], predicted: Array, true: Array
-) -> dict[str, list[dict[str, Any]]]:
+def by_group(zoo: Zoo, rows: NDArray[np.int64], predicted: Array, true: Array) -> dict[str, list[dict[str, Any]]]:
     """Per property the figures of every value's networks, None where they are too few or too equal to have any."""
     return {
         name: [

@@ -23,7 +23,7 @@ from weightwalk.tasks.generalization.config import GeneralizationConfig
 from weightwalk.tasks.generalization.metrics import figures
 from weightwalk.training.samplers import BATCH, batches
 from weightwalk.weights import Weights
-from weightwalk.zoos.trained.store import TrainedZoo, final_rows
+from weightwalk.zoos.store import Zoo
 
 CACHE_BYTES = (
     2**30
@@ -37,7 +37,7 @@ Rows = NDArray[np.int64]
 class Data:
     """The rows of a zoo that a run trains and validates on, and the device that they go to."""
 
-    zoo: TrainedZoo
+    zoo: Zoo
     train: Rows
     val: Rows
     device: torch.device
@@ -46,11 +46,13 @@ class Data:
         return torch.from_numpy(self.zoo.column(TARGET)[rows].astype(np.float32)).to(self.device)
 
 
-def rows_of(zoo: TrainedZoo, split: str, checkpoints: Literal["all", "last"]) -> Rows:
+def rows_of(zoo: Zoo, split: str, checkpoints: Literal["all", "last"]) -> Rows:
     """The rows of a split whose accuracy is known: of all checkpoints, or of the last of every run."""
     rows = zoo.rows(split)
     rows = rows[np.isfinite(zoo.column(TARGET)[rows])]
-    return rows if checkpoints == "all" else final_rows(zoo, rows)
+    if checkpoints == "last" and len(rows):  # of each run, where the accuracy is known
+        rows = rows[np.flatnonzero(np.append(np.diff(zoo.groups[rows]) != 0, True))]
+    return np.asarray(rows)
 
 
 class AccuracyModel(nn.Module):
@@ -78,7 +80,7 @@ class AccuracyModel(nn.Module):
             )
         self.encoder.check(spec)
 
-    def encode(self, zoo: TrainedZoo, rows: Rows, device: torch.device) -> Tensor:
+    def encode(self, zoo: Zoo, rows: Rows, device: torch.device) -> Tensor:
         """The encodings of `rows` (B, D), in their order; networks of one architecture are read together."""
         buckets = zoo.buckets(rows)
         encodings = self.encoder.encode([weights.to(device) for _, weights in buckets])

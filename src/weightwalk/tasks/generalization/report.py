@@ -15,14 +15,14 @@ from weightwalk.tasks import pages
 from weightwalk.tasks.generalization.metrics import activations, between, groups, rank
 from weightwalk.tasks.generalization.model import TARGET
 from weightwalk.tasks.generalization.run import STAGE, Run
-from weightwalk.zoos.trained.store import TrainedZoo
+from weightwalk.zoos.store import Zoo
 
 _WORST = 20
 _COLOURED, _COLOURS = ("activation", "layers", "epoch"), 10
 _TITLES = {STAGE: "Training: Kendall's tau on the validation networks chooses the checkpoint"}
 
 
-def write(run: Run, zoo: TrainedZoo, path: Path, extra_times: Mapping[str, float] | None = None) -> Path:
+def write(run: Run, zoo: Zoo, path: Path, extra_times: Mapping[str, float] | None = None) -> Path:
     """The report of an evaluated run, as one HTML file at `path`; `extra_times` are seconds of work outside the run, by
     name.
 
@@ -66,7 +66,7 @@ def write(run: Run, zoo: TrainedZoo, path: Path, extra_times: Mapping[str, float
     return path
 
 
-def _agreement(zoo: TrainedZoo, answers: Mapping[str, NDArray[Any]]) -> list[html.Block]:
+def _agreement(zoo: Zoo, answers: Mapping[str, NDArray[Any]]) -> list[html.Block]:
     """One point per test network, coloured by what has a few values, of which each network has one."""
     rows, blocks = answers["rows"], list[html.Block]()
     for name, values in groups(zoo, rows).items():
@@ -112,13 +112,13 @@ def _points(share: float) -> str:
     return f"{100 * share:.1f} points"
 
 
-def _worst(zoo: TrainedZoo, answers: Mapping[str, NDArray[Any]]) -> html.Block:
+def _worst(zoo: Zoo, answers: Mapping[str, NDArray[Any]]) -> html.Block:
     off = np.abs(answers["predicted"] - answers["true"])
     order = np.array(rank(off))
     order = order[np.sort(np.unique(answers["runs"][order], return_index=True)[1])][
         :_WORST
     ]  # of each run its worst checkpoint
-    specs = [zoo.run(int(answers["rows"][at])).spec for at in order]
+    specs = [zoo.specs[zoo.spec_codes[answers["rows"][at]]] for at in order]
     return html.Table(
         ["network", "architecture", "activations", "predicted", "true"],
         [
@@ -135,7 +135,7 @@ def _worst(zoo: TrainedZoo, answers: Mapping[str, NDArray[Any]]) -> html.Block:
     )
 
 
-def _conditions(run: Run, zoo: TrainedZoo, found: Mapping[str, Any]) -> list[html.Block]:
+def _conditions(run: Run, zoo: Zoo, found: Mapping[str, Any]) -> list[html.Block]:
     facts = {
         "access to the networks": f"{found['access']}: they are never evaluated",
         "networks": ", ".join(f"{count:,} {split}" for split, count in found["networks"].items()),

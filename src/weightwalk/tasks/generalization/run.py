@@ -36,7 +36,7 @@ from weightwalk.training.loop import Outcome
 from weightwalk.training.loop import train as train_stage
 from weightwalk.training.samplers import batches
 from weightwalk.weights import Weights
-from weightwalk.zoos.trained.store import TrainedZoo
+from weightwalk.zoos.store import Zoo
 
 STAGE = "regress"
 _NO_NUMBER = "the weights are not finite or too large, so that the prediction is not a number; leave this network out"
@@ -68,7 +68,7 @@ class Run(RunFolder[GeneralizationConfig]):
 
 def train(
     config: GeneralizationConfig,
-    zoo: TrainedZoo,
+    zoo: Zoo,
     out: Path,
     *,
     device: torch.device,
@@ -98,7 +98,7 @@ def train(
         "specs": [spec.to_dict() for spec in zoo.specs],
         "networks": {"train": len(data.train), "val": len(data.val)},
         "runs": {
-            name: len(np.unique(zoo.column("run")[rows])) for name, rows in (("train", data.train), ("val", data.val))
+            name: len(np.unique(zoo.column("group")[rows])) for name, rows in (("train", data.train), ("val", data.val))
         },
     }
     model = build(config, zoo.specs, device)
@@ -119,7 +119,7 @@ def train(
 
 @torch.no_grad()
 def predict_rows(
-    model: AccuracyModel, zoo: TrainedZoo, rows: Rows, progress: Progress = silent, label: str = "reading"
+    model: AccuracyModel, zoo: Zoo, rows: Rows, progress: Progress = silent, label: str = "reading"
 ) -> NDArray[Any]:
     """Predicted accuracies (n,) float32 of rows of a zoo; InputError for a network whose weights give no number."""
     device, found, done = next(model.parameters()).device, [np.empty(0, np.float32)], 0
@@ -148,7 +148,7 @@ def predict(model: AccuracyModel, batch: Sequence[Weights]) -> list[float]:
     return values
 
 
-def evaluate(run: Run, zoo: TrainedZoo, *, device: torch.device, progress: Progress = silent) -> dict[str, Any]:
+def evaluate(run: Run, zoo: Zoo, *, device: torch.device, progress: Progress = silent) -> dict[str, Any]:
     """Metrics of the trained run on the zoo's validation and test networks; kept with the run and returned.
 
     InputError for a zoo of networks that the run cannot read, or without test networks.
@@ -166,7 +166,7 @@ def evaluate(run: Run, zoo: TrainedZoo, *, device: torch.device, progress: Progr
         "val": predict_rows(model, zoo, val, progress, "validation split"),
         "test": predict_rows(model, zoo, test, progress, "test split"),
     }
-    runs = zoo.column("run")
+    runs = zoo.column("group")
     evaluation = {
         "test": metrics.figures(predicted["test"], true[test]),
         "tau_interval": metrics.tau_interval(predicted["test"], true[test], runs[test]),
@@ -189,7 +189,7 @@ def evaluate(run: Run, zoo: TrainedZoo, *, device: torch.device, progress: Progr
     return evaluation
 
 
-def check_zoo(model: AccuracyModel, zoo: TrainedZoo) -> None:
+def check_zoo(model: AccuracyModel, zoo: Zoo) -> None:
     """InputError if the model cannot read one of the zoo's architectures."""
     for spec in zoo.specs:
         model.check(spec)

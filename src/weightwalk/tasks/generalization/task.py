@@ -15,10 +15,10 @@ from weightwalk.tasks.generalization import run as runs
 from weightwalk.tasks.generalization.config import GeneralizationConfig
 from weightwalk.tasks.generalization.metrics import between
 from weightwalk.training.loop import Outcome
-from weightwalk.zoos.trained.store import TrainedZoo
+from weightwalk.zoos.store import Zoo
 
 
-class Generalization(Task[GeneralizationConfig, TrainedZoo, runs.Run]):
+class Generalization(Task[GeneralizationConfig, Zoo, runs.Run]):
     """From the weights of a trained network to how good it is."""
 
     name = GeneralizationConfig.task
@@ -31,13 +31,13 @@ class Generalization(Task[GeneralizationConfig, TrainedZoo, runs.Run]):
     def how_to_make(self, config: GeneralizationConfig, path: Path) -> str:
         return shell("zoo", config.kind, "--root", "DIR", "--out", path)
 
-    def open_zoo(self, path: Path) -> TrainedZoo:
-        return TrainedZoo.open(path)
+    def open_zoo(self, path: Path) -> Zoo:
+        return Zoo.open(path)
 
     def train(
         self,
         config: GeneralizationConfig,
-        zoo: TrainedZoo,
+        zoo: Zoo,
         out: Path,
         *,
         device: torch.device,
@@ -46,10 +46,10 @@ class Generalization(Task[GeneralizationConfig, TrainedZoo, runs.Run]):
     ) -> dict[str, Outcome]:
         return runs.train(config, zoo, out, device=device, progress=progress, should_stop=should_stop)
 
-    def evaluate(self, run: runs.Run, zoo: TrainedZoo, *, device: torch.device, progress: Progress) -> dict[str, Any]:
+    def evaluate(self, run: runs.Run, zoo: Zoo, *, device: torch.device, progress: Progress) -> dict[str, Any]:
         return runs.evaluate(run, zoo, device=device, progress=progress)
 
-    def summary(self, run: runs.Run, zoo: TrainedZoo, found: Mapping[str, Any]) -> Summary:
+    def summary(self, run: runs.Run, zoo: Zoo, found: Mapping[str, Any]) -> Summary:
         test, val = found["test"], found["val"]
         return Summary(
             f"{run.path}: Kendall's tau {test['tau']:.3f}, R2 {test['r2']:.3f} on {found['networks']['test']:,} test "
@@ -70,7 +70,7 @@ class Generalization(Task[GeneralizationConfig, TrainedZoo, runs.Run]):
             (shell("predict-accuracy", run.path, zoo.path),),
         )
 
-    def report(self, run: runs.Run, zoo: TrainedZoo, path: Path, extra_times: Mapping[str, float]) -> Path:
+    def report(self, run: runs.Run, zoo: Zoo, path: Path, extra_times: Mapping[str, float]) -> Path:
         from weightwalk.tasks.generalization import report  # draws, which training need not load
 
         return report.write(run, zoo, path, extra_times)

@@ -25,7 +25,7 @@ from weightwalk.training.loop import Objective
 from weightwalk.training.samplers import BATCH, batches
 from weightwalk.training.stage import StageConfig
 from weightwalk.weights import Weights
-from weightwalk.zoos.pixels import to_unit
+from weightwalk.zoos.inr.pixels import to_unit
 from weightwalk.zoos.store import Zoo
 
 CACHE_BYTES = 4 * 2**30  # frozen latents up to this size are computed once, and again in every step above it

@@ -21,7 +21,8 @@ from weightwalk.report.words import percent
 from weightwalk.tasks import pages
 from weightwalk.tasks.inr_classification.methods import LatentMethod
 from weightwalk.tasks.inr_classification.run import Run, check_zoo
-from weightwalk.zoos.overview import evenly, render
+from weightwalk.zoos.inr.overview import render
+from weightwalk.zoos.rows import evenly
 from weightwalk.zoos.store import Zoo
 
 _SHOWN, _WRONG, _MAPPED = 12, 48, 1500
@@ -104,7 +105,7 @@ def _key_figures(answers: _Evaluated, times: Mapping[str, float]) -> html.Block:
         {
             "held-out accuracy": percent(found["test_accuracy"]),
             "held-out INRs": f"{found['networks']['test']:,}",
-            "PSNR of those INRs": f"{answers.zoo.psnr[answers.rows].mean():.1f} dB",
+            "PSNR of those INRs": f"{answers.zoo.column('psnr')[answers.rows].mean():.1f} dB",
             "trained parameters": f"{sum(found['num_parameters'].values()):,}",
             "in all" if "fit the INRs" in times else "training": f"{sum(times.values()) / 60:.1f} min",
         }
