@@ -24,9 +24,7 @@ def replacing(path: Path) -> Iterator[Path]:
     A link is followed: what it points to is replaced. On any failure the scratch file is removed and `path` stays as it
     was. InputError: there is no room on the disk, or something else than a file at `path`, such as a device.
     """
-    path = Path(path)
-    if path.is_symlink():
-        path = Path(os.path.realpath(path))
+    path = _followed(Path(path)) if Path(path).is_symlink() else Path(path)
     if path.exists() and not path.is_file():
         raise InputError(f"expected a file or nothing at {path}, found {_kind(path)}; choose another path")
     scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
@@ -65,7 +63,7 @@ def output(path: Path, *suffixes: str, option: str = "--out") -> Path:
     path = Path(path)
     if path.suffix.lower() not in suffixes:
         raise InputError(f"expected a {' or '.join(suffixes)} as {option}, got {path}; change its ending")
-    real = Path(os.path.realpath(path))
+    real = _followed(path)
     if real.exists() and not real.is_file():
         raise InputError(f"expected a file or nothing as {option} {path}, found {_kind(real)}; choose another path")
     _check_place(real, path, option, in_runs=real.suffix.lower() in (".html", ".png"))
@@ -79,7 +77,7 @@ def output_folder(path: Path, *, holds: str | None = None, option: str = "--out"
     InputError: it is a file, lies in a zoo or a run, or can't be written.
     """
     path = Path(path)
-    real = Path(os.path.realpath(path))
+    real = _followed(path)
     if real.exists() and not real.is_dir():
         raise InputError(f"expected a folder or nothing as {option} {path}, found {_kind(real)}; choose another path")
     for name, what in _OWNERS.items():
@@ -122,6 +120,14 @@ def _owns(path: Path) -> bool:
     except OSError:
         return True
     return not content or b'"schema_version"' in content
+
+
+def _followed(path: Path) -> Path:
+    """Where a path leads, links followed."""
+    real = Path(os.path.realpath(path))
+    if real.is_symlink():
+        raise InputError(f"expected a file, a folder or nothing at {path}, found links in a circle")
+    return real
 
 
 def _kind(path: Path) -> str:

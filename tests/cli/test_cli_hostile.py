@@ -93,7 +93,7 @@ def house(shared_zoo, shared_run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("house")
     shutil.copytree(shared_zoo, folder / "zoo")
     shutil.copytree(shared_run, folder / "run")
-    shard = next((folder / "zoo" / "inrs").iterdir())
+    shard = next((folder / "zoo").rglob("*.safetensors"))
     for name, target in {
         "shard.png": shard,
         "record.html": folder / "run" / "run.json",
@@ -108,12 +108,12 @@ def house(shared_zoo, shared_run, tmp_path_factory):
 
 
 OUTPUTS = {
-    ("graph", "zoo", "--png"): ".png",
-    ("graph", "zoo", "--html"): ".html",
-    ("inspect", "zoo", "--sheet"): ".png",
-    ("render", "zoo", "0", "--size", "8", "--sheet"): ".png",
-    ("render", "zoo", "0", "--size", "8", "--out"): ".png",
-    ("report", "run", "--zoo", "zoo", "--out"): ".html",
+    ("graph", "ZOO", "--png"): ".png",
+    ("graph", "ZOO", "--html"): ".html",
+    ("inspect", "ZOO", "--sheet"): ".png",
+    ("render", "ZOO", "0", "--size", "8", "--sheet"): ".png",
+    ("render", "ZOO", "0", "--size", "8", "--out"): ".png",
+    ("report", "RUN", "--zoo", "ZOO", "--out"): ".html",
 }
 PLACES = ["zoo/manifest.json", "run/run.json", "/dev/full", "zoo/x{}", "zoo/new/x{}", "file/x{}", "folder{}", "loop{}"]
 LINKS = ["shard{}", "record{}", "full{}", "pipe{}"]
@@ -122,7 +122,7 @@ LINKS = ["shard{}", "record{}", "full{}", "pipe{}"]
 @pytest.mark.parametrize("command", OUTPUTS, ids=" ".join)
 def test_no_output_harms_a_zoo_a_run_or_a_device(call, house, command):
     before, device = content(house), os.stat("/dev/full")
-    arguments = [str(house / part) if part in ("zoo", "run") else part for part in command]
+    arguments = [str(house / part.lower()) if part in ("ZOO", "RUN") else part for part in command]
     for place in [*PLACES, *LINKS]:
         path = house / place.format(OUTPUTS[command])
         if os.path.lexists(path) or place in PLACES[:-2]:
@@ -137,19 +137,19 @@ def test_no_output_harms_a_zoo_a_run_or_a_device(call, house, command):
 FOLDERS = [
     ("fit", "digits", "--limit", "1", "--out"),
     ("zoo", "cnn", "--dataset", "digits", "--runs", "1", "--out"),
-    ("import", "nfn", "zoo", "--out"),
-    ("train", "digits_encoder", "--zoo", "zoo", "--out"),
+    ("import", "nfn", "ZOO", "--out"),
+    ("train", "digits_encoder", "--zoo", "ZOO", "--out"),
     ("demo", "--out"),
-    ("export", "zoo", "nfn"),
-    ("render", "zoo", "0", "--out"),
+    ("export", "ZOO", "nfn"),
+    ("render", "ZOO", "0", "--out"),
 ]
 
 
 @pytest.mark.parametrize("command", FOLDERS, ids=" ".join)
 def test_no_folder_is_made_in_a_zoo_or_a_run_or_of_a_file(call, house, command):
     before = content(house)
-    arguments = [str(house / part) if part == "zoo" else part for part in command]
-    for place in ("zoo/inner", "run/inner", "file", "file/inner", "zoo/inrs"):
+    arguments = [str(house / part.lower()) if part == "ZOO" else part for part in command]
+    for place in ("zoo/inner", "run/inner", "file", "file/inner"):
         result = call(*arguments, house / place)
         assert result.exit_code == 2, place
         assert result.stderr.splitlines()[-1].startswith("error: ")
@@ -251,34 +251,6 @@ def test_specs_in_files(refused, tmp_path):
     for text in ("[" * 100_000, '{"a":' * 100_000, '{"steps": ' + "[" * 60 + "]" * 60 + "}", "", "\xff", "3", "[]"):
         (tmp_path / "spec.json").write_text(text, encoding="latin-1")
         refused(("graph", tmp_path / "spec.json"))
-
-
-def edits(value, path=()):
-    """Every place of a JSON value, as a path of keys."""
-    if isinstance(value, dict | list):
-        for key in value if isinstance(value, dict) else range(len(value)):
-            yield (*path, key)
-            yield from edits(value[key], (*path, key))
-
-
-WRONG = (None, True, -1, 1.5, "x" * 200, [], {}, [[]], {"a": 1}, 10**12)
-
-
-@pytest.mark.parametrize("name", ["run.json", "evaluation.json"])
-def test_wrongly_typed_values_of_a_run_are_no_tracebacks(call, run, name):
-    """One edit after another; a command that is content with it ends with 0, another with a sentence."""
-    path = run / name
-    good = json.loads(path.read_text())
-    places = [place for place in edits(good) if not {"zoo", "confusion", "per_class"} & set(place[:1])]
-    for number, place in enumerate(places):
-        value = json.loads(json.dumps(good))
-        within = value
-        for key in place[:-1]:
-            within = within[key]
-        within[place[-1]] = WRONG[number % len(WRONG)]
-        path.write_text(json.dumps(value))
-        result = call("report", run, "--quiet")
-        assert result.exit_code in (0, 2), (place, result.output)
 
 
 def test_the_seconds_of_a_zoo(refused, run, zoo):
