@@ -22,6 +22,7 @@ from torch import Tensor
 from weightwalk import files
 from weightwalk.errors import InputError
 from weightwalk.registry import unknown
+from weightwalk.spec import NetworkSpec
 from weightwalk.weights import Weights
 from weightwalk.zoos import listing
 from weightwalk.zoos import manifest as manifests
@@ -178,8 +179,44 @@ class Zoo:
     def __len__(self) -> int:
         return len(self.image_keys)
 
-    def rows(self, split: str | None = None, max_fits: int | None = None) -> NDArray[np.int64]:
+    # Stopgap until there is one kind of zoo: the properties of that one.
+    kind = "inr"
+
+    @property
+    def specs(self) -> tuple[NetworkSpec, ...]:
+        return (self.spec,)
+
+    @property
+    def groups(self) -> NDArray[np.int64]:
+        return self.image_keys
+
+    @property
+    def fingerprint(self) -> str:
+        return hashlib.sha256((self.path / "manifest.json").read_bytes()).hexdigest()[:16]
+
+    def column(self, name: str) -> NDArray[Any]:
+        assert name == "psnr"
+        return self.psnr
+
+    def sequence(self, rows: NDArray[np.int64]) -> Weights:
+        return self.weights(rows)
+
+    def buckets(self, rows: NDArray[np.int64]) -> list[tuple[NDArray[np.int64], Weights]]:
+        return [(np.arange(len(rows)), self.weights(rows))]
+
+    def broken(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Those of `rows` whose parameters are not finite."""
+        pieces = [np.empty(0, np.int64)]
+        for part in np.array_split(rows, max(1, len(rows) // 4096)):
+            if len(part):
+                pieces.append(part[~self._inrs.gather(part).isfinite().all(1).numpy()])
+        return np.concatenate(pieces)
+
+    def rows(
+        self, split: str | None = None, members: int | None = None, max_fits: int | None = None
+    ) -> NDArray[np.int64]:
         """Increasing row numbers of a split (default: all), of the fits numbered below `max_fits` (default: all)."""
+        max_fits = members if max_fits is None else max_fits
         if split is not None and split not in SPLITS:
             raise InputError(unknown("split", split, list(SPLITS)))
         chosen = np.ones(len(self), bool) if split is None else self.splits == SPLITS.index(split)

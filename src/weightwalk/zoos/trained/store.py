@@ -254,7 +254,37 @@ class TrainedZoo:
         """The numbers of all runs, also of those that diverged before their first checkpoint."""
         return tuple(sorted(self._runs))
 
-    def rows(self, split: str | None = None) -> NDArray[np.int64]:
+    # Stopgap until there is one kind of zoo: the properties of that one.
+    @property
+    def groups(self) -> NDArray[np.int64]:
+        return self._columns["run"]
+
+    @property
+    def fingerprint(self) -> str:
+        return hashlib.sha256((self.path / "manifest.json").read_bytes()).hexdigest()[:16]
+
+    @property
+    def sources(self) -> None:
+        return None
+
+    def sequence(self, rows: NDArray[np.int64]) -> Weights | list[Weights]:
+        found = self.buckets(rows)
+        if len(found) == 1:
+            return found[0][1]
+        places = {int(at): weights[place] for positions, weights in found for place, at in enumerate(positions)}
+        return [places[at] for at in range(len(rows))]
+
+    def broken(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Those of `rows` whose parameters are not finite."""
+        good = [np.isfinite(self._views[self._columns["view"][row]][self._columns["at"][row]]).all() for row in rows]
+        return rows[~np.array(good, bool)]
+
+    def rows(self, split: str | None = None, members: str | None = None) -> NDArray[np.int64]:
+        """`members` "last" is the last of every run."""
+        found = self._rows(split)
+        return final_rows(self, found) if members == "last" else found
+
+    def _rows(self, split: str | None = None) -> NDArray[np.int64]:
         """Increasing row numbers of a split (default: all). All checkpoints of a run are in one split."""
         if split is not None and split not in SPLITS:
             raise InputError(unknown("split", split, list(SPLITS)))
