@@ -19,12 +19,12 @@ from pathlib import Path
 
 import torch
 from common import Lines, name_of
+from weightwalk.tasks.generalization.config import GeneralizationConfig
 
 from weightwalk import config as configs
 from weightwalk.recipes import RECIPES
 from weightwalk.report.tables import ResultRow, append
 from weightwalk.tasks.generalization import run as runs
-from weightwalk.tasks.generalization.config import GeneralizationConfig
 from weightwalk.zoos.trained.store import TrainedZoo
 
 RESULTS = Path(__file__).parents[1] / "results" / "generalization.csv"

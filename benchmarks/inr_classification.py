@@ -21,13 +21,13 @@ from pathlib import Path
 import inr_zoos
 import torch
 from common import Lines, name_of
+from weightwalk.tasks.inr_classification.config import EncoderOnlyConfig, INR2JLSConfig
 
 from weightwalk import config as configs
 from weightwalk.cli.common import FITTING, keep_time
 from weightwalk.recipes import RECIPES
 from weightwalk.report.tables import ResultRow, append
 from weightwalk.tasks.inr_classification import run as runs
-from weightwalk.tasks.inr_classification.config import EncoderOnlyConfig, INR2JLSConfig
 from weightwalk.zoos.fit import fit_zoo, load_sets
 from weightwalk.zoos.recipe import FIT_RECIPES
 from weightwalk.zoos.store import Zoo

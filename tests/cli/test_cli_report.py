@@ -6,10 +6,10 @@ import re
 import shutil
 
 import pytest
+from weightwalk.tasks.inr_classification.run import Run
 
 from weightwalk import config
 from weightwalk.tasks.inr_classification import report
-from weightwalk.tasks.inr_classification.run import Run
 from weightwalk.zoos.store import Zoo
 
 

@@ -2,12 +2,12 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from weightwalk.heads.classify import LatentClassifier, MLPHead
 
 from weightwalk import InputError, NetworkSpec
 from weightwalk.encoders import DNGEncoder
 from weightwalk.frameworks import views
 from weightwalk.frameworks.inr2jls import INR2JLS
-from weightwalk.heads.classify import LatentClassifier, MLPHead
 from weightwalk.heads.latents import ConvDecoder, LatentGenerator, num_doublings
 from weightwalk.testing import assert_batch_alone, assert_close, assert_invariant, assert_save_load, random_weights
 

@@ -1,7 +1,6 @@
 """The head of one number."""
 
 import torch
-
 from weightwalk.heads.regress import ShareHead
 
 

@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from weightwalk.tasks.generalization.config import GeneralizationConfig
+from weightwalk.tasks.generalization.model import AccuracyObjective, Data, networks, rows_of
+from weightwalk.tasks.generalization.run import STAGE, Run, evaluate, predict, predict_rows, train
 
 from weightwalk import InputError, NetworkSpec
 from weightwalk.config import override
@@ -18,9 +21,6 @@ from weightwalk.encoders import EncoderConfig
 from weightwalk.symmetry import random_permutations
 from weightwalk.tasks.generalization import model as models
 from weightwalk.tasks.generalization import report
-from weightwalk.tasks.generalization.config import GeneralizationConfig
-from weightwalk.tasks.generalization.model import AccuracyObjective, Data, networks, rows_of
-from weightwalk.tasks.generalization.run import STAGE, Run, evaluate, predict, predict_rows, train
 from weightwalk.testing import assert_close, random_weights
 from weightwalk.testing.trained import tiny_trained_zoo
 from weightwalk.training import checkpoint

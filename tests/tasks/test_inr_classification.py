@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from weightwalk.tasks.inr_classification.config import METHODS, EncoderOnlyConfig, INR2JLSConfig, LatentSizes
+from weightwalk.tasks.inr_classification.run import Run, classify, evaluate, train
 
 from weightwalk import InputError, NetworkSpec
 from weightwalk.config import override
 from weightwalk.encoders import EncoderConfig
 from weightwalk.symmetry import random_permutations
 from weightwalk.tasks.inr_classification import methods, report
-from weightwalk.tasks.inr_classification.config import METHODS, EncoderOnlyConfig, INR2JLSConfig, LatentSizes
-from weightwalk.tasks.inr_classification.run import Run, classify, evaluate, train
 from weightwalk.testing import assert_close, random_weights, tiny_zoo
 from weightwalk.training import checkpoint
 from weightwalk.training.stage import StageConfig

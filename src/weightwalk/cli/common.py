@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -163,6 +164,11 @@ def facts(title: str, values: Mapping[str, object]) -> RenderableType:
 def next_steps(*commands: str) -> RenderableType:
     """What to type next."""
     return Text("next: " + "\n      ".join(commands) + "\n", style="cyan")
+
+
+def command_line(command: str, *arguments: object) -> str:
+    """A command of ours as a shell takes it: paths with spaces in quotes."""
+    return shlex.join(["weightwalk", command, *map(str, arguments)])
 
 
 def source_of(zoo: Path | None, recorded: str) -> Path:

@@ -43,7 +43,9 @@ def command(
     with terminal(as_json, quiet) as screen, screen.listening():
         from weightwalk import config, devices
         from weightwalk.recipes import RECIPES
+        from weightwalk.tasks import supervised
         from weightwalk.tasks.registry import TASKS
+        from weightwalk.zoos.opening import open_zoo
 
         run_config = config.override(
             RECIPES[recipe](), [*(settings or []), *([] if seed is None else [f"seed={seed}"])]
@@ -60,8 +62,8 @@ def command(
             raise InputError(
                 f"expected a zoo at {source}, found nothing; make it with `{task.how_to_make(run_config, source)}`"
             )
-        picked, opened = devices.pick(device), task.open_zoo(source)
-        outcomes = task.train(
+        picked, opened = devices.pick(device), open_zoo(source)
+        outcomes = supervised.train(
             run_config, opened, path, device=picked, progress=screen.progress, should_stop=screen.should_stop
         )
         values = {"run": str(path), "stages": {name: asdict(outcome) for name, outcome in outcomes.items()}}

@@ -51,8 +51,9 @@ class Description:
     """What a reader is, beside its parameters.
 
     `specs` are the architectures that it was built for. What encoders measure of training networks (mean and deviation,
-    say) is among the parameters; what outputs are scaled by, in `answer`. `task`, `recipe` and `zoo` (kind, data set and
-    fingerprint of the settings of the zoo that it was trained on) and `made` (versions) say where it comes from.
+    say) is among the parameters; what outputs are scaled by, in `answer`. Where it comes from is said by `task`,
+    `recipe`, `zoo` (kind, data set and fingerprint of the settings of that which it was trained on) and `made`
+    (versions).
     """
 
     specs: tuple[NetworkSpec, ...]
@@ -152,7 +153,11 @@ class Pretrained(nn.Module):
         for batch in batches:
             self.check(batch.spec)
         dtype = next(self.reader.parameters()).dtype
-        alone = [batch.to(self.device).to(dtype)[start : start + BATCH] for batch in batches for start in range(0, len(batch), BATCH)]
+        alone = [
+            batch.to(self.device).to(dtype)[start : start + BATCH]
+            for batch in batches
+            for start in range(0, len(batch), BATCH)
+        ]
         if not alone:
             raise InputError("expected at least one network, got none")
         values = torch.cat([self.description.answer.values(self.reader(batch)).cpu() for batch in alone])
