@@ -1,6 +1,8 @@
 import json
+import math
+import re
 from dataclasses import FrozenInstanceError, dataclass, field
-from typing import Literal
+from typing import Any, Literal, NotRequired, TypedDict
 
 import pytest
 
@@ -101,6 +103,10 @@ def test_naming_an_encoder_takes_its_defaults():
         ("flag=yes", "flag must be true or false, got 'yes'"),
         ("inner.kind=lion", "inner.kind must be one of adam, sgd, got 'lion'"),
         ("steps=none", "steps must be a whole number, got 'none'"),
+        ("steps=9223372036854775808", "steps must be a whole number of 64 bits, got 9223372036854775808"),
+        (f"steps={'9' * 5000}", "steps must be a whole number, got '9+"),
+        ("inner.rate=nan", "inner.rate must be a number that is finite, got nan"),
+        ("inner.clip=1e400", "inner.clip must be a number that is finite, got inf"),
     ],
 )
 def test_wrong_settings_are_named(setting, sentence):
@@ -116,12 +122,122 @@ def test_every_recipe_survives_json(recipe):
     assert made.recipe == recipe
 
 
+@dataclass(frozen=True)
+class Needing:
+    width: int
+
+
+class Found(TypedDict):
+    accuracy: float
+    counts: NotRequired[dict[str, int]]
+
+
+@dataclass(frozen=True)
+class Every:
+    """A field of every type that configurations have."""
+
+    count: int = 0
+    share: float = 0.0
+    flag: bool = False
+    name: str = ""
+    choice: Literal["a", "b"] = "a"
+    limit: float | None = None
+    widths: tuple[int, ...] = ()
+    pair: tuple[float, float] = (0.0, 1.0)
+    size: int | tuple[int, ...] = 1
+    free: dict[str, Any] = field(default_factory=dict)
+    shares: dict[str, float] = field(default_factory=dict)
+    inner: Inner | None = None
+    many: tuple[Inner, ...] = ()
+    encoder: EncoderConfig = field(default_factory=lambda: EncoderConfig.named("dng"))
+    found: Found = field(default_factory=lambda: {"accuracy": 1.0})
+
+
+def test_values_of_every_type_are_read_back():
+    made = Every(
+        *(3, 0.5, True, "x", "b", 1.0, (1, 2), (0.5, 2.0), (3, 4), {"any": [1, {"b": None}]}, {"a": 0.5}),
+        *(Inner(clip=1.0), (Inner(0.5), Inner()), EncoderConfig.named("dng", dim=3)),
+        {"accuracy": 0.5, "other": [1]},
+    )
+    assert config.from_dict(Every, json.loads(json.dumps(config.to_dict(made)))) == made
+    whole = config.from_dict(Every, {"share": 2, "pair": [0, 1], "limit": None, "size": 3})
+    assert whole == Every(share=2.0, size=3)
+    assert type(whole.share) is float
+
+
+WRONG = {
+    "count": ([None, "1", 1.5, True, [1], {}, 2**63], "count must be a whole number"),
+    "share": ([None, "1", False, [1.0], 1e400, math.nan], "share must be a number"),
+    "flag": ([None, 0, "true"], "flag must be true or false, got"),
+    "name": ([None, 1, ["a"], {}], "name must be text, got"),
+    "choice": ([None, "c", 1, ["a"], {}], "choice must be one of a, b, got"),
+    "limit": (["1", True, [], math.inf], "limit must be a number"),
+    "widths": ([None, 3, "34", {"0": 1}], "widths must be a list of any number, each a whole number, got"),
+    "widths[1]": ([None, "a", 2.5, True], "must be a whole number, got"),
+    "pair": ([[1.0], [1.0, 2.0, 3.0]], "pair must be a list of 2, each a number, got"),
+    "size": ([None, "3", 1.5, True], "size must be a whole number or a list of any number, each a whole number, got"),
+    "free": ([None, [], "a"], "free must be a JSON object, got"),
+    "shares.a": ([None, "a"], "shares.a must be a number, got"),
+    "inner": ([3, [], "adam"], "inner must be a JSON object or none, got"),
+    "inner.rate": ([None, "fast"], "inner.rate must be a number, got"),
+    "many[0].kind": (["lion", 3], r"many\[0\].kind must be one of adam, sgd, got"),
+    "found": ([{}, None], "expected found with a value for 'accuracy', found none|found must be a JSON object"),
+    "found.accuracy": ([None, "1"], "found.accuracy must be a number, got"),
+    "found.counts": ([None, 3, {"a": "1"}], "found.counts(.a)? must be a "),
+    "encoder": ([None, "dng", [], {}, {"name": 3}], "encoder(.name)? must be (a JSON object|text), got"),
+    "encoder.dim": ([None, "a", 1.5], "encoder.dim must be a whole number, got"),
+}
+
+
+@pytest.mark.parametrize("key", WRONG)
+def test_a_value_of_another_type_is_named_with_its_key(key):
+    values, sentence = WRONG[key]
+    for wrong in values:
+        plain = config.to_dict(Every(widths=(1, 2), shares={"a": 0.5}, inner=Inner(), many=(Inner(),)))
+        place, *path = [int(part) if part.isdigit() else part for part in re.findall(r"\w+", key)][::-1]
+        within = plain
+        for part in path[::-1]:
+            within = within[part]
+        within[place] = wrong
+        with pytest.raises(InputError, match=sentence):
+            config.from_dict(Every, plain)
+
+
+def test_only_an_object_is_a_configuration():
+    for wrong in (None, 3, [], "x"):
+        with pytest.raises(InputError, match="expected Outer as a JSON object, got"):
+            config.from_dict(Outer, wrong)
+
+
+@dataclass(frozen=True)
+class Ranges:
+    share: float | None = 0.5
+    sizes: tuple[int, ...] = (1,)
+
+    def __post_init__(self):
+        config.bounded(self, "sizes", 1)
+        config.bounded(self, "share", above=0, below=1)
+
+
+@pytest.mark.parametrize("wrong", [0, 1, -1, 2.0, math.nan, math.inf, "a", True])
+def test_what_lies_outside_of_its_range_is_named(wrong):
+    with pytest.raises(InputError, match="share must be a number above 0 and below 1, got"):
+        Ranges(share=wrong)
+    assert Ranges(share=None).share is None
+
+
+def test_every_entry_of_a_tuple_is_in_range():
+    with pytest.raises(InputError, match=r"sizes must be a number at least 1, got \(3, 0\)"):
+        Ranges(sizes=(3, 0))
+
+
 def test_what_another_version_wrote_is_named():
     plain = config.to_dict(Outer())
     with pytest.raises(InputError, match="unknown setting 'stepz'"):
         config.from_dict(Outer, {**plain, "stepz": 1})
-    with pytest.raises(InputError, match="a value for 'steps', found none"):
-        config.from_dict(Outer, {key: value for key, value in plain.items() if key != "steps"})
+    with pytest.raises(InputError, match="expected a Needing with a value for width, found none"):
+        config.from_dict(Needing, {})
+    assert config.from_dict(Outer, {}) == Outer()
     with pytest.raises(InputError, match="unknown option of encoder 'dng' 'dims'"):
         EncoderConfig.named("dng", dims=3)
 
@@ -132,21 +248,6 @@ def test_differences_name_key_before_and_after():
     assert config.differences(old, old) == []
     steps = [{"steps": [{"omega": 30.0, "bias": True}, {"omega": omega, "bias": True}]} for omega in (1.0, 2.0)]
     assert config.differences(*steps) == ["steps.1.omega was 1.0, now 2.0"]
-
-
-@dataclass(frozen=True)
-class Grown(Inner):
-    momentum: float = field(default=0.0, metadata=config.LATE)
-    betas: tuple[float, ...] = field(default=(), metadata=config.LATE)
-
-
-def test_settings_that_came_later_are_left_out_where_they_have_their_defaults():
-    assert config.to_dict(Grown()) == config.to_dict(Inner())
-    assert config.from_dict(Grown, config.to_dict(Inner())) == Grown()
-    changed = Grown(betas=(0.9,))
-    assert config.to_dict(changed) == {**config.to_dict(Inner()), "betas": [0.9]}
-    assert config.from_dict(Grown, config.to_dict(changed)) == changed
-    assert config.keys(Grown())["momentum"] == 0.0
 
 
 def test_fingerprints_depend_on_values_and_not_on_order():

@@ -1,5 +1,6 @@
 import errno
 import hashlib
+import math
 import os
 import subprocess
 import sys
@@ -104,3 +105,37 @@ def test_reading_json_says_what_was_expected(tmp_path):
 def test_digest(tmp_path):
     (tmp_path / "x").write_bytes(b"abc")
     assert files.sha256(tmp_path / "x") == hashlib.sha256(b"abc").hexdigest()
+
+
+BROKEN = {
+    "nothing": b"",
+    "a piece": b'{"a": 1',
+    "no UTF-8": b'{"a": "\xff"}',
+    "NaN": b'{"a": NaN}',
+    "infinity": b'{"a": -Infinity}',
+    "beyond float64": b'{"a": 1e400}',
+    "beyond 64 bits": b'{"a": 18446744073709551616}',
+    "beyond Python's own limit": b'{"a": ' + b"9" * 5000 + b"}",
+    "65 levels": b"[" * 65 + b"1" + b"]" * 65,
+    "100,000 levels": b'{"a":' * 100_000,
+    "a key twice": b'{"a": 1, "a": 2}',
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_json_that_we_never_write_is_refused_in_a_sentence(tmp_path, what):
+    (tmp_path / "a.json").write_bytes(BROKEN[what])
+    with pytest.raises(InputError, match=r"expected a test at .*a\.json, got .*; restore or re-make it") as caught:
+        files.read_json(tmp_path / "a.json", "a test")
+    assert len(str(caught.value)) < 300 + len(str(tmp_path))
+
+
+def test_numbers_at_the_limits_are_read(tmp_path):
+    value = {"low": -(2**63), "high": 2**64 - 1, "large": 1.7e308, "deep": [[[]]]}
+    files.write_json(tmp_path / "a.json", value)
+    assert files.read_json(tmp_path / "a.json", "a test") == value
+
+
+def test_numbers_that_are_not_finite_are_written_as_null(tmp_path):
+    files.write_json(tmp_path / "a.json", {"a": [math.nan, {"b": -math.inf}], "c": 1.5})
+    assert files.read_json(tmp_path / "a.json", "a test") == {"a": [None, {"b": None}], "c": 1.5}

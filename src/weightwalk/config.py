@@ -1,11 +1,11 @@
 """Typed configurations: frozen dataclasses that are overridden by `key=value`, compared, saved and fingerprinted.
 
-A configuration is a frozen dataclass of numbers, strings, booleans, None, tuples of those, and further
-configurations. Types are checked when a value is set: a wrong one is named with the type that was expected.
+A configuration is a frozen dataclass of numbers, strings, booleans, None, tuples and dictionaries of those, and further
+configurations. Types are checked when a value is set or read back from JSON: a wrong one is named with the type that
+was expected. Whole numbers have 64 bits, others are finite.
 
 A nested configuration may be one of several, chosen by name (an encoder): then it has a field `name` and a static
-method
-`named(name, **settings)`, and `encoder=NAME` replaces it by that one's defaults.
+method `named(name, **settings)`, and `encoder=NAME` replaces it by that one's defaults.
 """
 
 from __future__ import annotations
@@ -13,9 +13,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import cache
 from typing import Any, TypeVar
 
 from weightwalk.errors import InputError
@@ -23,11 +26,8 @@ from weightwalk.registry import unknown
 
 C = TypeVar("C")
 
-LATE = {"late": True}
-"""Metadata of a field that came after configurations had been saved: it is left out of them where it has its default.
 
-So old ones are equal to new ones, and have the same fingerprints.
-"""
+_hints: Callable[[Any], dict[str, Any]] = cache(typing.get_type_hints)
 
 
 def override(config: C, settings: Sequence[str]) -> C:
@@ -43,7 +43,7 @@ def override(config: C, settings: Sequence[str]) -> C:
 
 
 def _set(config: C, key: str, path: list[str], text: str) -> C:
-    hints = typing.get_type_hints(type(config))
+    hints = _hints(type(config))
     name, rest = path[0], path[1:]
     value = getattr(config, name) if name in hints else None
     if value is None and rest:
@@ -84,68 +84,132 @@ def _parse(key: str, text: str, hint: Any) -> Any:
             inner = [f"{key}.{field.name}" for field in dataclasses.fields(options[0])]
             raise InputError(f"{key} is a group of settings, got {text!r}; set {', '.join(inner)}, or {key}=none")
         return _parse(key, text, options[0])
-    if typing.get_origin(hint) is typing.Literal:
-        choices = typing.get_args(hint)
-        if text not in choices:
-            raise InputError(f"{key} must be one of {', '.join(map(str, choices))}, got {text!r}")
-        return text
     if typing.get_origin(hint) is tuple:
         inner = typing.get_args(hint)[0]
         return tuple(_parse(key, part.strip(), inner) for part in text.strip("()[]").split(",") if part.strip())
+    value: Any = text
     if hint is bool:
-        if text.lower() not in ("true", "false"):
-            raise InputError(f"{key} must be true or false, got {text!r}")
-        return text.lower() == "true"
-    if hint in (int, float):
-        try:
-            return hint(text.replace("_", ""))
-        except ValueError:
-            raise InputError(f"{key} must be {'a whole number' if hint is int else 'a number'}, got {text!r}") from None
-    assert hint is str, f"{key} has a type that cannot be set: {hint}"
-    return text
+        value = {"true": True, "false": False}.get(text.lower(), text)
+    elif hint in (int, float):
+        with suppress(ValueError):
+            value = hint(text.replace("_", ""))
+    return typed(hint, value, key)
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """Plain JSON values, without `LATE` fields that have their defaults."""
-    plain: dict[str, Any] = json.loads(json.dumps(saved_fields(config), default=saved_fields))
+    """All fields as plain JSON values; `from_dict` is the inverse."""
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
     return plain
 
 
-def saved_fields(config: Any) -> dict[str, Any]:
-    """The fields of a dataclass that are saved, with their values as they are."""
-    entries = [
-        entry
-        for entry in dataclasses.fields(config)
-        if "late" not in entry.metadata or getattr(config, entry.name) != entry.default
-    ]
-    return {entry.name: getattr(config, entry.name) for entry in entries}
+def from_dict(kind: type[C], value: Any, key: str = "") -> C:
+    """A dataclass of JSON values: a key that is left out has its default, every other value its field's type.
+
+    InputError: an unknown key, a missing one without a default, a value of another type, each called `key` and its
+    name.
+    """
+    if not isinstance(value, Mapping):
+        raise InputError(f"expected {key or kind.__name__} as a JSON object, got {short(value)}")
+    fields = {field.name: field for field in dataclasses.fields(kind) if field.init}  # type: ignore[arg-type]
+    prefix = f"{key}." if key else ""
+    for stranger in value:
+        if stranger not in fields:
+            raise InputError(unknown("setting", f"{prefix}{stranger}", [prefix + name for name in fields]))
+    for name, field in fields.items():
+        if name not in value and field.default is field.default_factory is dataclasses.MISSING:
+            raise InputError(f"expected a {kind.__name__} with a value for {prefix}{name}, found none")
+    return kind(**{name: typed(_hints(kind)[name], entry, prefix + name) for name, entry in value.items()})
 
 
-def from_dict(kind: type[C], value: Mapping[str, Any]) -> C:
-    """The inverse of `to_dict`; unknown or missing keys are named."""
-    hints = typing.get_type_hints(kind)
-    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
-    strangers = set(value) - {field.name for field in fields}
-    if strangers:
-        raise InputError(unknown("setting", sorted(strangers)[0], [field.name for field in fields]))
-    arguments = {}
-    for field in fields:
-        if "late" in field.metadata and field.name not in value:
-            continue
-        if field.name not in value:
-            raise InputError(
-                f"expected a {kind.__name__} with a value for {field.name!r}, found none; it was written by another "
-                "version"
+def typed(hint: Any, value: Any, key: str) -> Any:
+    """A JSON value as one of the type `hint`, lists as tuples; InputError that names the key, the type and the value.
+
+    Of a TypedDict, keys that it does not name may hold anything.
+    A bool is no number, a whole number may stand for any number, whole numbers have 64 bits, others are finite.
+    """
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
+    if origin in (types.UnionType, typing.Union):
+        options = [option for option in inner if _fits(option, value)]
+        if options:
+            return typed(options[0], value, key)
+    elif _fits(hint, value):
+        if origin is tuple:
+            of_each = inner[:1] * len(value) if inner[1:] == (...,) else inner
+            if len(of_each) == len(value):
+                pairs = enumerate(zip(of_each, value, strict=True))
+                return tuple(typed(of_one, entry, f"{key}[{place}]") for place, (of_one, entry) in pairs)
+        elif typing.is_typeddict(hint):
+            for name in hint.__required_keys__ - set(value):
+                raise InputError(f"expected {key} with a value for {name!r}, found none")
+            return {name: typed(_hints(hint).get(name, Any), entry, f"{key}.{name}") for name, entry in value.items()}
+        elif origin in (dict, Mapping):
+            return {name: typed(inner[1], entry, f"{key}.{name}") for name, entry in value.items()}
+        elif hasattr(hint, "named"):
+            return from_dict(type(hint.named(typed(str, value.get("name"), f"{key}.name"))), value, key)
+        elif dataclasses.is_dataclass(hint):
+            return (
+                hint.from_dict(value)
+                if hasattr(hint, "from_dict")
+                else from_dict(typing.cast(type[Any], hint), value, key)
             )
-        arguments[field.name] = _restore(hints[field.name], value[field.name])
-    return kind(**arguments)
+        elif hint in (int, float):
+            if -(2**63) <= value < 2**63 if hint is int else abs(value) < 2**1023:
+                return hint(value)
+            limit = "of 64 bits" if hint is int else "that is finite"
+            raise InputError(f"{key} must be {_in_words(hint)} {limit}, got {short(value)}")
+        else:
+            return value
+    raise InputError(f"{key} must be {_in_words(hint)}, got {short(repr(value))}")
 
 
-def _restore(hint: Any, value: Any) -> Any:
-    for option in typing.get_args(hint) or (hint,):
-        if dataclasses.is_dataclass(option) and isinstance(option, type) and isinstance(value, Mapping):
-            return option.named(**value) if hasattr(option, "named") else from_dict(option, value)
-    return tuple(value) if isinstance(value, list) else value
+def _fits(hint: Any, value: Any) -> bool:
+    """Whether a JSON value can be meant for a type, by its own kind alone."""
+    origin = typing.get_origin(hint)
+    if origin is typing.Literal:
+        return any(value == choice and type(value) is type(choice) for choice in typing.get_args(hint))
+    if hint in (int, float):
+        return isinstance(value, int if hint is int else int | float) and not isinstance(value, bool)
+    if origin is tuple:
+        return isinstance(value, list | tuple)
+    return isinstance(value, Mapping if _is_object(hint) else origin or hint)
+
+
+def _is_object(hint: Any) -> bool:
+    return dataclasses.is_dataclass(hint) or typing.is_typeddict(hint) or typing.get_origin(hint) in (dict, Mapping)
+
+
+def _in_words(hint: Any) -> str:
+    """What a sentence calls the values of a type."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join(map(_in_words, inner))
+    if origin is typing.Literal:
+        return f"one of {', '.join(map(str, inner))}"
+    if origin is tuple:
+        return f"a list of {'any number' if inner[1:] == (...,) else len(inner)}, each {_in_words(inner[0])}"
+    if _is_object(hint):
+        return "a JSON object"
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+    return "none" if hint is types.NoneType else words.get(hint, str(hint))
+
+
+def bounded(config: Any, names: str, low: float | None = None, *, above: float | None = None, **high: float) -> None:
+    """InputError unless the fields `names` of a configuration, and all entries of those that are tuples, are finite and
+    in an interval: from `low` or above `above`, up to `most` or below `below`. None, nothing set, is fine.
+    """
+    most, below = high.pop("most", math.inf), high.pop("below", math.inf)
+    assert not high, high
+    for name in names.split():
+        value = getattr(config, name)
+        for entry in value if isinstance(value, tuple) else (value,):
+            number = isinstance(entry, int | float) and not isinstance(entry, bool)
+            inside = number and (above is None or entry > above) and (low is None or entry >= low)
+            if entry is not None and not (inside and math.isfinite(entry) and entry <= most and entry < below):
+                ends = {"at least": low, "above": above, "at most": most, "below": below}
+                told = " and ".join(f"{word} {end:g}" for word, end in ends.items() if end not in (None, math.inf))
+                raise InputError(f"{name} must be a number {told}, got {short(repr(value))}")
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -156,11 +220,12 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
         if isinstance(before, Mapping) and isinstance(after, Mapping):
             found += differences(before, after, f"{prefix}{key}.")
         elif before != after:
-            found.append(f"{prefix}{key} was {_short(old.get(key))}, now {_short(new.get(key))}")
+            found.append(f"{prefix}{key} was {short(old.get(key))}, now {short(new.get(key))}")
     return found
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """A value as a sentence names it: its first 80 characters."""
     text = str(value)
     return text if len(text) <= 80 else f"{text[:80]}..."
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from weightwalk.steps import Activate, Add, Layer, Norm, Step
 
 
-@dataclass(frozen=True)
-class Scheduled:
+class Scheduled(NamedTuple):
     """One step in its place: it writes `value` (counted from 1; 0 is the input) and reads the values `sources`.
 
     `layer` is its number among the steps with parameters, None if it has none. `done` are the values that no later

@@ -10,14 +10,16 @@ This module is pure Python: describing a network never imports torch.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeVar
 
+from weightwalk import config
 from weightwalk.errors import InputError
 from weightwalk.flow import Flow, Scheduled, flow, schedule
+from weightwalk.registry import unknown
 from weightwalk.steps import ACTIVATIONS, SCALED, STEPS, Conv, Dense, Embed, Layer, MeanPool, Step
 
 T = TypeVar("T")
@@ -55,22 +57,29 @@ class NetworkSpec:
     input_axes: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "steps", tuple(self.steps))
+        steps = tuple(self.steps) if isinstance(self.steps, Iterable) else (self.steps,)
+        if not all(isinstance(step, Step) for step in steps):
+            raise InputError(f"expected the steps of a network, got {config.short(self.steps)}")
+        object.__setattr__(self, "steps", steps)
+        object.__setattr__(self, "input_axes", config.typed(int, self.input_axes, "input_axes"))
         if not self.layers:
             raise InputError("a network needs at least one step with parameters, got none")
         if self.steps[0].kind == "mean_pool" and not self.input_axes:
             raise InputError("a network begins with a step that has parameters, got mean_pool")
-        readers = self._input_readers
-        if not self.input_axes:
-            decided = next((step.input_axes for step in readers if step.input_axes is not None), 1)
-            object.__setattr__(self, "input_axes", decided)
-        widths = [readers[0].reads[0]]
         for value, step, sources in ((at.value, at.step, at.sources) for at in self.schedule):
             if any(not 0 <= source < value for source in sources):
                 raise InputError(
                     f"step {value - 1} ({step.kind}) reads the values {sources}; a step reads values before its own, "
                     f"{value}"
                 )
+        readers = self._input_readers
+        if not readers or self.input_axes < 0:
+            raise InputError(f"a network has a step that reads its input, value 0, and input_axes >= 0, got {self!r}")
+        if not self.input_axes:
+            decided = next((step.input_axes for step in readers if step.input_axes is not None), 1)
+            object.__setattr__(self, "input_axes", decided)
+        widths = [readers[0].reads[0]]
+        for value, step, sources in ((at.value, at.step, at.sources) for at in self.schedule):
             for source, wanted in zip(sources, step.reads, strict=True):
                 if wanted not in (0, widths[source]):
                     writer = f"step {source - 1} ({self.steps[source - 1].kind}) writes" if source else "the input has"
@@ -81,6 +90,9 @@ class NetworkSpec:
             widths.append(step.fan_out)
         for index, layer in enumerate(self.layers):
             self._check_tie(index, layer)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"steps": self.steps, "input_axes": self.input_axes}  # without what is cached
 
     def _check_tie(self, index: int, layer: Layer) -> None:
         if layer.tied is None:
@@ -101,16 +113,9 @@ class NetworkSpec:
         """
         if len(widths) < 2:
             raise InputError(f"an MLP needs at least an input and an output width, got {list(widths)}")
-        hidden_omega = omega if activation in SCALED else 1.0
-        pairs = list(pairwise(widths))
-        return cls(
-            tuple(
-                Dense(int(i), int(o), activation, hidden_omega, bias)
-                if index < len(pairs) - 1
-                else Dense(int(i), int(o), bias=bias)
-                for index, (i, o) in enumerate(pairs)
-            )
-        )
+        scale = omega if activation in SCALED else 1.0
+        hidden = [Dense(i, o, activation, scale, bias) for i, o in pairwise(widths[:-1])]
+        return cls((*hidden, Dense(widths[-2], widths[-1], bias=bias)))
 
     @cached_property
     def schedule(self) -> tuple[Scheduled, ...]:
@@ -222,31 +227,28 @@ class NetworkSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; `from_dict` is its inverse."""
-        return {
-            "steps": [step.to_dict() for step in self.steps],
-            **({} if self._is_decided else {"input_axes": self.input_axes}),
-        }
-
-    @property
-    def _is_decided(self) -> bool:
-        """Whether the steps alone tell `input_axes`."""
-        try:
-            return NetworkSpec(self.steps).input_axes == self.input_axes
-        except InputError:
-            return False
+        return {"steps": [step.to_dict() for step in self.steps], "input_axes": self.input_axes}
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> NetworkSpec:
-        try:
-            entries = [dict(entry) for entry in value["steps"]]
-            return cls(
-                tuple(STEPS[entry.pop("kind")](**entry) for entry in entries),
-                **{k: v for k, v in value.items() if k != "steps"},
-            )
-        except (KeyError, TypeError) as error:
+        """The spec that JSON values describe; what is left out of a step has its default."""
+        steps = value.get("steps") if isinstance(value, dict) else None
+        if not isinstance(steps, list) or not all(
+            isinstance(step, dict) and step.get("kind") in [*STEPS] for step in steps
+        ):
             raise InputError(
-                f"expected a network spec with steps of the kinds {', '.join(STEPS)}, got {value!r} ({error!r})"
-            ) from None
+                f"expected a network spec with steps of the kinds {', '.join(STEPS)}, got {config.short(value)}"
+            )
+        for stranger in value.keys() - {"steps", "input_axes"}:
+            raise InputError(unknown("key of a network spec", stranger, ["steps", "input_axes"]))
+        made = []
+        for number, step in enumerate(steps):
+            kind, entries = STEPS[step["kind"]], {key: step[key] for key in step if key != "kind"}
+            try:
+                made.append(kind(**entries))
+            except (TypeError, InputError):  # again, for a sentence that names the step and the key
+                made.append(config.from_dict(kind, entries, f"steps[{number}]"))
+        return cls(tuple(made), value.get("input_axes", 0))
 
     def __str__(self) -> str:
         if (

@@ -1,58 +1,74 @@
 """`Weights`: a batch of networks of one spec, the currency of the whole house.
 
-Shapes, stated once: `weights[l]` is (B, O, I), or (B, O, I, K) for a kernel of K taps, or (B, O) for the scale of a
-norm;
-`biases[l]` is (B, O), or None. Left (O) are a layer's target neurons, right (I) its source neurons. A layer whose
-weight is tied to another's has a view of it.
+Shapes, stated once: `flat` is (B, P), all parameters in the order of `spec.fields`; `weights[l]` is (B, O, I), or
+(B, O, I, K) for a kernel of K taps, or (B, O) for the scale of a norm; `biases[l]` is (B, O), or None. These are views
+of `flat`: what changes one changes the other. Left (O) are a layer's target neurons, right (I) its source neurons.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
+from torch.utils.data._utils.collate import default_collate_fn_map
 
 from weightwalk import evaluate, symmetry
 from weightwalk.errors import InputError
 from weightwalk.spec import NetworkSpec
 
+_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Weights:
-    """B networks of one `spec`: `weights[l]` (B, O, I[, K]) and `biases[l]` (B, O) or None, one pair per layer.
+    """B networks of one `spec`, one tensor `flat` (B, P) with views `weights[l]` and `biases[l]` per layer.
 
-    >>> spec = NetworkSpec.mlp([2, 8, 1])
-    >>> len(Weights(spec, [torch.zeros(5, 8, 2), torch.zeros(5, 1, 8)], [torch.zeros(5, 8), torch.zeros(5, 1)]))
-    5
+    A pytree with `flat` as its one leaf: torch.func, torch.export and `tree_map` see through it. Inside
+    `torch.func.vmap` over networks `flat` is (P,), and views and `run` have no axis of networks either; `weights[None]`
+    puts it back, for what reads batches.
+
+    >>> Weights(NetworkSpec.mlp([2, 8, 1]), torch.zeros(5, 33))
+    Weights(5 networks of MLP 2-8-1 (sine), float32 on cpu)
     """
 
     spec: NetworkSpec
-    weights: tuple[Tensor, ...]
-    biases: tuple[Tensor | None, ...]
+    flat: Tensor
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "weights", tuple(self.weights))
-        object.__setattr__(self, "biases", tuple(self.biases))
-        layers = self.spec.layers
-        if len(self.weights) != len(layers) or len(self.biases) != len(layers):
+        flat, wanted = self.flat, self.spec.num_parameters
+        if not isinstance(flat, Tensor) or flat.dim() != 2 or flat.shape[1] != wanted or flat.dtype not in _DTYPES:
+            got = f"{flat.dtype} {tuple(flat.shape)}" if isinstance(flat, Tensor) else type(flat).__name__
             raise InputError(
-                f"{self.spec} has {len(layers)} layers, got {len(self.weights)} weights and {len(self.biases)} biases; "
+                f"expected real numbers (B, {wanted}), {self.spec} has {wanted} parameters per network, got {got}; "
+                "`Weights.of` takes tensors per layer"
+            )
+
+    @classmethod
+    def of(cls, spec: NetworkSpec, weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> Weights:
+        """A batch out of a weight and a bias per layer, which are copied; the weight of a tied layer is not read."""
+        layers = spec.layers
+        if len(weights) != len(layers) or len(biases) != len(layers):
+            raise InputError(
+                f"{spec} has {len(layers)} layers, got {len(weights)} weights and {len(biases)} biases; "
                 "give one of each per layer, None where a layer has no bias"
             )
-        first = self.weights[0]
-        for index, (layer, weight, bias) in enumerate(zip(layers, self.weights, self.biases, strict=True)):
+        first = weights[0]
+        for index, (layer, weight, bias) in enumerate(zip(layers, weights, biases, strict=True)):
             expected = (len(first), *layer.weight_shape)
             if tuple(weight.shape) != expected:
-                raise InputError(f"weights[{index}] must be {expected} for {self.spec}, got {tuple(weight.shape)}")
+                raise InputError(f"weights[{index}] must be {expected} for {spec}, got {tuple(weight.shape)}")
             if (bias is not None) != layer.bias:
-                raise InputError(f"biases[{index}] must {'be given' if layer.bias else 'be None'} for {self.spec}")
+                raise InputError(f"biases[{index}] must {'be given' if layer.bias else 'be None'} for {spec}")
             if bias is not None and tuple(bias.shape) != (len(first), layer.fan_out):
                 raise InputError(
-                    f"biases[{index}] must be {(len(first), layer.fan_out)} for {self.spec}, got {tuple(bias.shape)}"
+                    f"biases[{index}] must be {(len(first), layer.fan_out)} for {spec}, got {tuple(bias.shape)}"
                 )
             for tensor in (weight, bias):
                 if tensor is not None and (tensor.dtype != first.dtype or tensor.device != first.device):
@@ -60,37 +76,98 @@ class Weights:
                         f"layer {index} is {tensor.dtype} on {tensor.device}, weights[0] {first.dtype} on "
                         f"{first.device}; convert one"
                     )
+        return _joined(spec, weights, biases)
+
+    def _with(self, flat: Any) -> Weights:
+        return self if flat is self.flat else _unchecked(self.spec, flat)
+
+    @property
+    def weights(self) -> tuple[Tensor, ...]:
+        """Per layer (B, O, I[, K]), of a norm (B, O); of a tied layer the transposed weight that it is tied to."""
+        return self._views[0]
+
+    @property
+    def biases(self) -> tuple[Tensor | None, ...]:
+        """Per layer (B, O), or None."""
+        return self._views[1]
+
+    @property
+    def _views(self) -> tuple[tuple[Tensor, ...], tuple[Tensor | None, ...]]:
+        """Views are kept, one set for gradients and one without: a view made before `flat` wanted a gradient has none.
+
+        Those that a compiler, a tracer or torch.func made are not kept: they mean nothing after it.
+        """
+        wanted = "_differentiable" if self.flat.requires_grad and torch.is_grad_enabled() else "_plain"
+        if wanted in self.__dict__:
+            return self.__dict__[wanted]  # type: ignore[no-any-return]
+        views = self._make_views()
+        transient = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+        if not transient and type(views[0][0]) is Tensor:
+            self.__dict__[wanted] = views
+        return views
+
+    def _make_views(self) -> tuple[tuple[Tensor, ...], tuple[Tensor | None, ...]]:
+        layers = self.spec.layers
+        found = {  # slices: autograd lets views of `split` not outlive an optimiser's step
+            (layer, role): self.flat[..., start:stop].unflatten(-1, shape)
+            for layer, role, shape, start, stop in self.spec.fields
+        }
+        weights = tuple(
+            found[number, "weight"] if layer.tied is None else found[layer.tied, "weight"].mT
+            for number, layer in enumerate(layers)
+        )
+        return weights, tuple(found.get((number, "bias")) for number in range(len(layers)))
 
     def __len__(self) -> int:
-        return len(self.weights[0])
+        if self.flat.dim() != 2:
+            raise InputError(
+                "expected a batch of networks, got one network without its axis, as inside torch.func.vmap; "
+                "`weights[None]` puts the axis back"
+            )
+        return len(self.flat)
 
-    def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> Weights:
-        """A smaller batch; a single integer gives a batch of one."""
+    def __getitem__(self, index: int | slice | Sequence[int] | Tensor | None) -> Weights:
+        """A smaller batch: an integer gives a batch of one, None the batch of one of a network inside vmap."""
+        if self.flat.dim() == 1 and index is None:
+            return self._with(self.flat[None])
+        count = len(self)
         if isinstance(index, int):
-            index = [range(len(self))[index]]
-        return self._map(lambda tensor: tensor[index])
+            index = slice(number := range(count)[index], number + 1)
+        chosen = None if index is None or isinstance(index, tuple) else self.flat[index]
+        if chosen is not None and chosen.dim() == 1:  # the index was a tensor of one number
+            chosen = chosen[None]
+        if chosen is None or chosen.dim() != 2 or chosen.shape[1] != self.spec.num_parameters:
+            raise InputError(f"expected an index into {count} networks: a number, slice, list or mask, got {index}")
+        return self._with(chosen)
 
-    def _map(self, function: Any) -> Weights:
-        return Weights(
-            self.spec,
-            tuple(map(function, self.weights)),
-            tuple(None if bias is None else function(bias) for bias in self.biases),
-        )
+    def __repr__(self) -> str:
+        count = "1 network" if self.flat.shape[:-1].numel() == 1 else f"{len(self)} networks"
+        return f"Weights({count} of {self.spec}, {str(self.dtype).removeprefix('torch.')} on {self.device})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Plain values, so that `torch.load` needs to trust nothing else; the views are left out."""
+        return _unpickled, (json.dumps(self.spec.to_dict()), self.flat)
 
     @property
     def device(self) -> torch.device:
-        return self.weights[0].device
+        return self.flat.device
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.weights[0].dtype
+        return self.flat.dtype
 
     def to(self, *args: Any, **kwargs: Any) -> Weights:
-        """Every tensor through `Tensor.to`."""
-        return self._map(lambda tensor: tensor.to(*args, **kwargs))
+        """All parameters through `Tensor.to`, in one transfer."""
+        return self._with(self.flat.to(*args, **kwargs))
+
+    def pin_memory(self) -> Weights:
+        """In page-locked memory; `DataLoader(pin_memory=True)` calls it."""
+        return self._with(self.flat.pin_memory())
 
     def run(self, x: Tensor) -> Tensor:
         """Evaluate every network: examples (N, ...) or (B, N, ...) give (B, N, ...). See `weightwalk.evaluate.run`."""
+        if self.flat.dim() == 1:  # inside vmap: (N, ...) give (N, ...)
+            return self[None].run(x)[0]
         return evaluate.run(self.spec, self.weights, self.biases, x)
 
     def permute(self, permutations: Sequence[Tensor | None]) -> Weights:
@@ -98,7 +175,7 @@ class Weights:
 
         There is a permutation per group of `symmetry.hidden_widths`; None leaves the group alone.
         """
-        return Weights(self.spec, *symmetry.permuted(self.spec, self.weights, self.biases, permutations))
+        return _joined(self.spec, *symmetry.permuted(self.spec, self.weights, self.biases, permutations))
 
     @classmethod
     def cat(cls, batches: Sequence[Weights]) -> Weights:
@@ -111,38 +188,14 @@ class Weights:
                 "only networks of one spec make a batch, got "
                 f"{', '.join(sorted({str(batch.spec) for batch in batches}))}"
             )
-        return cls.from_flat(first.spec, torch.cat([batch.flat() for batch in batches]))
-
-    def flat(self) -> Tensor:
-        """(B, num_parameters), in the order of `spec.fields`."""
-        tensors = [self._tensor(field.layer, field.role) for field in self.spec.fields]
-        return torch.cat([tensor.reshape(len(self), -1) for tensor in tensors], dim=1)
-
-    def _tensor(self, layer: int, role: str) -> Tensor:
-        tensor = self.weights[layer] if role == "weight" else self.biases[layer]
-        assert tensor is not None
-        return tensor
-
-    @classmethod
-    def from_flat(cls, spec: NetworkSpec, flat: Tensor) -> Weights:
-        """The inverse of `flat`: views into (B, num_parameters)."""
-        if flat.dim() != 2 or flat.shape[1] != spec.num_parameters:
-            raise InputError(
-                f"{spec} has {spec.num_parameters} parameters per network, got a tensor of shape {tuple(flat.shape)}"
-            )
-        weights: dict[int, Tensor] = {}
-        biases: list[Tensor | None] = [None] * len(spec.layers)
-        for layer, role, shape, start, stop in spec.fields:
-            tensor = flat[:, start:stop].unflatten(1, shape)
-            if role == "weight":
-                weights[layer] = tensor
-            else:
-                biases[layer] = tensor
-        return cls(spec, _with_ties(spec, weights), tuple(biases))
+        return first._with(torch.cat([batch.flat for batch in batches]))
 
     def to_state_dict(self, index: int = 0) -> dict[str, Tensor]:
         """One network's tensors under the names `layers.L.weight` and `layers.L.bias`."""
-        return {field.name: self._tensor(field.layer, field.role)[index].clone() for field in self.spec.fields}
+        return {
+            name: self.flat[index, start:stop].reshape(shape).clone()
+            for name, (_, _, shape, start, stop) in ((field.name, field) for field in self.spec.fields)
+        }
 
     @classmethod
     def from_state_dicts(cls, spec: NetworkSpec, state_dicts: Sequence[Mapping[str, Tensor]]) -> Weights:
@@ -152,17 +205,20 @@ class Weights:
         """
         if not state_dicts:
             raise InputError("expected at least one state dict, got none")
-        return cls.from_flat(
-            spec, torch.stack([_flatten(spec, state, number) for number, state in enumerate(state_dicts)])
-        )
+        return cls(spec, torch.stack([_flatten(spec, state, number) for number, state in enumerate(state_dicts)]))
 
 
-def _with_ties(spec: NetworkSpec, weights: Mapping[int, Tensor]) -> tuple[Tensor, ...]:
-    """A weight per layer: its own, or the transposed one of the layer that it is tied to."""
-    return tuple(
-        weights[index] if layer.tied is None else weights[layer.tied].transpose(1, 2)
-        for index, layer in enumerate(spec.layers)
-    )
+def _unchecked(spec: NetworkSpec, flat: Any) -> Weights:
+    """`Weights` around anything: what a pytree puts in the place of `flat`, and what is known to fit."""
+    made = object.__new__(Weights)
+    made.__dict__.update(spec=spec, flat=flat)
+    return made
+
+
+def _joined(spec: NetworkSpec, weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> Weights:
+    tensors = {"weight": weights, "bias": biases}
+    parts = [tensors[field.role][field.layer] for field in spec.fields]
+    return _unchecked(spec, torch.cat([part.flatten(1) for part in parts if part is not None], dim=1))
 
 
 def _natural(name: str) -> list[tuple[int, int | str]]:
@@ -198,3 +254,25 @@ def _flatten(spec: NetworkSpec, state: Mapping[str, Tensor], number: int) -> Ten
     if unexpected:
         raise InputError(f"network {number}: {spec} has no place for {', '.join(sorted(unexpected))}")
     return torch.cat(parts)
+
+
+@lru_cache(64)
+def _spec(text: str) -> NetworkSpec:
+    return NetworkSpec.from_dict(json.loads(text))
+
+
+def _unpickled(spec: str, flat: Tensor) -> Weights:
+    return Weights(_spec(spec), flat)
+
+
+torch.serialization.add_safe_globals([_unpickled])
+pytree.register_pytree_node(
+    Weights,
+    lambda weights: ([weights.flat], weights.spec),
+    lambda leaves, spec: _unchecked(spec, *leaves),
+    serialized_type_name="weightwalk.Weights",
+    to_dumpable_context=lambda spec: spec.to_dict(),
+    from_dumpable_context=NetworkSpec.from_dict,
+    flatten_with_keys_fn=lambda weights: ([(pytree.GetAttrKey("flat"), weights.flat)], weights.spec),
+)
+default_collate_fn_map[Weights] = lambda batch, collate_fn_map=None: Weights.cat(batch)

@@ -14,7 +14,7 @@ from weightwalk.testing import assert_close
 def test_both_sides_train_the_same_network(name):
     case = training.cases()[name]
     weights, module = classifier(case.spec, Key(0, 0, 3, 0)), case.peer()
-    trainers.load(module, weights.flat()[0], case.spec)
+    trainers.load(module, weights.flat[0], case.spec)
     x = torch.randn(5, *case.shape)
     assert_close(module(x).detach(), weights.run(x)[0], what="outputs", atol=1e-4, rtol=1e-4)
 

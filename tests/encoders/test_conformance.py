@@ -58,7 +58,7 @@ class WeighsSourcesByPosition(Small):
 
     def read(self, weights):
         scaled = [w * torch.linspace(0.5, 1, w.shape[2], dtype=w.dtype).reshape(1, 1, -1) for w in weights.weights]
-        return super().read(Weights(weights.spec, scaled, weights.biases))
+        return super().read(Weights.of(weights.spec, scaled, weights.biases))
 
 
 class SortsNodes(Small):

@@ -132,10 +132,10 @@ def test_dropout_works_in_training_only():
 def test_the_activation_embedding_tells_activations_apart():
     """The same numbers under another activation: read by shape, told apart only with the embedding."""
     relu, tanh = (NetworkSpec.mlp([2, 4, 1], activation) for activation in ("relu", "tanh"))
-    flat = random_weights(relu, 2, seed=0, dtype=torch.float64).flat()
+    flat = random_weights(relu, 2, seed=0, dtype=torch.float64).flat
     for embeds in (True, False):
         encoder = encoder_for(relu, activation_embedding=embeds)
-        answers = [encoder.encode(Weights.from_flat(spec, flat)) for spec in (relu, tanh)]
+        answers = [encoder.encode(Weights(spec, flat)) for spec in (relu, tanh)]
         assert torch.equal(*answers) is not embeds
 
 
@@ -146,16 +146,16 @@ def test_a_layer_without_biases_enters_with_zero():
     biased = NetworkSpec.mlp([2, 4, 1])
     twin = DNGEncoder(biased, **SMALL).double()
     twin.load_state_dict(encoder.state_dict())
-    zeros = Weights(biased, weights.weights, [torch.zeros(2, 4).double(), torch.zeros(2, 1).double()])
+    zeros = Weights.of(biased, weights.weights, [torch.zeros(2, 4).double(), torch.zeros(2, 1).double()])
     assert torch.equal(encoder.encode(weights), twin.encode(zeros))
 
 
 def test_gradients_reach_parameters_and_the_networks_that_are_read():
     spec = DENSE["deep"]
     encoder, weights = encoder_for(spec, num_passes=2), random_weights(spec, 2, seed=0, dtype=torch.float64)
-    leaves = [tensor.requires_grad_() for tensor in (*weights.weights, *weights.biases)]
+    weights.flat.requires_grad_()
     encoder.encode(weights).pow(3).sum().backward()
-    for name, tensor in [*encoder.named_parameters(), *((f"input {k}", leaf) for k, leaf in enumerate(leaves))]:
+    for name, tensor in [*encoder.named_parameters(), ("networks", weights.flat)]:
         assert tensor.grad is not None, name
         assert tensor.grad.abs().sum() > 0, name
 

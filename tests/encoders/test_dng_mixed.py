@@ -164,7 +164,7 @@ def test_the_same_network_written_otherwise_is_read_alike():
     assert one != other
     assert one.shape == other.shape
     weights = random_weights(one, 2, seed=0)
-    twin = Weights(other, weights.weights, weights.biases)
+    twin = Weights.of(other, weights.weights, weights.biases)
     encoder = mixed(one)
     assert torch.equal(encoder.encode(twin), encoder.encode(weights))
     x = torch.randn(2, 3, 8, 8)

@@ -68,7 +68,7 @@ def test_a_block_of_a_grouped_convolution_hears_its_own_block():
         state = encoder.state_dict() | {"input_memory": encoder.input_memory[2 * block : 2 * block + 2]}
         twin.load_state_dict(state)
         rows = slice(3 * block, 3 * block + 3)
-        alone = Weights(
+        alone = Weights.of(
             half,
             [weights.weights[0][:, rows], weights.weights[1][:, :, rows]],
             [weights.biases[0][:, rows], weights.biases[1]],
@@ -105,7 +105,7 @@ def test_residual_messages_go_to_the_newest_nodes_and_padding_sends_none(sources
     twin = encoder_for(plain)
     state = encoder.state_dict()
     twin.load_state_dict({name: tensor for name, tensor in state.items() if "between" not in name})
-    _, _, bare, _ = memories(twin, Weights(plain, weights.weights, weights.biases))
+    _, _, bare, _ = memories(twin, Weights.of(plain, weights.weights, weights.biases))
     for i in range(5):
         expected = bare[i] + affine(residual, first[i]) if i < 3 else bare[i]
         assert_close(second[i], expected, what=f"memory {i}", atol=1e-10, rtol=0.0)

@@ -37,7 +37,7 @@ def test_fourteen_numbers_per_layer_weights_before_biases():
 def test_the_flat_vector_is_the_parameters():
     for spec in SPECS:
         weights = random_weights(spec, 2, seed=0)
-        assert torch.equal(FlatEncoder(spec).encode(weights), weights.flat())
+        assert torch.equal(FlatEncoder(spec).encode(weights), weights.flat)
 
 
 @pytest.mark.parametrize("kind", [StatNNEncoder, FlatEncoder])
@@ -76,10 +76,10 @@ def test_largest_is_what_an_encoder_is_sized_by():
 @pytest.mark.parametrize("kind", [StatNNEncoder, FlatEncoder])
 def test_standardised_features_have_mean_0_and_std_1_and_constants_stay_finite(kind):
     weights = random_weights(LARGE, 200, seed=0)
-    flat = 3 + 5 * weights.flat()
+    flat = 3 + 5 * weights.flat
     flat[:, -1] = 7.0  # the last bias is the same in all
     encoder = kind(LARGE)
-    batches = [Weights.from_flat(LARGE, part) for part in flat.split(64)]
+    batches = [Weights(LARGE, part) for part in flat.split(64)]
     encoder.prepare(iter(batches))
     pooled = encoder.encode(batches)
     varies = pooled.std(0) > 0

@@ -25,7 +25,7 @@ def golden() -> tuple[dict, list[Weights], dict]:
         weights = [tensors[f"in.weight.{layer}"][index : index + 1].permute(0, 3, 2, 1) for layer in range(4)]
         biases = [tensors[f"in.bias.{layer}"][index : index + 1] for layer in range(4)]
         networks.append(
-            Weights(small_cnn(activation=("relu", "tanh")[number]), [*weights[:3], weights[3].squeeze(3)], biases)
+            Weights.of(small_cnn(activation=("relu", "tanh")[number]), [*weights[:3], weights[3].squeeze(3)], biases)
         )
     return parameters, networks, tensors
 

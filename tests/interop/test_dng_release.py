@@ -27,7 +27,7 @@ def golden(name: str) -> tuple[dict, Weights, dict]:
     spec = NetworkSpec.mlp([weights[0].shape[2], *(weight.shape[1] for weight in weights)])
     return (
         parameters,
-        Weights(spec, weights, biases),
+        Weights.of(spec, weights, biases),
         {key.removeprefix("out."): t for key, t in tensors.items() if key.startswith("out.")},
     )
 

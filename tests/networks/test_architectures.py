@@ -99,7 +99,7 @@ def test_the_vit_is_a_simple_vit():
     flat = torch.cat(
         [(start.weights[3] if field.layer == 3 else next(found)).detach().flatten() for field in spec.fields]
     )
-    weights = Weights.from_flat(spec, flat[None])
+    weights = Weights(spec, flat[None])
     assert_close(weights.run(X)[0], module(X, table).detach(), what="outputs")
     permuted = weights.permute(random_permutations(spec, 1, generator=torch.Generator().manual_seed(1)))
     assert not torch.equal(permuted.weights[3], weights.weights[3])  # the table moves with its channels

@@ -44,10 +44,10 @@ def test_every_layer_has_its_bounds(scheme):
 @pytest.mark.parametrize("scheme", BOUNDS)
 def test_a_start_depends_on_its_key_alone(scheme):
     spec = SPECS.get(scheme, SPEC)
-    together = initialise(spec, KEYS, scheme).flat()
+    together = initialise(spec, KEYS, scheme).flat
     for index in (0, 17, 119):
-        assert torch.equal(initialise(spec, [KEYS[index]], scheme).flat()[0], together[index])
-    assert torch.equal(initialise(spec, KEYS[::-1], scheme).flat(), together.flip(0))
+        assert torch.equal(initialise(spec, [KEYS[index]], scheme).flat[0], together[index])
+    assert torch.equal(initialise(spec, KEYS[::-1], scheme).flat, together.flip(0))
 
 
 def test_other_keys_give_other_starts():
@@ -58,9 +58,9 @@ def test_other_keys_give_other_starts():
         base._replace(image=SHARED),
         base._replace(seed=2**40),
     ]
-    flat = initialise(SPEC, keys).flat()
+    flat = initialise(SPEC, keys).flat
     assert len(flat.unique(dim=0)) == len(keys)
-    correlation = torch.corrcoef(flat / initialise(SPEC, KEYS).flat().std(0)) - torch.eye(len(keys))
+    correlation = torch.corrcoef(flat / initialise(SPEC, KEYS).flat.std(0)) - torch.eye(len(keys))
     assert correlation.abs().max() < 0.15
 
 
@@ -68,7 +68,7 @@ def test_the_stream_never_changes():
     """Pinned: zoos that were begun with an older version have to go on with the same starts."""
     spec = NetworkSpec.mlp([2, 4, 1])
     weights = initialise(spec, [Key(0, 0, 0, 0), Key(7, 2, SHARED, 1)])
-    assert weights.flat()[:, :4].tolist() == [
+    assert weights.flat[:, :4].tolist() == [
         [-0.4884532392024994, -0.25845080614089966, -0.38857415318489075, 0.0644146203994751],
         [-0.022676434367895126, -0.1785489320755005, 0.4973234534263611, 0.13624806702136993],
     ]
@@ -99,7 +99,7 @@ def test_without_a_scheme_every_activation_has_its_own(activation, own):
     """None: two activations in one network."""
     hidden = [Dense(4, 4, activation or "sine"), Dense(4, 4, activation or "relu")]
     spec = NetworkSpec((*hidden, Dense(4, 1)))
-    assert torch.equal(initialise(spec, KEYS[:2]).flat(), initialise(spec, KEYS[:2], own).flat())
+    assert torch.equal(initialise(spec, KEYS[:2]).flat, initialise(spec, KEYS[:2], own).flat)
 
 
 @pytest.mark.parametrize(
@@ -152,8 +152,8 @@ def test_classifiers_start_as_spread_as_they_should(scheme, wanted):
     assert stds(scheme) == pytest.approx(wanted, rel=0.04)
     start = classifier(CNN, Key(0, 0, 3, 0), scheme)
     assert all((bias == 0).all() != (scheme == "torch") for bias in start.biases)
-    assert torch.equal(start.flat(), classifier(CNN, Key(0, 0, 3, 0), scheme).flat())
-    assert not torch.equal(start.flat(), classifier(CNN, Key(0, 0, 4, 0), scheme).flat())
+    assert torch.equal(start.flat, classifier(CNN, Key(0, 0, 3, 0), scheme).flat)
+    assert not torch.equal(start.flat, classifier(CNN, Key(0, 0, 4, 0), scheme).flat)
 
 
 def test_orthogonal_and_truncated_starts():

@@ -49,7 +49,7 @@ def assert_laws(model, x, *, seed=1):
     assert len(weights) == 1
     assert_close(weights.run(x)[0], wanted, what="the module's output", atol=1e-6, rtol=1e-5)
     assert NetworkSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
-    assert torch.equal(Weights.from_flat(spec, weights.flat()).run(x), weights.run(x))
+    assert torch.equal(Weights(spec, weights.flat).run(x), weights.run(x))
     permuted = weights.permute(random_permutations(spec, 1, generator=torch.Generator().manual_seed(seed)))
     assert_close(permuted.run(x), weights.run(x), what="after neurons have changed places")
     return spec, weights
@@ -61,7 +61,7 @@ def test_what_is_read_computes_the_same_whatever_the_order_of_its_neurons(name):
     spec, weights = assert_laws(shaken(model), x)
     if max(hidden_widths(spec), default=1) > 1:
         permuted = weights.permute(random_permutations(spec, 1, generator=torch.Generator().manual_seed(1)))
-        assert not torch.equal(permuted.flat(), weights.flat())
+        assert not torch.equal(permuted.flat, weights.flat)
 
 
 def test_a_wrong_order_does_change_the_function():
@@ -69,7 +69,7 @@ def test_a_wrong_order_does_change_the_function():
     model, x = MODULES["resnet"]()
     spec, weights = trace(model, x)
     conv = next(index for index, layer in enumerate(spec.layers) if layer.kind == "conv" and layer.fan_in > 3)
-    wrong = Weights(
+    wrong = Weights.of(
         spec, [w.flip(2) if index == conv else w for index, w in enumerate(weights.weights)], weights.biases
     )
     assert not torch.allclose(wrong.run(x), weights.run(x), atol=1e-3)

@@ -187,13 +187,11 @@ def test_exchanged_neurons_compute_the_same(name):
     permutations = random_permutations(spec, 4, generator=torch.Generator().manual_seed(2))
     permuted = weights.permute(permutations)
     assert_close(permuted.run(x), weights.run(x), what="outputs")
-    assert not torch.equal(permuted.flat(), weights.flat())
-    assert torch.equal(permuted.permute(inverse(permutations)).flat(), weights.flat())
-    assert_close(
-        Weights.from_flat(spec, permuted.flat()).run(x), weights.run(x), what="outputs of networks that were stored"
-    )
+    assert not torch.equal(permuted.flat, weights.flat)
+    assert torch.equal(permuted.permute(inverse(permutations)).flat, weights.flat)
+    assert_close(Weights(spec, permuted.flat).run(x), weights.run(x), what="outputs of networks that were stored")
     again = random_permutations(spec, 4, generator=torch.Generator().manual_seed(3))
-    assert torch.equal(permuted.permute(again).flat(), weights.permute(compose(permutations, again)).flat())
+    assert torch.equal(permuted.permute(again).flat, weights.permute(compose(permutations, again)).flat)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -257,6 +255,6 @@ def test_a_wrong_order_does_change_the_function():
     weights = random_weights(RESIDUAL, 2, seed=0, dtype=torch.float64)
     other = list(weights.weights)
     other[0] = other[0].flip(1)
-    wrong = Weights(RESIDUAL, other, weights.biases)
+    wrong = Weights.of(RESIDUAL, other, weights.biases)
     with pytest.raises(AssertionError):
         assert_close(wrong.run(examples("residual")), weights.run(examples("residual")), what="outputs")

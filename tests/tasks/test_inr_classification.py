@@ -160,17 +160,6 @@ def test_a_finished_run_is_not_trained_again(trained, zoo, monkeypatch):
     assert_same_state(state(Run.open(run.path)), before)
 
 
-def test_an_option_that_a_description_spells_out_or_leaves_out_is_the_same(trained, zoo, tmp_path):
-    run, _ = trained
-    folder = tmp_path / "run"
-    shutil.copytree(run.path, folder)
-    record = json.loads((folder / "run.json").read_text())
-    assert "messages" not in record["config"]["encoder"]  # as in runs from before there was a choice
-    record["config"]["encoder"]["messages"] = "auto"
-    (folder / "run.json").write_text(json.dumps(record))
-    assert all(outcome.finished for outcome in train(run.config, zoo, folder, device=CPU).values())
-
-
 def test_other_settings_are_refused_and_named(trained, zoo, tmp_path):
     run, _ = trained
     with pytest.raises(

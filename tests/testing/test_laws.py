@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from weightwalk import NetworkSpec
-from weightwalk.encoders import DNGEncoder
+from weightwalk.encoders import DNGEncoder, Encoding
 from weightwalk.testing import (
     assert_close,
     assert_equivariant,
@@ -50,6 +50,26 @@ def test_laws_leave_the_module_as_it_was():
     assert encoder.input_memory.dtype == torch.float32
 
 
+def edges(weights, twist=lambda w: w):
+    """An encoding whose edges are the weights and their squares."""
+    found = tuple(torch.stack([twist(w), w.square()], dim=-1) for w in weights.weights)
+    return Encoding(pooled=weights.flat.sum(1, keepdim=True), edges=found)
+
+
+@pytest.mark.parametrize("spec", tiny_specs().values(), ids=list(tiny_specs()))
+def test_edges_move_with_the_neurons(spec):
+    assert_equivariant(edges, random_weights(spec, 2, seed=0))
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_edges_that_stay_where_they_are_are_found(axis):
+    def wrong(weights):
+        return edges(weights, lambda w: w + torch.arange(w.shape[axis]).reshape((-1, 1) if axis == 1 else (1, -1)))
+
+    with pytest.raises(AssertionError, match=r"edges of layer [01] is not equivariant"):
+        assert_equivariant(wrong, random_weights(SPEC, 2, seed=0))
+
+
 def test_save_load_needs_modules_that_differ_at_first():
     counter = iter(range(9))
 
@@ -59,7 +79,7 @@ def test_save_load_needs_modules_that_differ_at_first():
             self.register_buffer("kept", torch.tensor(float(next(counter))))
 
         def forward(self, weights):
-            return weights.flat() * self.kept
+            return weights.flat * self.kept
 
     assert_save_load(Reader, random_weights(SPEC, 2, seed=0))
 
@@ -67,8 +87,8 @@ def test_save_load_needs_modules_that_differ_at_first():
 @pytest.mark.parametrize("spec", tiny_specs().values(), ids=list(tiny_specs()))
 def test_random_weights_are_the_same_networks_in_every_dtype(spec):
     single, double = (random_weights(spec, 3, seed=5, dtype=dtype) for dtype in (torch.float32, torch.float64))
-    assert torch.equal(single.flat(), double.flat().float())
-    assert not torch.equal(single.flat(), random_weights(spec, 3, seed=6).flat())
+    assert torch.equal(single.flat, double.flat.float())
+    assert not torch.equal(single.flat, random_weights(spec, 3, seed=6).flat)
 
 
 def test_a_tiny_zoo_is_a_valid_one(tmp_path):

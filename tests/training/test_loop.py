@@ -449,7 +449,7 @@ def test_schedules():
         ("steps=0", "steps must be at least 1, got 0"),
         ("batch_size=-1", "batch_size must be at least 1, got -1"),
         ("eval_every=0", "eval_every must be at least 1, got 0"),
-        ("learning_rate=nan", "learning_rate must be a positive number, got nan"),
+        ("learning_rate=nan", "learning_rate must be a number that is finite, got nan"),
         ("clip=0", "clip must be a positive number, got 0.0"),
         ("weight_decay=-1", "weight_decay must be a number of at least 0, got -1.0"),
         ("warmup_start=2", "warmup_start must be a factor from 0 to 1, got 2.0"),

@@ -62,7 +62,7 @@ def draw(
                 psnr = pixels.psnr(
                     (outputs - pixels.targets(torch.from_numpy(images[block]))).square().mean(dim=(1, 2))
                 )
-                writer.add_inrs(part, fit, block, of_fit.flat()[block], psnr)
+                writer.add_inrs(part, fit, block, of_fit.flat[block], psnr)
     return Zoo.open(path)
 
 

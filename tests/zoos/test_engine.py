@@ -36,18 +36,18 @@ def by_autograd(start: Weights, x: torch.Tensor, targets: torch.Tensor, descent:
     """The same descent with torch's own gradients and its own Adam, one network after another."""
     fitted = []
     for index in range(len(start)):
-        flat = start[index].flat().clone().requires_grad_()
+        flat = start[index].flat.clone().requires_grad_()
         optimizer = torch.optim.Adam([flat], lr=descent.learning_rate, betas=descent.betas)
         falling = max(1, round(descent.decay * descent.steps))
         decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, falling)
         for step in range(descent.steps):
             optimizer.zero_grad()
-            F.mse_loss(Weights.from_flat(start.spec, flat).run(x)[0].T, targets[index]).backward()
+            F.mse_loss(Weights(start.spec, flat).run(x)[0].T, targets[index]).backward()
             optimizer.step()
             if step >= descent.steps - descent.decay * descent.steps:
                 decay.step()
         fitted.append(flat.detach())
-    return Weights.from_flat(start.spec, torch.cat(fitted))
+    return Weights(start.spec, torch.cat(fitted))
 
 
 @pytest.mark.parametrize("activation", FITTED)
@@ -56,8 +56,8 @@ def test_gradients_by_hand_are_autograd_s(widths, activation):
     spec = NetworkSpec.mlp(widths, activation, omega=1.5)
     weights = random_weights(spec, 4, seed=0, dtype=torch.float64)
     x, targets = torch.randn(9, widths[0], dtype=torch.float64), torch.randn(4, widths[-1], 9, dtype=torch.float64)
-    flat = weights.flat().requires_grad_()
-    expected = (Weights.from_flat(spec, flat).run(x).mT - targets).square().mean(dim=(1, 2))
+    flat = weights.flat.clone().requires_grad_()
+    expected = (Weights(spec, flat).run(x).mT - targets).square().mean(dim=(1, 2))
     expected.sum().backward()
     values = [t for w, b in zip(weights.weights, weights.biases, strict=True) for t in (w, b.unsqueeze(-1))]
     loss, gradients = steps.Step(spec, (0.9, 0.999), 0.0, False).gradients(values, x.T.contiguous(), targets)
@@ -73,7 +73,7 @@ def test_a_descent_is_torch_s_adam(change):
     start, x, targets = problem(3, dtype=torch.float64)
     fitted, errors = fit(start, x, targets, descent)
     expected = by_autograd(start, x, targets, descent)
-    assert_close(fitted.flat(), expected.flat(), what="parameters", atol=1e-6, rtol=1e-5)
+    assert_close(fitted.flat, expected.flat, what="parameters", atol=1e-6, rtol=1e-5)
     assert_close(errors, (expected.run(x).mT - targets).square().mean(dim=(1, 2)), what="errors", atol=1e-6, rtol=1e-4)
     assert (errors < 0.9 * (start.run(x).mT - targets).square().mean(dim=(1, 2))).all()
 
@@ -99,7 +99,7 @@ def assert_alone_is_together(mode: engine.Mode, count: int = 64) -> None:
     together, errors = fit(start, x, targets, descent, mode)
     for rows in ([0], [count - 1], [5, 40, 17], list(range(steps.GROUP_CPU + 3))):
         few, few_errors = fit(start[rows], x, targets[rows], descent, mode)
-        assert_close(few.flat(), together[rows].flat(), what=f"rows {rows}", atol=1e-5, rtol=0.0)
+        assert_close(few.flat, together[rows].flat, what=f"rows {rows}", atol=1e-5, rtol=0.0)
         assert_close(few_errors, errors[rows], what=f"errors of {rows}", atol=1e-5, rtol=0.0)
 
 
@@ -114,7 +114,7 @@ def test_the_kernel_gives_the_same_bits_in_any_batch_and_order():
     together, errors = fit(start, x, targets, descent, "native")
     for rows in ([4], [8, 0, 3], list(range(9))[::-1]):
         few, few_errors = fit(start[rows], x, targets[rows], descent, "native")
-        assert torch.equal(few.flat(), together[rows].flat())
+        assert torch.equal(few.flat, together[rows].flat)
         assert torch.equal(few_errors, errors[rows])
 
 
@@ -135,7 +135,7 @@ def test_the_kernel_takes_the_steps_of_torch(widths, activation, pixels):
     descent = Descent(steps=12, learning_rate=1e-3, decay=1.0)
     expected, expected_errors = fit(start.to(torch.float64), x.double(), targets.double(), descent, "eager")
     found, errors = fit(start, x, targets, descent, "native")
-    assert_close(found.flat().double(), expected.flat(), what="parameters", atol=2e-4, rtol=1e-3)
+    assert_close(found.flat.double(), expected.flat, what="parameters", atol=2e-4, rtol=1e-3)
     assert_close(errors.double(), expected_errors, what="errors", atol=1e-6, rtol=1e-4)
 
 
@@ -159,21 +159,21 @@ def test_the_kernel_s_gradients_are_those_of_torch_in_float64(widths, activation
     _, gradients = steps.Step(spec, (0.9, 0.999), 0.0, False).gradients(values, x.double().T, targets.double())
     expected = torch.cat([gradient.flatten(1) for gradient in gradients], dim=1)
     atol = 2e-5 * max(1.0, float(expected.abs().max()))
-    assert_close(start.flat().double() - fitted.flat().double(), expected, what="gradients", atol=atol, rtol=1e-4)
+    assert_close(start.flat.double() - fitted.flat.double(), expected, what="gradients", atol=atol, rtol=1e-4)
 
 
 @needs_compiler
 @pytest.mark.parametrize("activation", FITTED)
 def test_a_network_that_diverges_leaves_those_after_it_alone(activation):
     start, x, targets = problem(3, NetworkSpec.mlp([2, 7, 6, 3], activation, omega=20.0))
-    flat = start.flat().clone()
+    flat = start.flat.clone()
     flat[1] *= 1e25
     descent = Descent(steps=5, learning_rate=1e-3)
-    together, errors = fit(Weights.from_flat(start.spec, flat), x, targets, descent, "native")
+    together, errors = fit(Weights(start.spec, flat), x, targets, descent, "native")
     assert not errors[1].isfinite()
     for row in (0, 2):
         alone, error = fit(start[[row]], x, targets[[row]], descent, "native")
-        assert torch.equal(alone.flat()[0], together.flat()[row])
+        assert torch.equal(alone.flat[0], together.flat[row])
         assert torch.equal(error[0], errors[row])
 
 
@@ -182,7 +182,7 @@ def test_a_network_that_diverges_leaves_those_after_it_alone(activation):
 def test_the_kernel_s_functions_are_torch_s_over_a_wide_range(activation):
     """A network that is one neuron: its error at a target of 0 is the mean square of a(z)."""
     spec = NetworkSpec.mlp([1, 1, 1], activation, omega=1.0)
-    one = Weights.from_flat(spec, torch.tensor([[1.0, 0.0, 1.0, 0.0]]))
+    one = Weights(spec, torch.tensor([[1.0, 0.0, 1.0, 0.0]]))
     for z in (0.0, 1e-4, 0.7, -1.5, 3.2, 10.0, -88.0, 1000.0):
         x = torch.tensor([[z]])
         _, (error,) = fit(one, x, torch.zeros(1, 1, 1), Descent(1, 1e-30), "native")
@@ -209,7 +209,7 @@ def test_compiled_is_eager_and_alone_is_together():
     assert_alone_is_together("compiled", count=41)
     start, x, targets = problem(3)
     descent = Descent(steps=20, learning_rate=3e-3, decay=1.0)
-    one, two = (fit(start, x, targets, descent, mode)[0].flat() for mode in ("eager", "compiled"))
+    one, two = (fit(start, x, targets, descent, mode)[0].flat for mode in ("eager", "compiled"))
     assert_close(two, one, what="compiled", atol=1e-4, rtol=1e-3)
 
 
@@ -244,9 +244,9 @@ def test_a_network_below_stop_loss_stands_still_and_the_others_go_on(mode):
     start, x, targets = problem(3)
     targets[1] = start[1].run(x)[0].T + 1e-3
     fitted, errors = fit(start, x, targets, Descent(steps=30, learning_rate=3e-3, stop_loss=1e-4), mode)
-    assert torch.equal(fitted.flat()[1], start.flat()[1])
+    assert torch.equal(fitted.flat[1], start.flat[1])
     assert errors[1] < 1e-4
-    moved = (fitted.flat() - start.flat()).abs().amax(dim=1)
+    moved = (fitted.flat - start.flat).abs().amax(dim=1)
     assert moved[0] > 0.01
     assert moved[2] > 0.01
 
@@ -255,19 +255,19 @@ def test_a_network_below_stop_loss_stands_still_and_the_others_go_on(mode):
 def test_one_that_reaches_stop_loss_stays_there(mode):
     start, x, targets = problem(2)
     short, long = (
-        fit(start, x, targets, Descent(steps=steps, learning_rate=5e-3, stop_loss=0.05), mode)[0].flat()
+        fit(start, x, targets, Descent(steps=steps, learning_rate=5e-3, stop_loss=0.05), mode)[0].flat
         for steps in (400, 500)
     )
     assert torch.equal(short, long)
-    assert not torch.equal(short, fit(start, x, targets, Descent(steps=500, learning_rate=5e-3), mode)[0].flat())
+    assert not torch.equal(short, fit(start, x, targets, Descent(steps=500, learning_rate=5e-3), mode)[0].flat)
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_starts_and_targets_are_left_as_they_were(mode):
     start, x, targets = problem(2)
-    before = start.flat(), targets.clone()
+    before = start.flat.clone(), targets.clone()
     fit(start, x, targets, Descent(steps=3, learning_rate=1e-2), mode)
-    assert torch.equal(start.flat(), before[0])
+    assert torch.equal(start.flat, before[0])
     assert torch.equal(targets, before[1])
 
 
@@ -379,5 +379,5 @@ def test_a_device_fits_what_the_cpu_fits(mode):
     descent = Descent(steps=20, learning_rate=1e-3)
     here, errors = fit(start, x, targets, descent, "eager")
     there, their_errors = fit(start.to("cuda"), x.cuda(), targets.cuda(), descent, mode)
-    assert_close(there.flat().cpu(), here.flat(), what="parameters", atol=1e-4, rtol=1e-3)
+    assert_close(there.flat.cpu(), here.flat, what="parameters", atol=1e-4, rtol=1e-3)
     assert_close(their_errors.cpu(), errors, what="errors", atol=1e-5, rtol=1e-3)

@@ -33,7 +33,7 @@ def test_psnr_is_in_units_of_the_range():
 @pytest.mark.parametrize("axes", ["ij", "xy"])
 def test_a_linear_network_renders_a_ramp(axes):
     """output = coordinate 0: the row, or the column."""
-    weights = Weights(NetworkSpec.mlp([2, 1]), [torch.tensor([[[1.0, 0.0]]])], [torch.zeros(1, 1)])
+    weights = Weights.of(NetworkSpec.mlp([2, 1]), [torch.tensor([[[1.0, 0.0]]])], [torch.zeros(1, 1)])
     picture = PixelFormat(axes=axes).render(weights, 3, 5)[0, 0]
     ramp = torch.linspace(0, 1, 3)[:, None].expand(3, 5) if axes == "ij" else torch.linspace(0, 1, 5).expand(3, 5)
     assert_close(picture, ramp.contiguous(), what="ramp")

@@ -94,7 +94,7 @@ def _read(_: object, name: str, width: int, plan: Plan) -> Figures:
     """Encode one network of random weights."""
     spec = _MAKERS[name](width)
     generator = torch.Generator().manual_seed(0)
-    weights = Weights.from_flat(spec, torch.randn(1, spec.num_parameters, generator=generator).mul_(0.02))
+    weights = Weights(spec, torch.randn(1, spec.num_parameters, generator=generator).mul_(0.02))
     encoder = DNGEncoder(spec, plan.dim, plan.num_frequencies, scale=1.0, head_dim=plan.head_dim, shared=True)
     before = memory_mib()
     began, cpu_began = time.perf_counter(), time.process_time()

@@ -86,7 +86,7 @@ def load(module: nn.Module, params: Tensor, spec: NetworkSpec) -> None:
     """Set a module's tensors to `params` (P,); those of `spec` are its own, in the same order but for a table of
     positions.
     """
-    tensors = Weights.from_flat(spec, params[None]).to_state_dict()
+    tensors = Weights(spec, params[None]).to_state_dict()
     own = dict(module.named_parameters())
     table = own.pop("positions", None)
     if table is not None:
@@ -122,7 +122,7 @@ def image_flops(spec: NetworkSpec, shape: Sequence[int]) -> int:
         positions[value] = math.prod(x.shape[3:])
         return x
 
-    weights = Weights.from_flat(spec, torch.zeros(1, spec.num_parameters))
+    weights = Weights(spec, torch.zeros(1, spec.num_parameters))
     evaluate.run(spec, weights.weights, weights.biases, torch.zeros(1, *shape), note)
     products = 0
     for value, step in enumerate(spec.steps, start=1):

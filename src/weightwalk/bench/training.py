@@ -157,7 +157,7 @@ def _normalised(shape: tuple[int, int, int], images: int) -> Tensor:
 def _eager(worker: int, name: str, images: int) -> float:
     case = cases()[name]
     module = case.peer()
-    trainers.load(module, classifier(case.spec, Key(0, 0, worker, 0)).flat()[0], case.spec)
+    trainers.load(module, classifier(case.spec, Key(0, 0, worker, 0)).flat[0], case.spec)
     _, labels, order = _pictures(case.shape, images)
     return trainers.one_at_a_time(module, _normalised(case.shape, images), labels, order, case.batch, RATE)
 
@@ -165,7 +165,7 @@ def _eager(worker: int, name: str, images: int) -> float:
 def _engine(worker: int, name: str, images: int, epochs: int) -> float:
     """The loss of the first epoch, like `_eager`'s."""
     case = cases()[name]
-    state = begin(classifier(case.spec, Key(0, 0, worker, 0)).flat()[0])
+    state = begin(classifier(case.spec, Key(0, 0, worker, 0)).flat[0])
     given = (case.spec, state, *_pictures(case.shape, images), Training("adam", RATE, batch_size=case.batch))
     channels = case.shape[0]
     losses = [epoch(*given, scale=[1 / 127.5] * channels, offset=[-1.0] * channels)[0] for _ in range(epochs)]

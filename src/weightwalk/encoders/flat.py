@@ -54,5 +54,5 @@ class FlatEncoder(Encoder):
         return Encoding(pooled=self.standardise(self._padded(weights)))
 
     def _padded(self, weights: Weights) -> Tensor:
-        flat = weights.flat()
+        flat = weights.flat
         return F.pad(flat, (0, self.pooled_dim - flat.shape[1]))

@@ -15,13 +15,12 @@ v^l, one each.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from itertools import chain
 
 from weightwalk.flow import Flow
 from weightwalk.spec import NetworkSpec, Scheduled
-from weightwalk.steps import Attention, Layer, Step
+from weightwalk.steps import Layer, Step
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class Snapshot:
     @property
     def num_edges(self) -> int:
         """Parallel edges of a kernel count one each."""
-        return _num_edges(self.step) + self.residual_edges
+        return self.step.num_edges + self.residual_edges
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ class DynamicGraph:
         made = [at for at in spec.schedule if at.step.has_timestamp]
         passing = _passing(spec, made)
         counts = [spec.widths[0], *(at.step.fan_out for at in made)]
-        edges = [_num_edges(at.step) for at in made]
+        edges = [at.step.num_edges for at in made]
         sources = [() if at.step.is_constant else _groups(spec.flow, at) for at in made]
         joining = [[at for at in along if at.step.joins] for along in passing]
         residual = [[_residual_edges(spec.flow, at) for at in along] for along in joining]
@@ -142,13 +141,3 @@ def _residual_edges(facts: Flow, at: Scheduled) -> tuple[int, int]:
     target = facts.targets[at.value]
     count = sum(sum(facts.present[source]) for place, source in enumerate(at.sources) if place != target)
     return facts.groups[at.sources[target]][0], count
-
-
-def _num_edges(step: Step) -> int:
-    """A scalar of the weight each; in an attention, to each output of a head from that head's queries, keys and
-    values.
-    """
-    if isinstance(step, Attention):
-        return step.values * (2 * step.fan_in + step.values) // step.heads
-    assert isinstance(step, Layer)
-    return math.prod(step.weight_shape)

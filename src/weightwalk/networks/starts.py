@@ -58,7 +58,7 @@ def initialise(spec: NetworkSpec, keys: Sequence[Key], scheme: Scheme = "auto") 
     scheme = resolve(scheme, {layer.activation for layer in spec.layers[:-1]})
     bound = np.concatenate([np.full(field.stop - field.start, _bound(spec, field, scheme)) for field in spec.fields])
     draws = np.stack([uniform(key, spec.num_parameters) for key in keys])
-    return Weights.from_flat(spec, torch.from_numpy(((2.0 * draws - 1.0) * bound).astype(np.float32)))
+    return Weights(spec, torch.from_numpy(((2.0 * draws - 1.0) * bound).astype(np.float32)))
 
 
 def resolve(scheme: Scheme, activations: Set[str]) -> Scheme:
@@ -105,7 +105,7 @@ def classifier(spec: NetworkSpec, key: Key, scheme: str = "torch", std: float = 
         raise InputError(unknown("scheme", scheme, list(CLASSIFIER_SCHEMES)))
     draws = uniform(key, spec.num_parameters)
     pieces = [_tensor(spec, field, scheme, std, draws[field.start : field.stop]) for field in spec.fields]
-    return Weights.from_flat(spec, torch.from_numpy(np.concatenate(pieces).astype(np.float32))[None])
+    return Weights(spec, torch.from_numpy(np.concatenate(pieces).astype(np.float32))[None])
 
 
 def _tensor(spec: NetworkSpec, field: Field, scheme: str, std: float, u: NDArray[np.float64]) -> NDArray[np.float64]:

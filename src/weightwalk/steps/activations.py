@@ -1,4 +1,4 @@
-"""What is known of every activation a; the functions themselves are in `weightwalk.evaluate`, as this room has no torch."""
+"""What is known of every activation a; the functions are in `weightwalk.evaluate`, as this room has no torch."""
 
 from __future__ import annotations
 

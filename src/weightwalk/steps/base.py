@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from dataclasses import dataclass, field, fields
+from functools import cache
+from numbers import Number
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, get_type_hints
 
-from weightwalk.config import LATE, saved_fields
+from weightwalk import config
 from weightwalk.errors import InputError
 
 NORMS = ("batch", "layer", "group", "rms")
@@ -45,10 +47,16 @@ class Step:
     joins: ClassVar[bool] = False
     commutes: ClassVar[bool] = False
     fan_in: int
-    sources: tuple[int, ...] = field(default=(), kw_only=True, metadata=LATE)
+    sources: tuple[int, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "sources", tuple(self.sources))
+        kind: Any = type(self)
+        for name, hint, default in _typed_fields(kind):
+            value = getattr(self, name)
+            plain = value is default or (type(value) is hint and (hint not in (int, float) or abs(value) < _MOST))
+            if not plain:
+                value = value.item() if isinstance(value, Number) and hasattr(value, "item") else value  # of numpy
+                object.__setattr__(self, name, config.typed(hint, value, f"{self.kind}.{name}"))
         if self.fan_in < 1 or self.fan_out < 1:
             raise InputError(
                 f"a {self.kind} step needs at least one node on each side, got {self.fan_in} -> {self.fan_out}"
@@ -85,8 +93,25 @@ class Step:
         """The values that the step sees in blocks of channels: source number (None: the value written), how many."""
         yield from ()
 
+    @property
+    def num_edges(self) -> int:
+        """Edges of the dynamic graph that arrive with the nodes which the step makes."""
+        return 0
+
     def to_dict(self) -> dict[str, Any]:
-        return {"kind": self.kind, **saved_fields(self)}
+        """Its kind and all of its fields as plain JSON values."""
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return {"kind": self.kind} | {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+
+
+_MOST = 2.0**63  # larger numbers, and those that are not finite, are looked at by `config.typed`
+
+
+@cache
+def _typed_fields(kind: Any) -> tuple[tuple[str, Any, Any], ...]:
+    """The names, types and defaults of a step's fields."""
+    hints = get_type_hints(kind)
+    return tuple((entry.name, hints[entry.name], entry.default) for entry in fields(kind))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from weightwalk.config import LATE
 from weightwalk.errors import InputError
 from weightwalk.registry import unknown
 from weightwalk.steps.activations import LEAK, check_activation
@@ -28,12 +27,12 @@ class Layer(Sized):
     activation: str = "identity"
     omega: float = 1.0
     bias: bool = True
-    slope: float = field(default=LEAK, kw_only=True, metadata=LATE)
+    slope: float = field(default=LEAK, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_activation(self.activation)
-        if self.omega <= 0 or not math.isfinite(self.omega):
+        if self.omega <= 0:
             raise InputError(f"omega must be a positive number, got {self.omega}")
 
     @property
@@ -45,6 +44,10 @@ class Layer(Sized):
     def weight_shape(self) -> tuple[int, ...]:
         """Shape of one network's weight: (O, I), or (O, I, K) with K taps."""
         return (self.fan_out, self.fan_in) if self.taps == 1 else (self.fan_out, self.fan_in, self.taps)
+
+    @property
+    def num_edges(self) -> int:
+        return math.prod(self.weight_shape)  # one per number of the weight
 
     def links(self) -> Iterator[Link]:
         yield from ()  # it writes nodes of its own
@@ -66,8 +69,8 @@ class Dense(Layer):
     """
 
     kind: ClassVar[str] = "dense"
-    positions: int = field(default=1, kw_only=True, metadata=LATE)
-    ties: int | None = field(default=None, kw_only=True, metadata=LATE)
+    positions: int = field(default=1, kw_only=True)
+    ties: int | None = field(default=None, kw_only=True)
 
     @property
     def taps(self) -> int:
@@ -95,32 +98,21 @@ class Conv(Layer):
     kernel: tuple[int, ...] = (3, 3)
     stride: int | tuple[int, ...] = 1
     padding: int | tuple[int, ...] = 0
-    dilation: int | tuple[int, ...] = field(default=1, kw_only=True, metadata=LATE)
-    groups: int = field(default=1, kw_only=True, metadata=LATE)
-    transposed: bool = field(default=False, kw_only=True, metadata=LATE)
-    output_padding: int | tuple[int, ...] = field(default=0, kw_only=True, metadata=LATE)
+    dilation: int | tuple[int, ...] = field(default=1, kw_only=True)
+    groups: int = field(default=1, kw_only=True)
+    transposed: bool = field(default=False, kw_only=True)
+    output_padding: int | tuple[int, ...] = field(default=0, kw_only=True)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "kernel", tuple(self.kernel))
-        for name in ("stride", "padding", "dilation", "output_padding"):
-            value = getattr(self, name)
-            if not isinstance(value, int):
-                sizes = tuple(value)
-                object.__setattr__(
-                    self, name, sizes[0] if len(set(sizes)) == 1 and len(sizes) == len(self.kernel) else sizes
-                )
         super().__post_init__()
-        per_axis = (
-            self.per_axis("stride"),
-            self.per_axis("dilation"),
-            self.per_axis("padding"),
-            self.per_axis("output_padding"),
-        )
-        if (
-            not 1 <= len(self.kernel) <= 3
-            or min(self.kernel) < 1
-            or any(len(sizes) != len(self.kernel) for sizes in per_axis)
-        ):
+        names = ("stride", "dilation", "padding", "output_padding")
+        for name in names:  # as many equal sizes as axes are one
+            value = getattr(self, name)
+            if isinstance(value, tuple) and len(value) == len(self.kernel) and len(set(value)) == 1:
+                object.__setattr__(self, name, value[0])
+        per_axis = [self.per_axis(name) for name in names]
+        axes = len(self.kernel)
+        if not 1 <= axes <= 3 or min(self.kernel) < 1 or any(len(sizes) != axes for sizes in per_axis):
             raise InputError(
                 f"a conv step needs a kernel over one to three axes, and other sizes of as many, got {self}"
             )
@@ -132,7 +124,7 @@ class Conv(Layer):
     def per_axis(self, name: str) -> tuple[int, ...]:
         """A size for each axis of the kernel."""
         value = getattr(self, name)
-        return (value,) * len(self.kernel) if isinstance(value, int) else tuple(value)
+        return (value,) * len(self.kernel) if isinstance(value, int) else value
 
     @property
     def taps(self) -> int:
@@ -218,10 +210,9 @@ class Learned(Layer):
     is_constant: ClassVar[bool] = True
     mixes: ClassVar[bool] = False
     grid: tuple[int, ...] = field(default=(1,), kw_only=True)
-    fixed: bool = field(default=False, kw_only=True, metadata=LATE)
+    fixed: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "grid", tuple(self.grid))
         super().__post_init__()
         if self.fan_in != 1 or self.bias or not self.sources:
             raise InputError(f"a learned step has fan_in 1, no bias, and sources to count examples by, got {self}")

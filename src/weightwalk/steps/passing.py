@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import ClassVar
 
-from weightwalk.config import LATE
 from weightwalk.errors import InputError
 from weightwalk.steps.activations import LEAK, check_activation
 from weightwalk.steps.base import Link, Passing, Sized, Step
@@ -21,7 +20,7 @@ class Activate(Passing):
     kind: ClassVar[str] = "activate"
     activation: str = "relu"
     omega: float = 1.0
-    slope: float = field(default=LEAK, kw_only=True, metadata=LATE)
+    slope: float = field(default=LEAK, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -68,7 +67,6 @@ class Concat(Passing):
     widths: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "widths", tuple(self.widths))
         super().__post_init__()
         if sum(self.widths) != self.fan_in or len(self.sources) != len(self.widths):
             raise InputError(f"a concat step has a source for each of its widths, which sum to fan_in, got {self}")
@@ -107,11 +105,10 @@ class Pad(Sized):
     """
 
     kind: ClassVar[str] = "pad"
-    before: int = field(default=0, kw_only=True, metadata=LATE)
-    grid: tuple[int, ...] = field(default=(), kw_only=True, metadata=LATE)
+    before: int = field(default=0, kw_only=True)
+    grid: tuple[int, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "grid", tuple(self.grid))
         super().__post_init__()
         if not 0 <= self.before <= self.fan_out - self.fan_in or len(self.grid) % 2 or min(self.grid, default=0) < 0:
             raise InputError(
@@ -132,7 +129,6 @@ class Patches(Sized):
     size: tuple[int, int] = (4, 4)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "size", tuple(self.size))
         super().__post_init__()
         if self.fan_out != self.fan_in * math.prod(self.size):
             raise InputError(f"a patches step writes a channel per number in a patch, got {self}")
@@ -161,8 +157,6 @@ class Rearrange(Sized):
     grid: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("sizes", "order", "grid"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
         super().__post_init__()
         ordered = sorted(self.order) == list(range(len(self.sizes)))
         written = [self.sizes[axis] for axis in self.order] if ordered else []
@@ -243,7 +237,7 @@ class Attention(Step):
     values: int = 0  # 0: as many as fan_in
     causal: bool = False
     scale: float = 0.0
-    kv_heads: int = field(default=0, kw_only=True, metadata=LATE)  # 0: as many as heads
+    kv_heads: int = field(default=0, kw_only=True)  # 0: as many as heads
 
     def __post_init__(self) -> None:
         if not self.values:
@@ -268,6 +262,11 @@ class Attention(Step):
     def reads(self) -> tuple[int, ...]:
         shared = self.heads // (self.kv_heads or self.heads)
         return (self.fan_in, self.fan_in // shared, self.values // shared)
+
+    @property
+    def num_edges(self) -> int:
+        """To each output of a head, from that head's queries, keys and values."""
+        return self.values * (2 * self.fan_in + self.values) // self.heads
 
     def links(self) -> Iterator[Link]:
         _, keys, values = (self._repeated(width) for width in self.reads)

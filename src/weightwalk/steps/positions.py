@@ -29,8 +29,6 @@ class Pool(Passing):
     counts_padding: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("kernel", "stride", "padding"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
         super().__post_init__()
         if (
             self.op not in ("max", "mean")
@@ -56,7 +54,6 @@ class Upsample(Passing):
     align_corners: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "factor", tuple(self.factor))
         super().__post_init__()
         if self.mode not in ("nearest", "linear") or not 1 <= len(self.factor) <= 3 or min(self.factor) < 1:
             raise InputError(f"an upsample step is nearest or linear over one to three axes, got {self}")
@@ -77,7 +74,6 @@ class Resize(Passing):
     align_corners: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "size", tuple(self.size))
         super().__post_init__()
         if self.mode not in ("mean", "max", "nearest", "linear") or not 1 <= len(self.size) <= 3 or min(self.size) < 1:
             raise InputError(f"a resize step is mean, max, nearest or linear over one to three axes, got {self}")
@@ -108,8 +104,6 @@ class Crop(Passing):
     stride: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("start", "stop", "stride"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
         super().__post_init__()
         axes = {len(self.start), len(self.stop), len(self.stride)}
         if len(axes) != 1 or any(
@@ -136,7 +130,3 @@ class Reshape(Passing):
 
     kind: ClassVar[str] = "reshape"
     grid: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "grid", tuple(self.grid))
-        super().__post_init__()

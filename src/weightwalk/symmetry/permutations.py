@@ -117,8 +117,9 @@ def orders(
 ) -> list[Tensor | None]:
     """Per value, the order of its channels (B, C) that permuted groups come to; None where nothing moves."""
     groups, values = axes(spec).groups, axes(spec).values
-    if len(permutations) != len(groups):
-        raise InputError(f"{spec} has {len(groups)} groups of hidden neurons, got {len(permutations)} permutations")
+    if not isinstance(permutations, list | tuple) or len(permutations) != len(groups):
+        got = len(permutations) if isinstance(permutations, list | tuple) else type(permutations).__name__
+        raise InputError(f"expected a list of permutations for the {len(groups)} groups of {spec}, got {got}")
     num_classes = 1 + max(max(value) for value in values)
     moved = torch.arange(num_classes, device=device).repeat(num_networks, 1)
     frames: dict[int, Tensor] = {}
@@ -126,13 +127,14 @@ def orders(
         if permutation is None and group.frame is None:
             continue
         width = len(group.classes)
-        order = torch.arange(width, device=device) if permutation is None else permutation.to(device)
-        shapes, once = ((width,), (num_networks, width)), torch.arange(width, device=device)
-        if order.shape not in shapes or order.dtype != torch.int64 or not (order.sort(dim=-1).values == once).all():
+        once, shapes = torch.arange(width, device=device), ((width,), (num_networks, width))
+        order = permutation.to(device) if isinstance(permutation, Tensor) else once
+        known = permutation is None or (isinstance(permutation, Tensor) and order.dtype == torch.int64)
+        if not known or order.shape not in shapes or not (order.sort(dim=-1).values == once).all():
+            got = f"{order.dtype} {tuple(order.shape)}" if isinstance(permutation, Tensor) else repr(permutation)
             raise InputError(
                 f"permutations[{number}] must hold each of 0..{width - 1} once, int64 of shape {shapes[0]} or "
-                f"{shapes[1]}, "
-                f"got {order.dtype} {tuple(order.shape)}; draw them with weightwalk.symmetry.random_permutations"
+                f"{shapes[1]}, got {got}; draw them with weightwalk.symmetry.random_permutations"
             )
         order = order.expand(num_networks, -1)
         _check_blocks(number, group, order, frames)

@@ -24,10 +24,10 @@ def check_encoder(encoder: str | type[Encoder], **options: Any) -> list[str]:
 
     It may refuse a spec with an InputError when it is made, but not all of them. For the others it must keep:
 
-    - shapes: one (B, n_l, d) per node group or none at all, pooled (B, pooled_dim), finite, in the dtype of the
-      networks;
-    - pooled(permute(w)) = pooled(w) and nodes(permute(w)) = permute(nodes(w)), in float32 and float64, unless it says
-      `invariant = False`: then pooled must indeed change;
+    - shapes: one (B, n_l, d) per node group or none at all, one (B, O, I[, K], d) per layer's edges or none at all,
+      pooled (B, pooled_dim), finite, in the dtype of the networks;
+    - nodes(permute(w)) = permute(nodes(w)), edges(permute(w)) = permute(edges(w)) and pooled(permute(w)) = pooled(w),
+      in float32 and float64, unless it says `invariant = False`: then pooled must indeed change;
     - a network in a batch = the network alone; save = load, bitwise;
     - gradients are finite, also for networks whose parameters are all zero, and reach every parameter;
     - networks of another shape are refused with an InputError, unless it is `shared`.
@@ -93,25 +93,32 @@ def _assert_not_invariant(model: Encoder, weights: Weights) -> None:
 
 
 def _assert_shapes(model: Encoder, weights: Weights) -> None:
-    encoding = model(weights)
-    expected = {"pooled": (len(weights), model.pooled_dim)}
-    got = {"pooled": tuple(encoding.pooled.shape)}
-    dims = {nodes.shape[-1] for nodes in encoding.nodes}
-    for group, width in enumerate(weights.spec.widths if encoding.nodes else ()):
-        expected[f"nodes[{group}]"] = (len(weights), width, *list(dims)[:1])
-    got |= {f"nodes[{group}]": tuple(nodes.shape) for group, nodes in enumerate(encoding.nodes)}
+    encoding, spec = model(weights), weights.spec
+    expected: dict[str, list[tuple[int, ...]]] = {
+        "pooled": [(len(weights), model.pooled_dim)],
+        "nodes": [],
+        "edges": [],
+    }
+    if encoding.nodes:
+        expected["nodes"] = [(len(weights), width, encoding.nodes[0].shape[-1]) for width in spec.widths]
+    if encoding.edges:
+        d = encoding.edges[0].shape[-1]
+        expected["edges"] = [(len(weights), *layer.weight_shape, d) for layer in spec.layers]
+    parts = {"pooled": [encoding.pooled], "nodes": encoding.nodes, "edges": encoding.edges}
+    got = {name: [tuple(tensor.shape) for tensor in tensors] for name, tensors in parts.items()}
     assert got == expected, f"expected the shapes {expected}, got {got}"
-    for tensor in (encoding.pooled, *encoding.nodes):
+    for tensor in (encoding.pooled, *encoding.nodes, *encoding.edges):
         assert tensor.dtype == weights.dtype, f"expected {weights.dtype} like the networks, got {tensor.dtype}"
         assert tensor.isfinite().all(), "expected finite numbers, got NaN or infinity"
 
 
 def _assert_gradients(model: Encoder, weights: Weights) -> None:
-    zeros = Weights.from_flat(weights.spec, torch.zeros_like(weights.flat()))
+    zeros = Weights(weights.spec, torch.zeros_like(weights.flat))
     for networks, what in ((weights, "random networks"), (zeros, "networks of zeros")):
         model.zero_grad()
         encoding = model(networks)
-        torch.stack([tensor.pow(3).sum() for tensor in (encoding.pooled, *encoding.nodes)]).sum().backward()
+        tensors = (encoding.pooled, *encoding.nodes, *encoding.edges)
+        torch.stack([tensor.pow(3).sum() for tensor in tensors]).sum().backward()
         for name, parameter in model.named_parameters():
             assert parameter.grad is not None, f"{name} has no part in the encoding: no gradient reaches it from {what}"
             assert parameter.grad.isfinite().all(), f"the gradient of {name} is not finite for {what}"

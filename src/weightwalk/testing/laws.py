@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from weightwalk.encoders import Encoding
-from weightwalk.symmetry import permuted_nodes, random_permutations
+from weightwalk.symmetry import permuted, permuted_nodes, random_permutations
 from weightwalk.training import checkpoint
 from weightwalk.weights import Weights
 
@@ -74,23 +74,26 @@ def assert_equivariant(
     rtol: float | None = None,
     seed: int = 0,
 ) -> None:
-    """nodes(permute(w))[l] = permute(nodes(w)[l]): features (B, n_l, d) move with their neurons; input and
-    output nodes stay.
+    """nodes(permute(w)) = permute(nodes(w)), edges(permute(w)) = permute(edges(w)): features of nodes (B, n_l, d) and
+    of edges (B, O, I[, K], d) move with their neurons; input and output neurons stay.
     """
     for dtype in TOLERANCE:
         read, networks = _cast(function, dtype), weights.to(dtype)
         permutations = _permutations(networks, seed)
         with torch.no_grad():
-            before, after = read(networks).nodes, read(networks.permute(permutations)).nodes
-        moved = permuted_nodes(networks.spec, before, permutations) if before else ()
-        for group, (old, new) in enumerate(zip(moved, after, strict=True)):
-            assert_close(
-                new,
-                old,
-                what=f"node group {group} is not equivariant to the order of hidden neurons",
-                atol=atol,
-                rtol=rtol,
-            )
+            before, after = read(networks), read(networks.permute(permutations))
+        spec, no_biases = networks.spec, [None] * len(before.edges)
+        moved = {
+            "node group": (permuted_nodes(spec, before.nodes, permutations) if before.nodes else (), after.nodes),
+            "edges of layer": (
+                permuted(spec, before.edges, no_biases, permutations)[0] if before.edges else (),
+                after.edges,
+            ),
+        }
+        for what, pairs in moved.items():
+            for number, (old, new) in enumerate(zip(*pairs, strict=True)):
+                sentence = f"{what} {number} is not equivariant to the order of hidden neurons"
+                assert_close(new, old, what=sentence, atol=atol, rtol=rtol)
 
 
 def assert_batch_alone(
@@ -142,7 +145,9 @@ def _tensors(function: Function, weights: Weights) -> dict[str, Tensor]:
     answer = function(weights)
     if isinstance(answer, Tensor):
         return {"the answer": answer}
-    return {"pooled": answer.pooled, **{f"nodes[{group}]": nodes for group, nodes in enumerate(answer.nodes)}}
+    parts = {"nodes": answer.nodes, "edges": answer.edges}
+    named = {f"{name}[{place}]": x for name, tensors in parts.items() for place, x in enumerate(tensors)}
+    return {"pooled": answer.pooled, **named}
 
 
 def _pooled(function: Function, weights: Weights) -> Tensor:

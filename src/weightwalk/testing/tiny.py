@@ -152,7 +152,7 @@ def random_weights(spec: NetworkSpec, num_networks: int, *, seed: int, dtype: to
     for field in spec.fields:
         layer = spec.layers[field.layer]
         flat[:, field.start : field.stop] /= layer.omega * float(np.prod(layer.weight_shape[1:])) ** 0.5
-    return Weights.from_flat(spec, flat.to(dtype))
+    return Weights(spec, flat.to(dtype))
 
 
 def tiny_zoo(

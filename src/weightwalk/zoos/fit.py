@@ -242,4 +242,4 @@ def _start(spec: NetworkSpec, init: str, fits: int) -> tuple[str | NDArray[np.fl
         raise InputError(
             f"expected --fits 1 with --init {init}, got {fits}: all fits of an image would be the same network"
         )
-    return load_network(path, spec).flat()[0].numpy(), f"file:{files.sha256(path)[:10]}"
+    return load_network(path, spec).flat[0].numpy(), f"file:{files.sha256(path)[:10]}"

@@ -29,7 +29,7 @@ def fit(
     (S, 3).
     """
     layers, count = start.spec.layers, len(start)
-    parameters = start.flat().detach().to(torch.float32, copy=True).contiguous()
+    parameters = start.flat.detach().to(torch.float32, copy=True).contiguous()
     inputs, targets, table = (t.to("cpu", torch.float32).contiguous() for t in (coordinates_PI, targets_BCP, table_S3))
     errors = torch.empty(count)
     _library().weightwalk_fit(
@@ -48,7 +48,7 @@ def fit(
         ctypes.c_float(stop_loss),
         address(errors),
     )
-    return Weights.from_flat(start.spec, parameters), errors
+    return Weights(start.spec, parameters), errors
 
 
 @cache

@@ -58,7 +58,7 @@ def fit(
                 step.advance(values, means, squares, active, inputs, targets, rate, correct1, correct2)
             finished.append(torch.cat([v.reshape(size, -1) for v in values], dim=1)[:count])
             errors.append(step.loss(values, inputs, targets)[:count])
-    return Weights.from_flat(start.spec, torch.cat(finished)), torch.cat(errors)
+    return Weights(start.spec, torch.cat(finished)), torch.cat(errors)
 
 
 def _column(bias: Tensor | None) -> Tensor:

@@ -224,7 +224,7 @@ class Zoo:
 
     def weights(self, rows: NDArray[np.int64] | Tensor) -> Weights:
         """The networks of `rows` (B,), in that order; a copy, so that changing it changes nothing on disk."""
-        return Weights.from_flat(self.spec, self._inrs.gather(np.asarray(rows)))
+        return Weights(self.spec, self._inrs.gather(np.asarray(rows)))
 
     def images(self, rows: NDArray[np.int64] | Tensor) -> Tensor:
         """The source images of `rows` (B,), in that order: (B, C, *grid), uint8 or float32 as they were stored."""

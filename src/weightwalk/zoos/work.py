@@ -103,14 +103,12 @@ def work(job: Job, task: Task) -> Result:
     coordinates = job.pixels.coordinates(job.grid, device)
     targets = job.pixels.targets(torch.from_numpy(np.ascontiguousarray(task.signals)).to(device))
     networks, errors = engine.fit(_starts(job, task).to(device), coordinates, targets, job.descent, job.mode)
-    return Result(
-        task.part, task.fit, task.images, networks.flat().cpu().numpy(), job.pixels.psnr(errors).cpu().numpy()
-    )
+    return Result(task.part, task.fit, task.images, networks.flat.cpu().numpy(), job.pixels.psnr(errors).cpu().numpy())
 
 
 def _starts(job: Job, task: Task) -> Weights:
     if not isinstance(job.start, str):
-        return Weights.from_flat(job.spec, torch.from_numpy(np.tile(job.start, (len(task.images), 1))))
+        return Weights(job.spec, torch.from_numpy(np.tile(job.start, (len(task.images), 1))))
     if job.start == "shared":
         return initialise(job.spec, [Key(job.seed, 0, SHARED, task.fit)], job.scheme)[[0] * len(task.images)]
     part = PARTS.index(task.part)

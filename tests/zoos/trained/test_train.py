@@ -79,7 +79,7 @@ def test_a_run_is_the_same_alone(kind, sets, quick, tmp_path):
     Pictures.of(sets, chosen).save(tmp_path)
     alone = TrainJob(chosen, 4, 0, str(tmp_path)).do(3)
     rows = np.flatnonzero(zoo.column("run") == 3)
-    np.testing.assert_array_equal(zoo.weights(rows).flat().numpy(), alone.params)
+    np.testing.assert_array_equal(zoo.weights(rows).flat.numpy(), alone.params)
     other = TrainJob(chosen, 4, 1, str(tmp_path)).do(3)
     assert not np.array_equal(other.params, alone.params) if len(other.params) == len(alone.params) else True
 

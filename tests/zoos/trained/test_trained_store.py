@@ -58,7 +58,7 @@ def test_what_was_added_is_read_back(tmp_path):
     rows = np.array([33, 2, 2, 17, 0])
     seen = []
     for positions, weights in zoo.buckets(rows):
-        for position, flat in zip(positions, weights.flat().numpy(), strict=True):
+        for position, flat in zip(positions, weights.flat.numpy(), strict=True):
             info = zoo.run(rows[position])
             run = runs[info.number]
             assert (info.spec, info.hyperparameters) == (run.spec, run.hyperparameters)

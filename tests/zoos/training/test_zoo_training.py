@@ -105,7 +105,7 @@ def constants(spec: NetworkSpec) -> dict[str, tuple[float, ...]]:
 def autograd(spec: NetworkSpec, params: torch.Tensor, pixels: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """The gradient in float64."""
     flat = params.double()[None].requires_grad_()
-    F.cross_entropy(Weights.from_flat(spec, flat).run(normalised(pixels))[0], labels).backward()
+    F.cross_entropy(Weights(spec, flat).run(normalised(pixels))[0], labels).backward()
     return flat.grad[0]
 
 
@@ -121,7 +121,7 @@ def step_of_one(
 
 def assert_gradient(spec: NetworkSpec, shape: tuple[int, ...], mode: str = "native", count: int = 37) -> None:
     pixels, labels = pictures(shape, count)
-    params = random_weights(spec, 1, seed=1).flat()[0]
+    params = random_weights(spec, 1, seed=1).flat[0]
     expected = autograd(spec, params, pixels, labels)
     scale = max(1e-2, float(expected.abs().max()))
     assert_close(
@@ -174,7 +174,7 @@ def test_gradients_of_any_convolution(widths, kernel, stride, padding, grid, res
     spec = NetworkSpec(steps)
     pixels, labels = pictures((channels, *grid), count)
     constant = {"scale": (1 / 100,) * channels, "offset": (-1.0,) * channels}
-    params = random_weights(spec, 1, seed=1).flat()[0]
+    params = random_weights(spec, 1, seed=1).flat[0]
     state = begin(params)
     epoch(
         spec,
@@ -187,7 +187,7 @@ def test_gradients_of_any_convolution(widths, kernel, stride, padding, grid, res
         **constant,
     )
     flat = params.double()[None].requires_grad_()
-    F.cross_entropy(Weights.from_flat(spec, flat).run(pixels.double() / 100 - 1)[0], labels).backward()
+    F.cross_entropy(Weights(spec, flat).run(pixels.double() / 100 - 1)[0], labels).backward()
     atol = 2e-5 * max(0.05, float(flat.grad.abs().max()))
     assert_close(params.double() - state.params.double(), flat.grad[0], what="gradient", atol=atol, rtol=2e-4)
 
@@ -229,7 +229,7 @@ def test_gradients_of_convolutions_with_fewer_products(case, residual):
 def test_optimisers_are_torch_s(name, mode):
     spec, shape = NETWORKS["small cnn"]
     pixels, labels = pictures(shape, 90)
-    params = random_weights(spec, 1, seed=0).flat()[0]
+    params = random_weights(spec, 1, seed=0).flat[0]
     training = Training(name, learning_rate=0.01, weight_decay=0.03, batch_size=9)
     state = begin(params)
     loss, _ = epoch(spec, state, pixels, labels, torch.arange(90).flip(0), training, mode=mode, **constants(spec))
@@ -245,9 +245,7 @@ def test_optimisers_are_torch_s(name, mode):
     losses = []
     for rows in torch.arange(90).flip(0).split(9):
         optimizer.zero_grad()
-        losses.append(
-            F.cross_entropy(Weights.from_flat(spec, flat).run(normalised(pixels[rows]).float())[0], labels[rows])
-        )
+        losses.append(F.cross_entropy(Weights(spec, flat).run(normalised(pixels[rows]).float())[0], labels[rows]))
         losses[-1].backward()
         optimizer.step()
     assert state.step == 10
@@ -262,7 +260,7 @@ def test_epochs_go_on_where_the_last_one_ended(name, mode):
     spec, shape = NETWORKS[name]
     pixels, labels = pictures(shape, 40)
     params, training = (
-        random_weights(spec, 1, seed=0).flat()[0],
+        random_weights(spec, 1, seed=0).flat[0],
         Training("adamw", 0.01, 0.1, dropout=0.4, batch_size=20),
     )
     order = torch.arange(40).flip(0)
@@ -281,7 +279,7 @@ def test_scores_are_torch_s(name, mode):
     spec, shape = NETWORKS[name]
     pixels, labels = pictures(shape)
     weights = random_weights(spec, 1, seed=2)
-    loss, accuracy = score(spec, weights.flat()[0], pixels, labels, mode=mode, **constants(spec))
+    loss, accuracy = score(spec, weights.flat[0], pixels, labels, mode=mode, **constants(spec))
     outputs = weights.to(torch.float64).run(normalised(pixels))[0]
     assert loss == pytest.approx(float(F.cross_entropy(outputs, labels)), rel=1e-5)
     assert accuracy == pytest.approx(float((outputs.argmax(1) == labels).double().mean()))
@@ -292,7 +290,7 @@ def test_scores_are_torch_s(name, mode):
 def test_dropout_has_its_rate_and_the_same_bits_in_both_modes(name):
     spec, shape = NETWORKS[name]
     pixels, labels = pictures(shape)
-    params = random_weights(spec, 1, seed=2).flat()[0]
+    params = random_weights(spec, 1, seed=2).flat[0]
 
     def trained(mode: str, seed: int, dropout: float = 0.3) -> tuple[torch.Tensor, float]:
         state = begin(params)
@@ -345,12 +343,12 @@ def test_pictures_are_cropped_and_mirrored_as_told(name, mode):
     shifts = torch.cat(
         [torch.randint(0, 2, (19, 1), generator=generator), torch.randint(-3, 4, (19, 2), generator=generator)], dim=1
     )
-    params, order = random_weights(spec, 1, seed=2).flat()[0], torch.arange(19).flip(0)
+    params, order = random_weights(spec, 1, seed=2).flat[0], torch.arange(19).flip(0)
     moved = []
     for image, (mirrored, down, along) in zip(normalised(pixels)[order], shifts.tolist(), strict=True):
         window = F.pad(image, (4, 4, 4, 4))[:, 4 + down : 4 + down + shape[1], 4 + along : 4 + along + shape[2]]
         moved.append(window.flip(2) if mirrored else window)
-    expected = F.cross_entropy(Weights.from_flat(spec, params[None].double()).run(torch.stack(moved))[0], labels[order])
+    expected = F.cross_entropy(Weights(spec, params[None].double()).run(torch.stack(moved))[0], labels[order])
     loss, _ = epoch(
         *(spec, begin(params), pixels, labels, order, Training(batch_size=19)),
         shifts=shifts.to(torch.int8),
@@ -365,7 +363,7 @@ def test_pictures_are_cropped_and_mirrored_as_told(name, mode):
 def test_frozen_layers_stay_and_the_others_move(optimizer, mode):
     spec, shape = NETWORKS["vit"]
     pixels, labels = pictures(shape)
-    params = random_weights(spec, 1, seed=2).flat()[0]
+    params = random_weights(spec, 1, seed=2).flat[0]
     table = next(number for number, layer in enumerate(spec.layers) if isinstance(layer, Learned))
     state = begin(params)
     training = Training(optimizer, 0.01, 0.1)
@@ -384,7 +382,7 @@ def test_training_learns_and_both_modes_agree():
     pixels = (pixels // 4 + 60 * labels.view(-1, 1, 1, 1)).to(torch.uint8)
     found = {}
     for mode in ("native", "torch"):
-        state = begin(random_weights(spec, 1, seed=0).flat()[0])
+        state = begin(random_weights(spec, 1, seed=0).flat[0])
         for number in range(8):
             order = torch.randperm(120, generator=torch.Generator().manual_seed(number))
             loss, _ = epoch(
@@ -399,7 +397,7 @@ def test_training_learns_and_both_modes_agree():
 def test_a_network_that_diverges_says_so_and_leaves_no_trace(mode):
     spec, shape = NETWORKS["small cnn"]
     pixels, labels = pictures(shape)
-    params = random_weights(spec, 1, seed=0).flat()[0]
+    params = random_weights(spec, 1, seed=0).flat[0]
 
     def alone() -> torch.Tensor:
         state = begin(params)
@@ -420,7 +418,7 @@ def test_networks_side_by_side_are_networks_alone():
     """Each with its own optimiser, rate, dropout, seed and order."""
     spec, shape = NETWORKS["small cnn"]
     pixels, labels = pictures(shape)
-    params = random_weights(spec, 3, seed=0).flat()
+    params = random_weights(spec, 3, seed=0).flat
     trainings = [
         Training("adam", 0.01, dropout=0.3, batch_size=16),
         Training("sgd", 0.1, 0.01, batch_size=16),
@@ -513,7 +511,7 @@ def test_steps_that_it_does_not_have_are_named(words):
 def test_what_auto_refuses_natively_is_trained_by_torch():
     spec = NetworkSpec((Conv(2, 3, "mish"), Pool(3), MeanPool(3), Dense(3, 2)))
     pixels, labels = pictures((2, 8, 8), classes=2)
-    params = random_weights(spec, 1, seed=1).flat()[0]
+    params = random_weights(spec, 1, seed=1).flat[0]
     assert_close(
         step_of_one(spec, params, pixels, labels, "auto"),
         autograd(spec, params, pixels, labels),

@@ -191,7 +191,7 @@ def make_zoo(
             some = images if fit == 0 else images[rule.assign(part, images) == 0]
             if len(some):
                 networks = random_weights(SPEC, len(some), seed=len(part) * 10 + fit)
-                writer.add_inrs(part, fit, some, networks.flat(), np.zeros(len(some), np.float32))
+                writer.add_inrs(part, fit, some, networks.flat, np.zeros(len(some), np.float32))
     return Zoo.open(path)
 
 

@@ -44,7 +44,7 @@ def test_an_nfn_tree_becomes_a_zoo(tmp_path: Path) -> None:
     names = [f"all-{image}-f{fit}" for fit in range(3) for image in range(4 if fit else 6)]
     assert zoo.names(zoo.rows()) == names
     expected = torch.stack([flat(nets[image, fit]) for fit in range(3) for image in range(4 if fit else 6)])
-    assert torch.equal(zoo.weights(zoo.rows()).flat(), expected)
+    assert torch.equal(zoo.weights(zoo.rows()).flat, expected)
     assert zoo.labels[:6].tolist() == [3, 0, 3, 1, 2, 0]
     assert zoo.splits[:6].tolist() == [0, 0, 0, 0, 1, 2]
     assert check(tmp_path / "zoo").problems == ()
@@ -75,7 +75,7 @@ def test_a_dws_tree_becomes_a_zoo(tmp_path: Path, form: str) -> None:
     import_tree(tmp_path / "tree", "dws", tmp_path / "zoo", size=SIDE)
     zoo = Zoo.open(tmp_path / "zoo")
     rows = zoo.rows()
-    assert torch.equal(zoo.weights(rows).flat(), torch.stack([flat(net) for net in nets.values()]))
+    assert torch.equal(zoo.weights(rows).flat, torch.stack([flat(net) for net in nets.values()]))
     assert zoo.labels.tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
     assert zoo.splits.tolist() == ([0, 0, 0, 0, 0, 0, 2, 2] if form == "mnist" else [0, 1, 0, 0, 1, 0, 2, 2])
     with torch.no_grad():
@@ -209,7 +209,7 @@ def test_networks_that_come_later(tmp_path: Path) -> None:
     outcome = import_tree(tmp_path / "tree", "nfn", tmp_path / "zoo", size=SIDE)
     assert (outcome.read, outcome.already_there) == (5, 6)
     zoo = Zoo.open(tmp_path / "zoo")
-    assert torch.equal(zoo.weights(zoo.rows()).flat()[-4:], torch.stack([flat(nets[image, 1]) for image in range(4)]))
+    assert torch.equal(zoo.weights(zoo.rows()).flat[-4:], torch.stack([flat(nets[image, 1]) for image in range(4)]))
     assert len(zoo) == 11
 
 

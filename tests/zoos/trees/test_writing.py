@@ -54,7 +54,7 @@ def test_zoo_to_tree_to_zoo_to_tree(tmp_path: Path, layout: str, dataset: str, r
     if layout == "dws":
         assert np.array_equal(again.splits, zoo.splits[rows])
     if layout == recipe:
-        assert torch.equal(again.weights(again.rows()).flat(), zoo.weights(rows).flat())
+        assert torch.equal(again.weights(again.rows()).flat, zoo.weights(rows).flat)
     export_tree(again, layout, tmp_path / "tree2", number="images")
     networks = {name: data for name, data in content(tmp_path / "tree").items() if name.endswith(".pth")}
     assert networks == {name: data for name, data in content(tmp_path / "tree2").items() if name.endswith(".pth")}
@@ -66,7 +66,7 @@ def test_what_nfn_code_reads(tmp_path: Path) -> None:
     rows = zoo.rows(max_fits=1)
     read = nfn_dataset(tmp_path / "tree")
     assert [label for _, label in read] == zoo.labels[rows].tolist()
-    for (state, _), expected in zip(read, zoo.weights(rows).flat(), strict=True):
+    for (state, _), expected in zip(read, zoo.weights(rows).flat, strict=True):
         NfnSiren().load_state_dict(state, strict=True)
         assert list(state) == list(NfnSiren().state_dict())
         assert torch.equal(torch.cat([tensor.flatten() for tensor in nfn_tensors(state)]), expected)
@@ -86,10 +86,10 @@ def test_numbers_without_gaps(tmp_path: Path) -> None:
         assert [label for _, label in read] == zoo.labels[rows].tolist()
         found = torch.stack([torch.cat([tensor.flatten() for tensor in nfn_tensors(state)]) for state, _ in read])
         # theirs takes whichever of base and aug folders comes last, so only fit 0 is compared where there is no other
-        assert split == "train" or torch.equal(found, zoo.weights(rows).flat())
+        assert split == "train" or torch.equal(found, zoo.weights(rows).flat)
     extra = nfn_dataset(tmp_path / "tree", prefix="randinit_smaller_aug0", split="train", points=(4, 6))
     found = torch.stack([torch.cat([tensor.flatten() for tensor in nfn_tensors(state)]) for state, _ in extra])
-    assert torch.equal(found, zoo.weights(zoo.rows()[zoo.fits == 1]).flat())
+    assert torch.equal(found, zoo.weights(zoo.rows()[zoo.fits == 1]).flat)
     import_tree(tmp_path / "tree", "nfn", tmp_path / "again", size=SIDE)
     assert Zoo.open(tmp_path / "again").splits[:9].tolist() == [0, 0, 0, 0, 1, 1, 2, 2, 2]
     with pytest.raises(InputError, match="unknown numbering 'split'; known: images, splits"):
@@ -148,8 +148,8 @@ def test_conventions_are_converted_exactly(tmp_path: Path) -> None:
     there = writing.convert(networks, nfn, dws)
     torch.testing.assert_close(dws.render(there, 7, 4), nfn.render(networks, 7, 4))
     assert not torch.allclose(dws.render(networks, 7, 4), nfn.render(networks, 7, 4))
-    assert torch.equal(writing.convert(there, dws, nfn).flat(), networks.flat())
-    assert torch.equal(writing.convert(networks, nfn, nfn).flat(), networks.flat())
+    assert torch.equal(writing.convert(there, dws, nfn).flat, networks.flat)
+    assert torch.equal(writing.convert(networks, nfn, nfn).flat, networks.flat)
 
 
 def test_an_export_goes_on(tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def test_networks_that_the_published_code_cannot_evaluate(tmp_path: Path, spec: 
     }
     writer = ZooWriter.open(tmp_path / "zoo", settings=settings, label_names="a", splits=SplitRule(), provenance={})
     writer.add_images("all", np.arange(2), np.zeros((2, 1, SIDE, SIDE), np.uint8), np.zeros(2, np.int64))
-    writer.add_inrs("all", 0, np.arange(2), random_weights(spec, 2, seed=0).flat(), np.zeros(2, np.float32))
+    writer.add_inrs("all", 0, np.arange(2), random_weights(spec, 2, seed=0).flat, np.zeros(2, np.float32))
     with pytest.raises(InputError, match="SIRENs of 2 coordinates with omega 30"):
         export_tree(Zoo.open(tmp_path / "zoo"), "nfn", tmp_path / "tree")
     assert not (tmp_path / "tree").exists()
@@ -218,4 +218,4 @@ def test_networks_that_the_published_code_cannot_evaluate(tmp_path: Path, spec: 
 def test_the_flat_order_is_that_of_a_state_dict() -> None:
     """What the tests above compare by."""
     net = NfnSiren()
-    assert torch.equal(Weights.from_state_dicts(SPEC, [net.state_dict()]).flat()[0], flat(net))
+    assert torch.equal(Weights.from_state_dicts(SPEC, [net.state_dict()]).flat[0], flat(net))

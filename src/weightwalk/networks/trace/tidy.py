@@ -143,7 +143,7 @@ def _weights(spec: NetworkSpec, kept: list[Parameters], dtype: torch.dtype) -> W
         shaped = own.weight.reshape(layer.weight_shape)
         weights.append(weights[layer.tied].transpose(1, 2) if layer.tied is not None else _copy(shaped, dtype))
         biases.append(None if own.bias is None else _copy(own.bias, dtype))
-    return Weights(spec, tuple(weights), tuple(biases))
+    return Weights.of(spec, weights, biases)
 
 
 def _copy(tensor: Tensor, dtype: torch.dtype) -> Tensor:

@@ -126,7 +126,7 @@ def _scored(
     rows, off = evenly(zoo.rows(), sample), [0.0]
     place = FIGURES.index("test_accuracy")
     for done, row in enumerate(rows.tolist(), start=1):
-        found = score(recipe, zoo.run(row).spec, zoo.weights([row]).flat()[0], pictures)[place]
+        found = score(recipe, zoo.run(row).spec, zoo.weights([row]).flat[0], pictures)[place]
         off.append(abs(found - float(zoo.column("test_accuracy")[row])))
         progress("scoring", done, len(rows), {"off by": max(off)})
     wrong = [

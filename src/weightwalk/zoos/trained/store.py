@@ -321,7 +321,7 @@ class TrainedZoo:
             chosen = rows[positions]
             places = zip(self._columns["view"][chosen].tolist(), self._columns["at"][chosen].tolist(), strict=True)
             flat = np.stack([self._views[view][at] for view, at in places])
-            found.append((positions, Weights.from_flat(self.specs[code], torch.from_numpy(flat))))
+            found.append((positions, Weights(self.specs[code], torch.from_numpy(flat))))
         return found
 
     def weights(self, rows: NDArray[np.int64] | Sequence[int] | Tensor) -> Weights:

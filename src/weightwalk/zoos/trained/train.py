@@ -97,7 +97,7 @@ class TrainJob:
 
 def begin(plan: Plan, seed: int, run: int) -> Tensor:
     """The parameters (P,) that a run starts from."""
-    return classifier(plan.spec, Key(seed, STARTS, run, 0), plan.scheme, plan.std).flat()[0]
+    return classifier(plan.spec, Key(seed, STARTS, run, 0), plan.scheme, plan.std).flat[0]
 
 
 def score(

@@ -110,7 +110,7 @@ def _answers(
     spec: NetworkSpec, flat: Tensor, x: Tensor, y_Bn: Tensor, change: Callable[[int, Tensor], Tensor] | None
 ) -> tuple[Tensor, Tensor]:
     """Sums of losses and numbers of right answers (B,)."""
-    weights = Weights.from_flat(spec, flat)
+    weights = Weights(spec, flat)
     outputs = evaluate.run(spec, weights.weights, weights.biases, x, change)
     losses = F.cross_entropy(outputs.flatten(0, 1), y_Bn.flatten(), reduction="none").view(y_Bn.shape)
     return losses.sum(dim=1), (outputs.detach().argmax(dim=2) == y_Bn).sum(dim=1)

@@ -130,7 +130,7 @@ def import_tree(
             row, label = _read(folder / form.path(shelf.part, shelf.fit, image, label), spec, first, label, len(names))
             rows.append(row)
             labels.append(label)
-        psnr_sum += shard.add(shelf, Weights.from_flat(spec, torch.stack(rows)), np.array(labels, np.int64))
+        psnr_sum += shard.add(shelf, Weights(spec, torch.stack(rows)), np.array(labels, np.int64))
         read += len(rows)
     tell(read)
     return outcome(True)
@@ -174,7 +174,7 @@ class _ShardWriter:
         stored, true_labels = _stored(self.writer.path, shelf)
         self._check(shelf, labels, true_labels, "its picture in the zoo")
         psnr = pixels.psnr((outputs_NCP - pixels.targets(torch.from_numpy(stored))).square().mean(dim=(1, 2)))
-        self.writer.add_inrs(shelf.part, shelf.fit, shelf.images, networks.flat(), psnr)
+        self.writer.add_inrs(shelf.part, shelf.fit, shelf.images, networks.flat, psnr)
         return float(psnr.sum())
 
     def _of_data_set(self, shelf: Shelf, labels: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -252,7 +252,7 @@ def _read(path: Path, spec: NetworkSpec, first: Path, label: int, num_labels: in
             f"expected a label from 0 to {num_labels - 1}, got {label} in {path}; name the data set with --dataset and "
             "--root"
         )
-    return network.flat()[0], label
+    return network.flat[0], label
 
 
 def _recorded_bounds(record: Mapping[str, Any]) -> tuple[int, int] | None:

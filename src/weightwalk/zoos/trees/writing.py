@@ -126,7 +126,7 @@ def convert(networks: Weights, source: PixelFormat, target: PixelFormat) -> Weig
     if (scale, shift) != (1.0, 0.0):
         assert biases[-1] is not None
         weights[-1], biases[-1] = weights[-1] * scale, biases[-1] * scale + shift
-    return Weights(networks.spec, tuple(weights), tuple(biases))
+    return Weights.of(networks.spec, weights, biases)
 
 
 @dataclass(frozen=True, eq=False)
