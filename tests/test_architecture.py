@@ -12,6 +12,7 @@ ROOMS = [
         "errors",
         "files",
         "registry",
+        "options",
         "config",
         "devices",
         "progress",
@@ -22,12 +23,12 @@ ROOMS = [
         "evaluate",
         "weights",
     ),
-    *("networks", "zoos", "graphs", "encoders", "heads", "frameworks", "training"),
+    *("networks", "zoos", "graphs", "encoders", "heads", "training", "frameworks"),
     *("report", "tasks", "recipes", "interop", "testing", "bench", "cli"),
 ]
 """In the order of docs/architecture.md: a room imports from itself and from rooms before it."""
 
-ENTRANCE = {"errors", "spec", "weights", "networks"}
+ENTRANCE = {"errors", "spec", "weights", "networks", "frameworks"}
 """What the package itself gives: `weightwalk/__init__.py`, and so `from weightwalk import ...` elsewhere."""
 
 MAX_LINES = 330
@@ -60,6 +61,7 @@ def imported_rooms(source: str) -> list[tuple[int, str]]:
                 "NetworkSpec": "spec",
                 "Weights": "weights",
                 "trace": "networks",
+                "load": "frameworks",
                 "__version__": "errors",
             }
             found += [(node.lineno, own.get(alias.name, alias.name)) for alias in node.names]

@@ -28,7 +28,8 @@ class Options:
     @classmethod
     def named(cls, name: str, **settings: Any) -> Self:
         """The configuration of the class `name`, with the defaults of its own signature except for `settings`."""
-        kind = _options_of(cls, name)
+        base = next(kind for kind in cls.__mro__ if "registry" in vars(kind))  # also where a subclass is asked
+        kind: type[Self] = _options_of(base, name)  # type: ignore[arg-type]
         known = [entry.name for entry in fields(kind)[1:]]
         for key in settings:
             if key not in known:
@@ -45,7 +46,6 @@ class Options:
 @cache
 def _options_of(base: type[Any], name: str) -> type[Any]:
     """A subclass of `base` whose fields are the options of a registered class."""
-    base = next(kind for kind in base.__mro__ if "registry" in vars(kind))  # also where a subclass was asked
     entry = base.registry[name]
     signature, hints = inspect.signature(entry.__init__), typing.get_type_hints(entry.__init__)
     options = list(signature.parameters.values())[1 + base.given :]

@@ -155,7 +155,7 @@ def _line(found: list[dict[str, Any]], reader: _Answers) -> str:
     if reader.words:
         return "; ".join(reader.words)
     if answer.ranked:
-        return f"first of {len(found):,}: {found[0]['network']}, {answer.of} {answer.cells(found[0])[0]}"
+        return f"first of {len(found):,}: {found[0]['network']}, {answer.subject} {answer.cells(found[0])[0]}"
     return ", ".join(f"{one['network']}: {answer.cells(one)[0]}" for one in found)
 
 

@@ -129,7 +129,6 @@ class Pretrained(nn.Module):
 
     def check(self, spec: NetworkSpec) -> None:
         """InputError for networks of other inputs, outputs or architecture than the model reads."""
-        self.reader.encoder.check(spec)
         got = (spec.widths[0], spec.num_outputs)
         if got not in self._channels:
             known = " or ".join(f"{inputs} inputs and {outputs} outputs" for inputs, outputs in sorted(self._channels))
@@ -137,6 +136,7 @@ class Pretrained(nn.Module):
                 f"this model knows networks of {known} (channels), "
                 f"got {got[0]} inputs and {got[1]} outputs in {spec}; use a run trained on such networks"
             )
+        self.reader.encoder.check(spec)
 
     def predict(self, asked: Asked, example: Any = None) -> list[dict[str, Any]]:
         """Plain answers, one for every network.
@@ -150,24 +150,25 @@ class Pretrained(nn.Module):
     def values(self, networks: Weights | Sequence[Weights]) -> Tensor:
         """What is said of networks as numbers (`Answer.values`), on the CPU: (B, ...); InputError as of `predict`."""
         batches = [networks] if isinstance(networks, Weights) else list(networks)
+        own = next(self.reader.parameters())
+        answers: list[Tensor] = []
+        done = 0
         for batch in batches:
             self.check(batch.spec)
-        dtype = next(self.reader.parameters()).dtype
-        alone = [
-            batch.to(self.device).to(dtype)[start : start + BATCH]
-            for batch in batches
-            for start in range(0, len(batch), BATCH)
-        ]
-        if not alone:
+            for start in range(0, len(batch), BATCH):
+                part = batch[start : start + BATCH].to(own.dtype).to(own.device)
+                values = self.description.answer.values(self.reader(part)).cpu()
+                good = part.flat.isfinite().all(1).cpu() & values.reshape(len(values), -1).isfinite().all(1)
+                if not good.all():
+                    raise InputError(
+                        f"network {done + int(good.logical_not().nonzero()[0])}: its weights are not finite or too "
+                        "large, so that there is no answer; leave this network out"
+                    )
+                answers.append(values)
+                done += len(part)
+        if not answers:
             raise InputError("expected at least one network, got none")
-        values = torch.cat([self.description.answer.values(self.reader(batch)).cpu() for batch in alone])
-        broken = (~values.flatten(1).isfinite().all(1) if values.dim() > 1 else ~values.isfinite()).nonzero()
-        if len(broken):
-            raise InputError(
-                f"network {int(broken[0])}: its weights are not finite or too large, so that there is no answer; "
-                "leave this network out"
-            )
-        return values
+        return torch.cat(answers)
 
     def _networks(self, asked: Asked, example: Any) -> Weights | Sequence[Weights]:
         if isinstance(asked, nn.Module):

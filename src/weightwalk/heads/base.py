@@ -49,7 +49,7 @@ class HeadConfig(Options):
 
     def build(self, in_shape: Sequence[int], num_outputs: int) -> Head:
         """The head for encodings (B, *in_shape)."""
-        head: Head = heads[self.name](in_shape, num_outputs, **self.options)  # type: ignore[call-arg]
+        head: Head = heads[self.name](in_shape, num_outputs, **self.options)
         return head
 
 

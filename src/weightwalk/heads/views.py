@@ -61,5 +61,5 @@ class LatentCNN(Head):
         self.mlp = MLPHead((hidden_dim,), num_outputs, hidden_dim, num_hidden=2, dropout=0.5)
 
     def forward(self, maps_BVChw: Tensor) -> Tensor:
-        outputs: Tensor = self.mlp(self.trunk(maps_BVChw.flatten(0, 1)))
-        return outputs.unflatten(0, maps_BVChw.shape[:2]).mean(1)
+        outputs: Tensor = self.mlp(self.trunk(maps_BVChw.flatten(0, 1))).unflatten(0, maps_BVChw.shape[:2])
+        return outputs.mean(1)

@@ -194,4 +194,5 @@ def register(name: str) -> Callable[[T], T]:
 
 def known(zoo: Any, rows: Rows, target: Tensor) -> Rows:
     """Those of `rows` whose target is known."""
-    return rows[np.isfinite(target.numpy())]
+    found: Rows = rows[np.isfinite(target.numpy())]
+    return found

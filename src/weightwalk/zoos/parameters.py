@@ -49,7 +49,9 @@ def read_state(path: Path) -> Mapping[str, Any]:
     return read_tensors(path, "one network's parameters") if path.suffix == ".safetensors" else _unpickle(path)
 
 
-def to_network(state: Mapping[str, Any], spec: NetworkSpec, path: Path, shape: str = "the expected shape") -> Weights:
+def to_network(
+    state: Mapping[str, Any], spec: NetworkSpec, path: Path | str, shape: str = "the expected shape"
+) -> Weights:
     """A state dict out of `path` as one network, of the dtype that it has; InputError if it is not of `shape` (words)
     or not finite.
     """

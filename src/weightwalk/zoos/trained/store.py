@@ -277,7 +277,8 @@ class TrainedZoo:
     def broken(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Those of `rows` whose parameters are not finite."""
         good = [np.isfinite(self._views[self._columns["view"][row]][self._columns["at"][row]]).all() for row in rows]
-        return rows[~np.array(good, bool)]
+        found: NDArray[np.int64] = rows[~np.array(good, bool)]
+        return found
 
     def rows(self, split: str | None = None, members: str | None = None) -> NDArray[np.int64]:
         """`members` "last" is the last of every run."""
