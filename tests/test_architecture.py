@@ -21,6 +21,7 @@ ROOMS = [
         "spec",
         "symmetry",
         "evaluate",
+        "state_dicts",
         "weights",
     ),
     *("networks", "zoos", "graphs", "encoders", "heads", "training", "frameworks"),

@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 from weightwalk import InputError, NetworkSpec, Weights
 from weightwalk.spec import ACTIVATIONS, Conv, Dense, MeanPool
-from weightwalk.steps import Add, Learned, Resize
+from weightwalk.steps import Add, Learned, Pick, Reshape, Resize
 from weightwalk.testing import assert_batch_alone, assert_close, random_weights
 
 FUNCTIONS = {
@@ -143,6 +143,11 @@ def test_images_of_other_channels_are_refused():
             (Conv(1, 2), Dense(2, 3, positions=36)),
             (2, 1, 9, 9),
             "expects 36 positions, got a grid of .*; give inputs of the size",
+        ),
+        (
+            (Conv(1, 2), Reshape(2, grid=(4,)), Pick(2, position=4)),
+            (2, 1, 4, 4),
+            r"step 2 \(pick\) can't read values of the shape \(2, 4\) .*; give inputs of the size",
         ),
     ],
 )

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import pickle
 import subprocess
@@ -10,7 +11,7 @@ import pytest
 
 from weightwalk import InputError, NetworkSpec
 from weightwalk.spec import Conv, Dense, MeanPool
-from weightwalk.steps import Activate, Add, Affine, Learned, Patches
+from weightwalk.steps import Affine, Learned, Patches
 from weightwalk.symmetry import hidden_widths
 from weightwalk.testing import tiny_specs
 
@@ -107,6 +108,9 @@ def test_shape_is_what_does_not_depend_on_activations():
         (lambda: NetworkSpec((Learned(1, 3, bias=False, sources=(0,)),)), "has a step that reads its input"),
         (lambda: NetworkSpec((Dense(2, 3, sources=(-1,)),)), r"step 0 \(dense\) reads the values \(-1,\)"),
         (lambda: NetworkSpec.mlp([2, 3.5, 1]), "dense.fan_out must be a whole number, got 3.5"),
+        (lambda: NetworkSpec.mlp(3), "an input and an output width, got .3."),
+        (lambda: Dense(2, 3, positions=0), "reads at least one position, got 0"),
+        (lambda: Learned(1, 3, bias=False, grid=(-1,), sources=(0,)), "sizes of a grid"),
         (lambda: NetworkSpec.mlp([2, True, 1]), "dense.fan_out must be a whole number, got True"),
         (lambda: NetworkSpec.mlp([2, float("inf"), 1]), "dense.fan_out must be a whole number, got inf"),
         (lambda: NetworkSpec.mlp([2, 2**63, 1]), "dense.fan_out must be a whole number of 64 bits"),
@@ -124,6 +128,18 @@ def test_shape_is_what_does_not_depend_on_activations():
 def test_what_describes_no_network_is_refused(make, sentence):
     with pytest.raises(InputError, match=sentence):
         make()
+
+
+@pytest.mark.parametrize("name", ["shuffled", "vit"])
+def test_any_value_in_json_makes_a_spec_or_a_sentence(name):
+    made, kinds = 0, {step["kind"]: step for step in tiny_specs()[name].to_dict()["steps"]}
+    for step in kinds.values():
+        for key in [*step, "new"]:
+            for wrong in (None, "relu", -1, 2, 1.5, True, [], [1, 2.5], float("inf"), 2**64, {"a": 1}, [[[]]]):
+                with contextlib.suppress(InputError):
+                    NetworkSpec.from_dict({"steps": [step | {key: wrong}]})
+                    made += 1
+    assert made
 
 
 def test_numbers_of_numpy_are_numbers_and_lists_are_tuples():
@@ -170,17 +186,6 @@ def test_a_walk_keeps_a_value_while_somebody_reads_it():
     for at in spec.schedule:
         later = {source for other in spec.schedule[at.value - 1 :] for source in other.sources}
         assert set(alive[at.value - 1]) == later & set(range(at.value)) | {0}  # `first` is ours
-
-
-def test_a_schedule_numbers_the_layers_and_says_when_values_are_done():
-    spec = NetworkSpec((Dense(2, 3), Activate(3), Add(3, sources=(1, 1)), Dense(3, 1, sources=(1,))))
-    assert [(at.value, at.sources, at.layer, at.done) for at in spec.schedule] == [
-        (1, (0,), 0, (0,)),
-        (2, (1,), None, (2,)),  # nobody reads it
-        (3, (1, 1), None, (3,)),
-        (4, (1,), 1, (1,)),
-    ]
-    assert all(at.step is step for at, step in zip(spec.schedule, spec.steps, strict=True))
 
 
 def test_describing_a_network_imports_no_torch():

@@ -110,8 +110,8 @@ def run(
                 y = activate(step.activation, step.omega, z, step.slope)
             else:
                 y = _pass(step, read)
-        except RuntimeError as error:
-            if isinstance(error, torch.OutOfMemoryError) or "allocate" in str(error):
+        except (RuntimeError, ValueError, IndexError) as error:
+            if isinstance(error, InputError | torch.OutOfMemoryError) or "allocate" in str(error):
                 raise
             of = " and ".join(str(tuple(value.shape[2:])) for value in read)
             raise InputError(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, make_dataclass
 from functools import cache
 from typing import Any, ClassVar, Self
 
+from weightwalk import config
 from weightwalk.errors import InputError
 from weightwalk.registry import Registry, unknown
 
@@ -17,13 +18,22 @@ class Options:
     """The name of a class in `registry` and, in the subclass that `named` makes for it, its options.
 
     The first `given` arguments of the class are given when it is built; the others are options with a type and a
-    default.
+    default. Wrong types, and what the class refuses in its class method `validate(options)`, are InputErrors when the
+    configuration is made, before anything is built or written.
     """
 
     registry: ClassVar[Registry[Any]]
     given: ClassVar[int] = 1
 
     name: str
+
+    def __post_init__(self) -> None:
+        kind = self.registry[self.name]
+        hints = typing.get_type_hints(kind.__init__)
+        for entry in fields(self)[1:]:
+            value = config.typed(hints[entry.name], getattr(self, entry.name), f"{self.registry.kind}.{entry.name}")
+            object.__setattr__(self, entry.name, value)
+        kind.validate(self)
 
     @classmethod
     def named(cls, name: str, **settings: Any) -> Self:
@@ -34,8 +44,7 @@ class Options:
         for key in settings:
             if key not in known:
                 raise InputError(unknown(f"option of {cls.registry.kind} {name!r}", key, known))
-        plain = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
-        return kind(name, **plain)  # JSON has lists for tuples
+        return kind(name, **settings)
 
     @property
     def options(self) -> dict[str, Any]:

@@ -111,8 +111,9 @@ class NetworkSpec:
         """A fully connected network: `activation` (scaled by `omega` if it is sine or gaussian) on every hidden layer,
         none on the last.
         """
+        widths = list(widths) if isinstance(widths, Iterable) else [widths]
         if len(widths) < 2:
-            raise InputError(f"an MLP needs at least an input and an output width, got {list(widths)}")
+            raise InputError(f"an MLP needs at least an input and an output width, got {widths}")
         scale = omega if activation in SCALED else 1.0
         hidden = [Dense(i, o, activation, scale, bias) for i, o in pairwise(widths[:-1])]
         return cls((*hidden, Dense(widths[-2], widths[-1], bias=bias)))

@@ -8,7 +8,6 @@ of `flat`: what changes one changes the other. Left (O) are a layer's target neu
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,9 +20,8 @@ from torch.utils.data._utils.collate import default_collate_fn_map
 
 from weightwalk import evaluate, symmetry
 from weightwalk.errors import InputError
-from weightwalk.spec import NetworkSpec
-
-_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+from weightwalk.spec import Field, NetworkSpec
+from weightwalk.state_dicts import DTYPES, flatten, to_torch
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -43,7 +41,7 @@ class Weights:
 
     def __post_init__(self) -> None:
         flat, wanted = self.flat, self.spec.num_parameters
-        if not isinstance(flat, Tensor) or flat.dim() != 2 or flat.shape[1] != wanted or flat.dtype not in _DTYPES:
+        if not isinstance(flat, Tensor) or flat.dim() != 2 or flat.shape[1] != wanted or flat.dtype not in DTYPES:
             got = f"{flat.dtype} {tuple(flat.shape)}" if isinstance(flat, Tensor) else type(flat).__name__
             raise InputError(
                 f"expected real numbers (B, {wanted}), {self.spec} has {wanted} parameters per network, got {got}; "
@@ -107,9 +105,9 @@ class Weights:
         return views
 
     def _make_views(self) -> tuple[tuple[Tensor, ...], tuple[Tensor | None, ...]]:
-        layers = self.spec.layers
-        found = {  # slices: autograd lets views of `split` not outlive an optimiser's step
-            (layer, role): self.flat[..., start:stop].unflatten(-1, shape)
+        layers, flat, lead = self.spec.layers, self.flat, self.flat.shape[:-1]
+        found = {  # not by `split`, whose views autograd lets not outlive an optimiser's step
+            (layer, role): flat.narrow(-1, start, stop - start).view(*lead, *shape)
             for layer, role, shape, start, stop in self.spec.fields
         }
         weights = tuple(
@@ -180,8 +178,8 @@ class Weights:
     @classmethod
     def cat(cls, batches: Sequence[Weights]) -> Weights:
         """One batch out of several of the same spec."""
-        if not batches:
-            raise InputError("expected at least one batch of networks, got none")
+        if not isinstance(batches, Sequence) or not batches or not all(isinstance(one, Weights) for one in batches):
+            raise InputError(f"expected a sequence of at least one batch of networks (Weights), got {_kind(batches)}")
         first = batches[0]
         if any(batch.spec != first.spec for batch in batches):
             raise InputError(
@@ -191,21 +189,40 @@ class Weights:
         return first._with(torch.cat([batch.flat for batch in batches]))
 
     def to_state_dict(self, index: int = 0) -> dict[str, Tensor]:
-        """One network's tensors under the names `layers.L.weight` and `layers.L.bias`."""
+        """One network's tensors, shaped as torch's modules have them: `layers.L.weight` and `layers.L.bias`."""
         return {
-            name: self.flat[index, start:stop].reshape(shape).clone()
-            for name, (_, _, shape, start, stop) in ((field.name, field) for field in self.spec.fields)
+            field.name: to_torch(self.spec.layers[field.layer], field.role, self._tensor(field)[index]).clone()
+            for field in self.spec.fields
         }
+
+    def _tensor(self, field: Field) -> Tensor:
+        tensor = (self.weights if field.role == "weight" else self.biases)[field.layer]
+        assert tensor is not None
+        return tensor
 
     @classmethod
     def from_state_dicts(cls, spec: NetworkSpec, state_dicts: Sequence[Mapping[str, Tensor]]) -> Weights:
-        """A batch out of state dicts under any names: layers are told apart by their prefixes, in natural order.
+        """A batch out of state dicts under any names; `state_dicts` tells how layers are recognised.
 
-        A kernel may come as torch keeps it, (O, I, kh, kw). Errors name the network, the tensor and both shapes.
+        Errors name the network, the tensor and both shapes.
         """
-        if not state_dicts:
-            raise InputError("expected at least one state dict, got none")
-        return cls(spec, torch.stack([_flatten(spec, state, number) for number, state in enumerate(state_dicts)]))
+        if not isinstance(state_dicts, Sequence) or not state_dicts:
+            raise InputError(f"expected a sequence of at least one state dict, got {_kind(state_dicts)}")
+        rows = []
+        for number, state in enumerate(state_dicts):
+            if not isinstance(state, Mapping):
+                raise InputError(f"network {number}: expected a state dict, got {_kind(state)}")
+            try:
+                rows.append(flatten(spec, state))
+            except InputError as error:
+                raise InputError(f"network {number}: {error}") from None
+        return cls(spec, torch.stack(rows))
+
+
+def _kind(value: Any) -> str:
+    """What something is, for a sentence."""
+    is_list = isinstance(value, (list, tuple))
+    return f"a {type(value).__name__} of {_kind(value[0])}" if is_list and value else type(value).__name__
 
 
 def _unchecked(spec: NetworkSpec, flat: Any) -> Weights:
@@ -219,41 +236,6 @@ def _joined(spec: NetworkSpec, weights: Sequence[Tensor], biases: Sequence[Tenso
     tensors = {"weight": weights, "bias": biases}
     parts = [tensors[field.role][field.layer] for field in spec.fields]
     return _unchecked(spec, torch.cat([part.flatten(1) for part in parts if part is not None], dim=1))
-
-
-def _natural(name: str) -> list[tuple[int, int | str]]:
-    return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", name) if part]
-
-
-def _flatten(spec: NetworkSpec, state: Mapping[str, Tensor], number: int) -> Tensor:
-    tensors = {
-        name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor) and tensor.is_floating_point()
-    }
-    owners = [
-        index for index, layer in enumerate(spec.layers) if layer.tied is None or layer.bias
-    ]  # a tied weight is not there twice
-    roles = ("weight",) if len(owners) == sum(layer.tied is None for layer in spec.layers) else ("weight", "bias")
-    found = sorted({name.removesuffix(role) for name in tensors for role in roles if name.endswith(role)}, key=_natural)
-    if len(found) != len(owners):
-        raise InputError(
-            f"network {number}: expected {len(owners)} weights for {spec}, got {len(found)} "
-            f"({', '.join(tensors) or 'no tensors'})"
-        )
-    prefixes = dict(zip(owners, found, strict=True))
-    parts = []
-    for field in spec.fields:
-        name = f"{prefixes[field.layer]}{field.role}"
-        if name not in tensors:
-            raise InputError(f"network {number}: {spec} needs a tensor {name!r}, got {', '.join(tensors)}")
-        tensor = tensors[name]
-        given = tuple(tensor.shape[:2]) + ((tensor.shape[2:].numel(),) if tensor.dim() > 2 else ())
-        if given != field.shape:
-            raise InputError(f"network {number}: {name} must be {field.shape} for {spec}, got {tuple(tensor.shape)}")
-        parts.append(tensor.reshape(-1))
-    unexpected = set(tensors) - {f"{prefixes[field.layer]}{field.role}" for field in spec.fields}
-    if unexpected:
-        raise InputError(f"network {number}: {spec} has no place for {', '.join(sorted(unexpected))}")
-    return torch.cat(parts)
 
 
 @lru_cache(64)

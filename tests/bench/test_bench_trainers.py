@@ -10,19 +10,20 @@ from weightwalk.steps import Conv
 from weightwalk.testing import assert_close
 
 
-@pytest.mark.parametrize("name", training.cases())
-def test_both_sides_train_the_same_network(name):
-    case = training.cases()[name]
-    weights, module = classifier(case.spec, Key(0, 0, 3, 0)), case.peer()
-    trainers.load(module, weights.flat[0], case.spec)
-    x = torch.randn(5, *case.shape)
+@pytest.mark.parametrize(("name", "run"), [("cnn", 1), ("vit", 0), *(("wild-park", run) for run in range(8))])
+def test_the_eager_module_is_the_recipe_s_network(name, run):
+    spec = training.plan_of(name, run).spec
+    weights = classifier(spec, Key(0, 0, run, 0))
+    x = torch.randn(5, *training.shape_of(training.TRAIN_RECIPES[name]))
+    module = trainers.Eager(spec, weights.flat[0])
     assert_close(module(x).detach(), weights.run(x)[0], what="outputs", atol=1e-4, rtol=1e-4)
 
 
-def test_both_sides_learn_the_same():
-    name = "Small CNN Zoo, batch 64"
-    assert training._engine(1, name, 128, 2) == pytest.approx(training._eager(1, name, 128), rel=1e-4)
-    assert training._engine(1, name, 128, 2) != training._engine(0, name, 128, 1)
+@pytest.mark.parametrize(("name", "run"), [("cnn", 0), ("wild-park", 1)])
+def test_every_way_learns_the_same(name, run):
+    losses = [training._measured(0, name, run, 64, way)[2] for way in training.SETTINGS[name].ways]
+    assert losses == pytest.approx([losses[0]] * len(losses), rel=1e-4)
+    assert training._measured(1, name, run, 64, training.TRAINER)[2] != losses[0]
 
 
 def test_arithmetic_by_hand():
@@ -33,9 +34,3 @@ def test_arithmetic_by_hand():
     tokens = 4
     dense = tokens * (48 * 8 + 8 * 18 + 6 * 8 + 8 * 5 + 5 * 8)
     assert trainers.image_flops(vit, (3, 8, 8)) == 2 * 3 * (dense + 2 * 6 * tokens**2 + 80)
-
-
-def test_a_module_of_another_shape_cannot_be_loaded():
-    case = training.cases()["Small CNN Zoo, batch 64"]
-    with pytest.raises((ValueError, RuntimeError)):
-        trainers.load(trainers.ConvNet([1, 8, 8], [3, 3], 2, 10), torch.zeros(case.spec.num_parameters), case.spec)

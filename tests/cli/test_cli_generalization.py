@@ -206,7 +206,7 @@ def test_wrong_networks_are_named(call, trained, blind, files, tmp_path):
     coloured = tiny_trained_zoo(tmp_path / "coloured", num_runs=30, inputs=3)
     assert "knows networks of 1 inputs and 3 outputs (channels), got 3 inputs" in refused(trained, coloured.path)
     save_file(coloured.weights(coloured.rows()[:1]).to_state_dict(), tmp_path / "coloured.safetensors")
-    assert "weight must be (4, 1, 9)" in refused(trained, tmp_path / "coloured.safetensors")
+    assert "weight must be (4, 1, 3, 3)" in refused(trained, tmp_path / "coloured.safetensors")
     mixed = tiny_trained_zoo(tmp_path / "mixed", num_runs=30, mixed=True)
     assert "reads networks of the shape" in refused(trained, mixed.path)
     assert "found no such file" in refused(trained, tmp_path / "nothing.pt")

@@ -27,16 +27,9 @@ def test_registered_encoders_conform(name):
     "options",
     [
         {"num_passes": 2, "dropout": 0.5, "activation_embedding": True, "scale": 1.0},
-        {
-            "messages": "taps",
-            "padding": "features",
-            "residual": "sum",
-            "norm_after": True,
-            "activation_scope": "network",
-            "readout": "layers",
-        },
+        {"max_taps": 12, "preset": "release-cnn-zoo", "readout": "layers"},
         {"shared": True, "activation_embedding": True, "readout": "layers"},
-        {"shared": True, "num_passes": 2, "messages": "taps", "max_taps": 12},
+        {"shared": True, "num_passes": 2, "max_taps": 12},
     ],
     ids=str,
 )

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from weightwalk import InputError, NetworkSpec, Weights
-from weightwalk.encoders import DNGEncoder, Encoding
+from weightwalk import InputError, NetworkSpec, Weights, config
+from weightwalk.encoders import DNGEncoder, EncoderConfig, Encoding
+from weightwalk.recipes import RECIPES
 from weightwalk.spec import ACTIVATIONS
 from weightwalk.testing import assert_close, random_weights, tiny_specs
 
@@ -161,34 +162,43 @@ def test_gradients_reach_parameters_and_the_networks_that_are_read():
 
 
 def test_parallel_edges_are_refused_by_name_where_messages_have_one():
-    with pytest.raises(
-        InputError, match=r'reads layers of one tap \(messages "pair"\), but step 0 \(conv\) of conv 1-4 .* has 9'
-    ):
-        DNGEncoder(tiny_specs()["conv"], messages="pair")
+    encoder = DNGEncoder(NetworkSpec.mlp([1, 3]), shared=True, **SMALL)
+    with pytest.raises(InputError, match=r"reads layers of up to 1 taps, but step 0 \(conv\) of conv 1-4 .* has 9"):
+        encoder(random_weights(tiny_specs()["conv"], 1, seed=0))
 
 
-@pytest.mark.parametrize(
-    ("options", "sentence"),
-    [
-        ({"messages": "both"}, "unknown messages 'both'; known: auto, pair, taps"),
-        ({"attention": "soft"}, "unknown attention 'soft'"),
-        ({"kinds": ("conv",)}, "unknown kind of step 'conv'; known: message, norm, learned"),
-    ],
-    ids=str,
-)
-def test_choices_that_are_none_are_refused(options, sentence):
+REFUSED = [
+    ({"dim": 0}, "dim must be a number at least 1, got 0"),
+    ({"num_frequencies": 0}, "num_frequencies must be"),
+    ({"num_passes": 0}, "num_passes must be"),
+    ({"head_dim": 0}, "head_dim must be"),
+    ({"max_taps": -1}, "max_taps must be a number at least 0, got -1"),
+    ({"scale": -1.0}, "scale must be a number above 0, got -1.0"),
+    ({"dropout": 2.0}, "dropout must be a number at least 0 and below 1, got 2.0"),
+    ({"dropout": -0.1}, "dropout must be"),
+    ({"readout": "nodes"}, r"readout.* 'nodes'"),
+    ({"kinds": ("foo",)}, "unknown kind of step 'foo'; known: message, norm, learned"),
+    ({"preset": "realese-vit"}, "unknown preset 'realese-vit'; known: paper, .* did you mean 'release-vit'"),
+]
+
+
+@pytest.mark.parametrize(("options", "sentence"), REFUSED, ids=str)
+def test_options_that_make_no_encoder_are_refused_before_there_is_a_spec(options, sentence):
     with pytest.raises(InputError, match=sentence):
-        DNGEncoder(DENSE["siren"], shared=True, **options)
-
-
-@pytest.mark.parametrize(
-    "options",
-    [{"dim": 0}, {"num_frequencies": 0}, {"num_passes": 0}, {"head_dim": 0}, {"dropout": 1.0}, {"dropout": -0.1}],
-    ids=str,
-)
-def test_sizes_that_make_no_encoder_are_refused(options):
-    with pytest.raises(InputError, match="a DNG-Encoder needs"):
         DNGEncoder(DENSE["siren"], **options)
+    with pytest.raises(InputError, match=sentence):
+        EncoderConfig.named("dng", **options)
+    [(key, value)] = options.items()
+    text = ",".join(value) if isinstance(value, tuple) else str(value)
+    with pytest.raises(InputError, match=sentence):
+        config.override(RECIPES["digits_encoder"](), [f"encoder.{key}={text}"])
+
+
+def test_options_of_another_type_are_refused():
+    with pytest.raises(InputError, match=r"encoder.dim must be a whole number, got 2.5"):
+        EncoderConfig.named("dng", dim=2.5)
+    with pytest.raises(InputError, match=r"encoder.shared must be true or false or none, got 'x'"):
+        EncoderConfig.named("flat", shared="x")
 
 
 @pytest.mark.parametrize(

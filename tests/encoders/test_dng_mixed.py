@@ -30,7 +30,9 @@ def mixed(*specs: NetworkSpec, **options) -> DNGEncoder:
     return encoder
 
 
-@pytest.mark.parametrize("options", [{}, {"num_passes": 2, "padding": "features"}, {"readout": "layers"}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"num_passes": 2, "preset": "release-cnn-zoo"}, {"readout": "layers"}], ids=str
+)
 def test_a_mixture_is_each_network_alone(options):
     encoder = mixed(*PARKS, **options).double()
     batches = [
@@ -68,8 +70,8 @@ def test_reading_out_the_layers_appends_their_means(shared):
 @torch.no_grad()
 def test_shared_maps_are_the_own_maps_of_every_timestamp_when_those_are_alike():
     spec = PARKS[2]
-    shared = mixed(*PARKS, padding="features").double()
-    own = DNGEncoder(spec, **SMALL, padding="features").double()
+    shared = mixed(*PARKS, preset="release-cnn-zoo").double()
+    own = DNGEncoder(spec, **SMALL, preset="release-cnn-zoo").double()
     state = shared.state_dict()
     expected = {}
     for name in own.state_dict():
@@ -136,7 +138,7 @@ def test_a_batch_of_nothing_is_refused():
 @pytest.mark.parametrize("options", [{}, {"shared": True}], ids=str)
 def test_published_attention_reads_heads_of_one_size(options):
     one, two = (simple_vit((3, 8, 8), 2, 12, 1, heads, 12 // heads, 8) for heads in (2, 3))
-    encoder = mixed(one, attention="positions", **options)
+    encoder = mixed(one, preset="release-vit", **options)
     encoder(random_weights(one, 1, seed=0))
     with pytest.raises(InputError, match=r"has learned 6 places for attention, but step 11 \(attention\) of .* has 4"):
         encoder(random_weights(two, 1, seed=0))
@@ -182,6 +184,20 @@ def test_places_are_of_one_size():
     encoder(random_weights(patched(2), 1, seed=0))
     with pytest.raises(InputError, match=r"has learned 12 places for patches, but step 0 \(patches\) of .* has 27"):
         encoder(random_weights(patched(3), 1, seed=0))
+
+
+def test_what_the_user_set_is_kept():
+    one, several = PARKS[:1], PARKS[:2]
+    assert not mixed(*one).shared
+    assert mixed(*one, shared=True).shared
+    assert mixed(*several).shared
+    with pytest.raises(InputError, match="shared=false reads networks of one architecture, got 2; leave shared out"):
+        mixed(*several, shared=False)
+    with pytest.raises(InputError, match=r"reads layers of up to 9 taps, but .* has 25"):
+        mixed(*several, max_taps=9)
+    encoder = mixed(*several, max_taps=49, kinds=("norm",))
+    assert encoder.builder.taps == 49
+    assert set(encoder.passes[0].kinds) == {"message", "norm"}
 
 
 def test_kinds_can_be_named_for_networks_that_come_later():

@@ -7,7 +7,7 @@ import torch
 from test_dng import affine, encoder_for, gru, layer_norm, phi
 
 from weightwalk import InputError, NetworkSpec, Weights
-from weightwalk.encoders import DNGEncoder, film
+from weightwalk.encoders import DNGEncoder, pieces
 from weightwalk.spec import Conv, Dense, MeanPool
 from weightwalk.steps import Add, Attention, Learned, Multiply, Norm, Pad, Patches, Rearrange, Slice
 from weightwalk.testing import assert_close, assert_invariant, random_weights, tiny_specs
@@ -23,13 +23,13 @@ def updated(encoder: DNGEncoder, maps, message: torch.Tensor, bias: torch.Tensor
     return layer_norm(maps.norm, gru(encoder.passes[0].cell, x, message))
 
 
-@pytest.mark.parametrize("padding", ["mask", "features"])
+@pytest.mark.parametrize("preset", ["paper", "release-cnn-zoo"])
 @torch.no_grad()
-def test_kernels_are_equation_5(padding):
+def test_kernels_are_equation_5(preset):
     """A kernel of six taps, then a dense layer of one: its missing heads are empty, or their edge map's bias acts."""
     spec = NetworkSpec((Conv(2, 3, "relu", kernel=(2, 3)), MeanPool(3), Dense(3, 2)))
     encoder, weights = (
-        encoder_for(spec, head_dim=2, padding=padding),
+        encoder_for(spec, head_dim=2, preset=preset),
         random_weights(spec, 1, seed=0, dtype=torch.float64),
     )
     groups = [list(encoder.input_memory)]
@@ -38,7 +38,7 @@ def test_kernels_are_equation_5(padding):
             weights.weights[layer][0].reshape(*spec.layers[layer].weight_shape[:2], -1),
             maps.source.out_features // 2,
         )
-        assert heads == (6 if padding == "features" or layer == 0 else 1)
+        assert heads == (6 if preset == "release-cnn-zoo" or layer == 0 else 1)
         group = []
         for i in range(w.shape[0]):
             message = 0
@@ -79,18 +79,14 @@ def test_a_block_of_a_grouped_convolution_hears_its_own_block():
 @torch.no_grad()
 def test_norms_scale_and_shift_by_features_of_their_parameters():
     spec = NetworkSpec((Dense(2, 4), Norm(4, 4), Dense(4, 1)))
-    for after in (False, True):
-        encoder, weights = encoder_for(spec, norm_after=after), random_weights(spec, 1, seed=0, dtype=torch.float64)
-        maps, (_, before, ours, _) = encoder.passes[0].steps[1], memories(encoder, weights)
-        for i in range(4):
-            scale, shift = (
-                affine(linear, phi(parameters[1][0, i], encoder.features.frequencies))
-                for linear, parameters in ((maps.scale, weights.weights), (maps.shift, weights.biases))
-            )
-            expected = before[i] * scale + shift
-            assert_close(
-                ours[i], layer_norm(maps.norm, expected) if after else expected, what="memory", atol=1e-10, rtol=0.0
-            )
+    encoder, weights = encoder_for(spec), random_weights(spec, 1, seed=0, dtype=torch.float64)
+    maps, (_, before, ours, _) = encoder.passes[0].steps[1], memories(encoder, weights)
+    for i in range(4):
+        scale, shift = (
+            affine(linear, phi(parameters[1][0, i], encoder.features.frequencies))
+            for linear, parameters in ((maps.scale, weights.weights), (maps.shift, weights.biases))
+        )
+        assert_close(ours[i], before[i] * scale + shift, what="memory", atol=1e-10, rtol=0.0)
 
 
 @pytest.mark.parametrize("sources", [(3, 4), (4, 3)])
@@ -134,17 +130,17 @@ def test_attention_pairs_queries_with_keys_and_gates_the_values():
 def test_published_attention_counts_places_and_so_is_not_invariant():
     spec = NetworkSpec((Dense(2, 4), Attention(4, heads=2, sources=(1, 1, 1)), Dense(4, 1)))
     weights = random_weights(spec, 2, seed=0)
-    ours, published = encoder_for(spec).float(), encoder_for(spec, attention="positions").float()
+    ours, published = encoder_for(spec).float(), encoder_for(spec, preset="release-vit").float()
     assert (ours.invariant, published.invariant) == (True, False)
-    assert DNGEncoder(NetworkSpec.mlp([2, 4, 1]), attention="positions").invariant  # nothing in it has heads
+    assert DNGEncoder(NetworkSpec.mlp([2, 4, 1]), preset="release-vit").invariant  # nothing in it has heads
     assert_invariant(ours, weights)
     with pytest.raises(AssertionError, match="not invariant"):
         assert_invariant(published, weights)
     uneven = tiny_specs()["vit"]
     with pytest.raises(
-        InputError, match=r'"positions" needs as many queries as values in a head, unlike step 12 \(attention\)'
+        InputError, match=r"published attention needs as many queries as values in a head, unlike step 12 \(attention\)"
     ):
-        DNGEncoder(uneven, attention="positions")
+        DNGEncoder(uneven, preset="release-vit")
 
 
 @torch.no_grad()
@@ -180,7 +176,7 @@ def test_patches_learned_values_gates_and_rearrangements():
 @torch.no_grad()
 def test_layers_without_biases_may_pass_their_messages_on():
     spec = NetworkSpec((Dense(2, 3, bias=False), Dense(3, 1)))
-    encoder, weights = encoder_for(spec, unbiased="message"), random_weights(spec, 1, seed=0, dtype=torch.float64)
+    encoder, weights = encoder_for(spec, preset="release-vit"), random_weights(spec, 1, seed=0, dtype=torch.float64)
     maps = encoder.passes[0].steps[0]
     message = sum(
         affine(maps.edge, phi(weights.weights[0][0, 1, j], encoder.features.frequencies))
@@ -197,5 +193,5 @@ def test_a_large_layer_is_read_in_small_pieces(monkeypatch, name):
     spec = tiny_specs()[name]
     encoder, weights = encoder_for(spec), random_weights(spec, 2, seed=0, dtype=torch.float64)
     expected = encoder.encode(weights)
-    monkeypatch.setitem(film.PIECE_BYTES, "cpu", 600)
+    monkeypatch.setitem(pieces.PIECE_BYTES, "cpu", 600)
     assert_close(encoder.encode(weights), expected, what="encoding", atol=1e-10, rtol=0.0)

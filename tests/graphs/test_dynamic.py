@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from weightwalk import NetworkSpec
 from weightwalk.graphs.dynamic import DynamicGraph, Event
 from weightwalk.spec import Conv, Dense, MeanPool
-from weightwalk.steps import Add, Attention, Concat, Learned, Norm
+from weightwalk.steps import Add, Attention, Learned, Norm
 from weightwalk.testing import tiny_specs
 
 
@@ -53,6 +53,14 @@ def test_playing_the_events_has_what_every_step_reads_and_no_more_than_somebody_
     assert outputs <= set(nodes)
 
 
+@pytest.mark.parametrize("spec", tiny_specs().values(), ids=list(tiny_specs()))
+def test_residual_edges_are_those_of_the_events_and_come_from_what_is_there(spec):
+    for shot in DynamicGraph.of(spec).snapshots:
+        events = [(event.group, event.count) for event in shot.events if (event.sign, event.kind) == ("+", "R")]
+        assert [(residual.group, residual.edges) for residual in shot.residuals] == events
+        assert all(source < shot.timestamp for residual in shot.residuals for source in residual.sources)
+
+
 def test_the_events_of_a_chain_are_bipartite_blocks():
     spec = NetworkSpec((Conv(2, 4, kernel=(3, 2)), MeanPool(4), Dense(4, 3), Dense(3, 5)))
     nodes = {0}
@@ -96,41 +104,6 @@ def test_an_attention_reads_three_groups_and_a_learned_step_none():
     assert shot.sources == (3, 4, 5)
     spec = tiny_specs()["vit"]
     assert all(not shot.sources for shot in DynamicGraph.of(spec).snapshots if isinstance(shot.step, Learned))
-
-
-def test_what_is_added_to_is_the_newest_whatever_the_order_of_the_sources():
-    for sources in ((1, 2), (2, 1)):
-        spec = NetworkSpec((Dense(2, 3), Dense(3, 3), Add(3, sources=sources), Dense(3, 1)))
-        assert sources[spec.flow.targets[3]] == 2
-        assert spec.flow.settled == (1, 3, 4)
-    vit = tiny_specs()["vit"]
-    assert [vit.steps[vit.sources(value)[vit.flow.targets[value]] - 1].kind for value in (5, 7)] == [
-        "dense",
-        "append",
-    ]  # not the learned
-
-
-def test_the_activation_that_a_layer_meets():
-    spec = tiny_specs()["residual"]
-    assert spec.flow.activations == ("relu", "relu", "relu", "relu", "gelu", "identity")
-    skip = NetworkSpec(
-        (Dense(2, 3), Dense(3, 3, "tanh"), Dense(3, 3), Add(3, sources=(1, 3)), Norm(3, 3, "relu"), Dense(3, 1))
-    )
-    assert skip.flow.activations == (
-        "identity",
-        "tanh",
-        "relu",
-        "relu",
-        "identity",
-    )  # the first layer's values pass by
-
-
-def test_padding_is_no_nodes():
-    spec = tiny_specs()["residual"]
-    assert spec.flow.present[10] == (True,) * 3 + (False,) * 4
-    assert all(spec.flow.present[11])
-    both = NetworkSpec((Dense(2, 3), Concat(6, sources=(1, 1), widths=(3, 3)), Dense(6, 1)))
-    assert both.flow.groups[2] == (1,)
 
 
 def test_the_timeline_can_be_printed():

@@ -8,7 +8,7 @@ from PIL import Image
 from weightwalk import NetworkSpec
 from weightwalk.graphs.cost import multiply_adds
 from weightwalk.graphs.dynamic import DynamicGraph
-from weightwalk.report.timeline import _residual, timeline
+from weightwalk.report.timeline import timeline
 from weightwalk.testing import tiny_specs
 
 
@@ -25,17 +25,3 @@ def test_longer_networks_are_taller_up_to_a_limit():
         graph = DynamicGraph.of(NetworkSpec.mlp([2] * (depth + 1)))
         sizes.append(Image.open(io.BytesIO(timeline(graph, multiply_adds(graph)))).height)
     assert sizes[0] < sizes[1] == sizes[2]
-
-
-@pytest.mark.parametrize("name", tiny_specs())
-def test_dotted_lines_end_where_residual_edges_do(name):
-    graph = DynamicGraph.of(tiny_specs()[name])
-    events = {
-        (shot.timestamp, event.group)
-        for shot in graph.snapshots
-        for event in shot.events
-        if (event.sign, event.kind) == ("+", "R")
-    }
-    lines = list(_residual(graph))
-    assert {(t, target) for t, _, target in lines} == events
-    assert all(source < t for t, source, _ in lines)

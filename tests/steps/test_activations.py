@@ -14,7 +14,7 @@ from weightwalk.steps.activations import ActivationFacts
 
 POINTS = torch.linspace(-9.7, 9.9, 401, dtype=torch.float64)
 SOURCE = Path(weightwalk.__file__).parent
-TABLES = {"zoos/kernel.cpp": FITTED, "zoos/training/activations.h": TRAINED}
+TABLES = {"zoos/kernel.cpp": FITTED, "zoos/trained/trainer/activations.h": TRAINED}
 
 
 def found(name: str) -> dict[str, bool]:

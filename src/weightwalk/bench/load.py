@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -21,9 +21,11 @@ import torch
 from numpy.typing import NDArray
 
 import weightwalk
+from weightwalk.bench.found import Found, mib, side_by_side
 from weightwalk.bench.team import Team, median_ratio
 from weightwalk.errors import InputError
 from weightwalk.progress import Progress, silent
+from weightwalk.report.tables import hardware
 from weightwalk.spec import NetworkSpec
 from weightwalk.zoos.splits import SplitRule
 from weightwalk.zoos.store import Zoo, ZooWriter
@@ -35,7 +37,27 @@ SPEC = NetworkSpec.mlp([2, 32, 32, 1], activation="sine", omega=30.0)
 
 
 @dataclass(frozen=True)
-class Plan:
+class Figures:
+    """What was found.
+
+    `rss_mib` is the growth of the reader's peak memory as it opened the zoo and read every row; mapped pages count.
+    `private_mib` of that is the reader's own: the kernel drops mapped pages when it needs room.
+    """
+
+    inrs_per_second: float
+    pt_inrs_per_second: float
+    ratio: float
+    ms_per_2000_rows: float
+    rss_mib: float | None
+    private_mib: float | None
+    zoo_mib: float  # the parameters on disk
+    inrs: int
+    parameters: int  # of one INR
+    batch: int = BATCH
+
+
+@dataclass(frozen=True)
+class LoadBench:
     """How much is measured."""
 
     inrs: int = 20_000
@@ -44,64 +66,65 @@ class Plan:
     file_batches: int = 4
     repetitions: int = 9
 
+    def measure(self, zoo: Path | None = None, progress: Progress = silent) -> Found:
+        """Measure with the zoo that is given, or with one of random weights in a temporary folder, which is removed."""
+        given = zoo
+        with tempfile.TemporaryDirectory(prefix="weightwalk-bench-") as scratch, Team(1) as team:
+            if zoo is None:
+                zoo = Path(scratch) / "zoo"
+                _make_zoo(zoo, self.inrs, progress)
+            opened = Zoo.open(zoo)
+            if not len(opened):
+                raise InputError(
+                    f"expected INRs in the zoo {zoo}, found none yet; run the fit command that began it again"
+                )
+            folder = Path(scratch) / "files"
+            _make_files(opened, folder, self.files, progress)
+            team.give([_Shelf(zoo, folder, self.files)])
+            _, [(rss, private)] = team.run(_read_all)
+            team.run(_read_files, 1)
+            zoo_s, file_s, rows_ms = [], [], []
+            for repetition in range(self.repetitions):
+                file_s.append(team.run(_read_files, self.file_batches)[1][0] / self.file_batches)
+                zoo_s.append(team.run(_read_batches, self.batches, BATCH)[1][0] / self.batches)
+                rows_ms.append(1e3 * team.run(_read_batches, 1, ROWS)[1][0])
+                speeds = {"INRs/s": BATCH / median(zoo_s), ".pt/s": BATCH / median(file_s)}
+                progress("reading", repetition + 1, self.repetitions, speeds)
+        figures = Figures(
+            inrs_per_second=BATCH / median(zoo_s),
+            pt_inrs_per_second=BATCH / median(file_s),
+            ratio=median_ratio(file_s, zoo_s),
+            ms_per_2000_rows=median(rows_ms),
+            rss_mib=rss,
+            private_mib=private,
+            zoo_mib=len(opened) * opened.spec.num_parameters * 4 / 2**20,
+            inrs=len(opened),
+            parameters=opened.spec.num_parameters,
+        )
+        return Found(
+            asdict(figures) | {"zoo": None if given is None else str(given)},
+            f"{figures.inrs_per_second:,.0f} INRs/s in random batches of {BATCH}, {figures.ratio:.0f} times as many as "
+            "from .pt files",
+            f"Loading {figures.inrs:,} INRs of {figures.parameters:,} parameters on {hardware()}, medians of "
+            f"{self.repetitions}",
+            *side_by_side({"": _column(figures)}),
+        )
 
-QUICK = Plan(inrs=600, files=100, batches=10, file_batches=1, repetitions=2)
+
+QUICK = LoadBench(inrs=600, files=100, batches=10, file_batches=1, repetitions=2)
 
 
-@dataclass(frozen=True)
-class Figures:
-    """What was found."""
-
-    inrs_per_second: float
-    pt_inrs_per_second: float
-    ratio: float
-    ms_per_2000_rows: float
-    rss_mib: (
-        float | None
-    )  # growth of the reader's peak memory as it opened the zoo and read every row; mapped pages count
-    private_mib: float | None  # of that, what is the reader's own; the kernel drops mapped pages when it needs room
-    zoo_mib: float  # the parameters on disk
-    inrs: int
-    parameters: int  # of one INR
-    batch: int = BATCH
-
-
-def run(plan: Plan, zoo: Path | None = None, progress: Progress = silent) -> Figures:
-    """Measure with the zoo that is given, or with one of random weights in a temporary folder, which is removed."""
-    with tempfile.TemporaryDirectory(prefix="weightwalk-bench-") as scratch, Team(1) as team:
-        if zoo is None:
-            zoo = Path(scratch) / "zoo"
-            _make_zoo(zoo, plan.inrs, progress)
-        opened = Zoo.open(zoo)
-        if not len(opened):
-            raise InputError(f"expected INRs in the zoo {zoo}, found none yet; run the fit command that began it again")
-        folder = Path(scratch) / "files"
-        _make_files(opened, folder, plan.files, progress)
-        team.give([_Shelf(zoo, folder, plan.files)])
-        _, [(rss, private)] = team.run(_read_all)
-        team.run(_read_files, 1)
-        zoo_s, file_s, rows_ms = [], [], []
-        for repetition in range(plan.repetitions):
-            file_s.append(team.run(_read_files, plan.file_batches)[1][0] / plan.file_batches)
-            zoo_s.append(team.run(_read_batches, plan.batches, BATCH)[1][0] / plan.batches)
-            rows_ms.append(1e3 * team.run(_read_batches, 1, ROWS)[1][0])
-            progress(
-                "reading",
-                repetition + 1,
-                plan.repetitions,
-                {"INRs/s": BATCH / median(zoo_s), ".pt/s": BATCH / median(file_s)},
-            )
-    return Figures(
-        inrs_per_second=BATCH / median(zoo_s),
-        pt_inrs_per_second=BATCH / median(file_s),
-        ratio=median_ratio(file_s, zoo_s),
-        ms_per_2000_rows=median(rows_ms),
-        rss_mib=rss,
-        private_mib=private,
-        zoo_mib=len(opened) * opened.spec.num_parameters * 4 / 2**20,
-        inrs=len(opened),
-        parameters=opened.spec.num_parameters,
-    )
+def _column(found: Figures) -> dict[str, object]:
+    """What people read."""
+    return {
+        f"zoo, random batches of {BATCH}": f"{found.inrs_per_second:,.0f} INRs/s",
+        "one .pt per network": f"{found.pt_inrs_per_second:,.0f} INRs/s",
+        "ratio": found.ratio,
+        f"{ROWS:,} random rows": f"{found.ms_per_2000_rows:.1f} ms",
+        "parameters on disk": f"{found.zoo_mib:.0f} MiB",
+        "growth of peak memory": mib(found.rss_mib),
+        "of that, not the file's own pages": mib(found.private_mib),
+    }
 
 
 def _make_zoo(path: Path, count: int, progress: Progress) -> None:

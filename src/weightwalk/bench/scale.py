@@ -8,36 +8,22 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 
+from weightwalk.bench.found import Found, mib
 from weightwalk.bench.load import memory_mib
 from weightwalk.bench.team import Team
 from weightwalk.encoders import DNGEncoder
 from weightwalk.graphs.dynamic import DynamicGraph
 from weightwalk.networks.architectures import gpt2, resnet18
 from weightwalk.progress import Progress, silent
+from weightwalk.report.tables import hardware
 from weightwalk.spec import NetworkSpec
 from weightwalk.weights import Weights
 
 _MAKERS: dict[str, Callable[[int], NetworkSpec]] = {"resnet18": resnet18, "gpt2": gpt2}
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Which widths of each architecture are read, the last one its own, by an encoder of which size (shared maps, one
-    pass).
-    """
-
-    resnet18: tuple[int, ...] = (16, 32, 64)
-    gpt2: tuple[int, ...] = (192, 384, 768)
-    dim: int = 64
-    num_frequencies: int = 64
-    head_dim: int = 16
-
-
-QUICK = Plan(resnet18=(4, 8), gpt2=(12, 24), dim=8, num_frequencies=4, head_dim=4)
 
 
 @dataclass(frozen=True)
@@ -61,27 +47,56 @@ class Figures:
 
 
 @dataclass(frozen=True)
-class Scale:
-    """`networks` from small to large, and per architecture the k of cpu_seconds ~ edges^k, by least squares of
-    logarithms.
+class ScaleBench:
+    """Which widths of each architecture are read, the last one its own, by an encoder of which size (shared maps, one
+    pass).
     """
 
-    networks: tuple[Figures, ...]
-    exponents: dict[str, float]
+    resnet18: tuple[int, ...] = (16, 32, 64)
+    gpt2: tuple[int, ...] = (192, 384, 768)
+    dim: int = 64
+    num_frequencies: int = 64
+    head_dim: int = 16
+
+    def measure(self, progress: Progress = silent) -> Found:
+        """Each network in a process of its own, one after another."""
+        jobs = [(name, width) for name in _MAKERS for width in getattr(self, name)]
+        found = []
+        for number, (name, width) in enumerate(jobs):
+            progress(f"reading a {name} of width {width}", number, len(jobs), {})
+            with Team(1) as team:
+                _, [figures] = team.run(_read, name, width, self)
+            found.append(figures)
+        progress("reading networks", len(jobs), len(jobs), {})
+        exponents = {name: exponent([figures for figures in found if figures.architecture == name]) for name in _MAKERS}
+        growth = ", ".join(f"{name} {exponent:.2f}" for name, exponent in exponents.items())
+        largest = max(found, key=lambda figures: figures.parameters)
+        return Found(
+            {"networks": [asdict(figures) for figures in found], "exponents": exponents},
+            f"{largest.parameters:,} parameters in {largest.seconds:.1f} s; CPU seconds grow with edges to the power "
+            f"{growth}",
+            f"Reading networks on {hardware()}: one thread, memories of {self.dim}, "
+            f"{2 * self.num_frequencies} features",
+            _HEADER,
+            [_row(figures) for figures in found],
+            (f"CPU seconds grow with edges to the power: {growth}.",),
+        )
 
 
-def run(plan: Plan, progress: Progress = silent) -> Scale:
-    """Each network in a process of its own, one after another."""
-    jobs = [(name, width) for name in _MAKERS for width in getattr(plan, name)]
-    found = []
-    for number, (name, width) in enumerate(jobs):
-        progress(f"reading a {name} of width {width}", number, len(jobs), {})
-        with Team(1) as team:
-            _, [figures] = team.run(_read, name, width, plan)
-        found.append(figures)
-    progress("reading networks", len(jobs), len(jobs), {})
-    exponents = {name: exponent([figures for figures in found if figures.architecture == name]) for name in _MAKERS}
-    return Scale(tuple(found), exponents)
+QUICK = ScaleBench(resnet18=(4, 8), gpt2=(12, 24), dim=8, num_frequencies=4, head_dim=4)
+
+
+_HEADER = (
+    *("architecture", "width", "parameters", "edges", "seconds", "CPU seconds", "parameters/s"),
+    *("network", "growth of peak memory"),
+)
+
+
+def _row(found: Figures) -> list[object]:
+    """What people read of one network."""
+    counts = [f"{count:,.0f}" for count in (found.parameters, found.edges)]
+    speed = [f"{found.seconds:.2f}", f"{found.cpu_seconds:.2f}", f"{found.parameters_per_second:,.0f}"]
+    return [found.architecture, found.width, *counts, *speed, mib(found.network_mib), mib(found.peak_mib)]
 
 
 def exponent(figures: Sequence[Figures]) -> float:
@@ -90,12 +105,12 @@ def exponent(figures: Sequence[Figures]) -> float:
     return statistics.linear_regression(*zip(*points, strict=True)).slope
 
 
-def _read(_: object, name: str, width: int, plan: Plan) -> Figures:
+def _read(_: object, name: str, width: int, much: ScaleBench) -> Figures:
     """Encode one network of random weights."""
     spec = _MAKERS[name](width)
     generator = torch.Generator().manual_seed(0)
     weights = Weights(spec, torch.randn(1, spec.num_parameters, generator=generator).mul_(0.02))
-    encoder = DNGEncoder(spec, plan.dim, plan.num_frequencies, scale=1.0, head_dim=plan.head_dim, shared=True)
+    encoder = DNGEncoder(spec, much.dim, much.num_frequencies, scale=1.0, head_dim=much.head_dim, shared=True)
     before = memory_mib()
     began, cpu_began = time.perf_counter(), time.process_time()
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""The way of training small networks that the engine is measured against, and the arithmetic that either has to do.
+"""The way of training small networks that the trainer is measured against, and the arithmetic that either has to do.
 
 Axes: N images, C channels, T tokens, D numbers of a token.
 """
@@ -7,106 +7,103 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from weightwalk import evaluate
-from weightwalk.spec import NetworkSpec
+from weightwalk import evaluate, steps
+from weightwalk.spec import NetworkSpec, Scheduled
 from weightwalk.steps import Attention, Layer, Norm
 from weightwalk.weights import Weights
+from weightwalk.zoos.trained.trainer import Training
+
+_OPTIMIZERS = {
+    "sgd": torch.optim.SGD,
+    "adam": torch.optim.Adam,
+    "rmsprop": torch.optim.RMSprop,
+    "adamw": torch.optim.AdamW,
+}
 
 
-class ConvNet(nn.Module):
-    """Convolutions with relu, the mean over positions, a dense layer. x: (N, C, H, W) -> (N, classes)."""
+class Eager(nn.Module):
+    """One network of the three zoos as people write it: `torch.nn.functional` on (N, C, H, W), or on tokens (N, T, D).
 
-    def __init__(self, widths: Sequence[int], kernels: Sequence[int], stride: int, classes: int):
-        super().__init__()
-        padding = [kernel // 2 if stride == 1 else 0 for kernel in kernels]
-        sizes = zip(widths[:-1], widths[1:], kernels, padding, strict=True)
-        self.convolutions = nn.ModuleList(nn.Conv2d(i, o, kernel, stride, around) for i, o, kernel, around in sizes)
-        self.head = nn.Linear(widths[-1], classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        for convolution in self.convolutions:
-            x = F.relu(convolution(x))
-        out: Tensor = self.head(x.mean(dim=(2, 3)))
-        return out
-
-
-class Block(nn.Module):
-    """A block of `SimpleViT`: attention and a feed-forward part, each after a norm and beside a residual. (N, T, D) ->
-    the same.
+    x: (N, C, H, W) -> (N, classes). `params` (P,) are copied.
     """
 
-    def __init__(self, dim: int, heads: int, dim_head: int, mlp: int):
+    def __init__(self, spec: NetworkSpec, params: Tensor):
         super().__init__()
-        self.heads, inner = heads, heads * dim_head
-        self.norm, self.qkv, self.out = (
-            nn.LayerNorm(dim),
-            nn.Linear(dim, 3 * inner, bias=False),
-            nn.Linear(inner, dim, bias=False),
+        self.spec = spec
+        network = Weights(spec, params[None].clone())
+        self.weights = nn.ParameterList(
+            nn.Parameter(weight[0], requires_grad=not getattr(layer, "fixed", False))
+            for layer, weight in zip(spec.layers, network.weights, strict=True)
         )
-        self.forward_part = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, mlp), nn.GELU(), nn.Linear(mlp, dim))
+        self.biases = nn.ParameterList(None if bias is None else nn.Parameter(bias[0]) for bias in network.biases)
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = (
-            part.unflatten(2, [self.heads, -1]).transpose(1, 2) for part in self.qkv(self.norm(x)).chunk(3, dim=2)
+        return self.spec.walk(x, self._value)
+
+    def _value(self, at: Scheduled, read: list[Tensor]) -> Tensor:
+        x, step = read[0], at.step
+        channels = 1 if x.dim() == 4 else -1
+        w: Any = None if at.layer is None else self.weights[at.layer]
+        b = None if at.layer is None else self.biases[at.layer]
+        y = x
+        match step:
+            case steps.Conv():
+                y = F.conv2d(x, w.unflatten(2, step.kernel), b, step.per_axis("stride"), step.per_axis("padding"))
+            case steps.Dense():
+                y = F.linear(x, w, b)
+            case steps.Norm():
+                y = F.layer_norm(x, w.shape, w, b, step.eps)
+            case steps.Learned():
+                y = w.reshape(step.fan_out, -1).T
+            case steps.Patches(size=(height, width)):
+                cut = x.unflatten(3, [-1, width]).unflatten(2, [-1, height])  # (N, C, rows, h, columns, w)
+                y = cut.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
+            case steps.Attention():
+                q, k, v = (value.unflatten(2, [step.heads, -1]).transpose(1, 2) for value in read)
+                y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+            case steps.MeanPool():
+                y = x.mean(dim=(2, 3)) if x.dim() == 4 else x.mean(dim=1)
+            case steps.Add():
+                y = read[0] + read[1]
+            case steps.Slice():
+                y = x.narrow(channels, step.start, step.fan_out)
+            case steps.Pad():
+                y = F.pad(x, (0, 0, 0, 0, 0, step.fan_out - step.fan_in))
+        if isinstance(step, Layer | steps.Activate):
+            y = evaluate.activate(step.activation, step.omega, y, step.slope)
+        return y
+
+    def epoch(self, images: Tensor, labels: Tensor, order: Tensor, training: Training) -> tuple[float, float]:
+        """Mini-batches by index, in eager PyTorch, with torch's optimiser. Gives mean loss and accuracy."""
+        optimizer = _OPTIMIZERS[training.optimizer](
+            self.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
         )
-        x = x + self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
-        out: Tensor = x + self.forward_part(x)
-        return out
+        total = right = torch.zeros(())
+        for rows in order.split(training.batch_size):
+            optimizer.zero_grad()
+            outputs = self(images[rows])
+            loss = F.cross_entropy(outputs, labels[rows])
+            loss.backward()
+            optimizer.step()
+            total = total + loss.detach() * len(rows)
+            right = right + (outputs.detach().argmax(dim=1) == labels[rows]).sum()
+        return float(total) / len(order), float(right) / len(order)
 
-
-class ViT(nn.Module):
-    """`SimpleViT` (Beyer et al. 2022) with learned positions. x: (N, C, H, W) -> (N, classes)."""
-
-    def __init__(
-        self, shape: Sequence[int], classes: int, dim: int, depth: int, heads: int, dim_head: int, mlp: int, patch: int
-    ):
-        super().__init__()
-        channels, height, width = shape
-        self.patch, numbers = patch, channels * patch**2
-        self.embed = nn.Sequential(nn.LayerNorm(numbers), nn.Linear(numbers, dim), nn.LayerNorm(dim))
-        self.positions = nn.Parameter(torch.zeros(dim, height * width // patch**2))
-        self.blocks = nn.Sequential(*(Block(dim, heads, dim_head, mlp) for _ in range(depth)))
-        self.norm, self.head = nn.LayerNorm(dim), nn.Linear(dim, classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        patches = (
-            x.unflatten(3, [-1, self.patch]).unflatten(2, [-1, self.patch]).permute(0, 2, 4, 3, 5, 1)
-        )  # (N, rows, columns, h, w, C)
-        x = self.blocks(self.embed(patches.flatten(3).flatten(1, 2)) + self.positions.T)
-        out: Tensor = self.head(self.norm(x).mean(dim=1))
-        return out
-
-
-def load(module: nn.Module, params: Tensor, spec: NetworkSpec) -> None:
-    """Set a module's tensors to `params` (P,); those of `spec` are its own, in the same order but for a table of
-    positions.
-    """
-    tensors = Weights(spec, params[None]).to_state_dict()
-    own = dict(module.named_parameters())
-    table = own.pop("positions", None)
-    if table is not None:
-        (name,) = (name for name, tensor in tensors.items() if tensor.shape == (table.shape[0], 1, table.shape[1]))
-        table.data.copy_(tensors.pop(name)[:, 0])
-    for parameter, tensor in zip(own.values(), tensors.values(), strict=True):
-        parameter.data.copy_(tensor.view(parameter.shape))
-
-
-def one_at_a_time(module: nn.Module, images: Tensor, labels: Tensor, order: Tensor, batch: int, rate: float) -> float:
-    """An epoch in eager PyTorch: `torch.optim.Adam` with its defaults, mini-batches by index. Gives the mean loss."""
-    optimizer = torch.optim.Adam(module.parameters(), lr=rate)
-    total = torch.zeros(())
-    for rows in order.split(batch):
-        optimizer.zero_grad()
-        loss = F.cross_entropy(module(images[rows]), labels[rows])
-        loss.backward()
-        optimizer.step()
-        total += loss.detach() * len(rows)
-    return float(total) / len(order)
+    @torch.no_grad()
+    def score(self, images: Tensor, labels: Tensor, batch: int = 512) -> tuple[float, float]:
+        """Mean loss and accuracy."""
+        loss = right = torch.zeros(())
+        for x, y in zip(images.split(batch), labels.split(batch), strict=True):
+            outputs = self(x)
+            loss = loss + F.cross_entropy(outputs, y, reduction="sum")
+            right = right + (outputs.argmax(dim=1) == y).sum()
+        return float(loss) / len(images), float(right) / len(images)
 
 
 def image_flops(spec: NetworkSpec, shape: Sequence[int]) -> int:
@@ -125,9 +122,10 @@ def image_flops(spec: NetworkSpec, shape: Sequence[int]) -> int:
     weights = Weights(spec, torch.zeros(1, spec.num_parameters))
     evaluate.run(spec, weights.weights, weights.biases, torch.zeros(1, *shape), note)
     products = 0
-    for value, step in enumerate(spec.steps, start=1):
-        if isinstance(step, Attention):
-            products += 3 * (step.fan_in + step.values) * positions[value] ** 2
-        elif isinstance(step, Layer) and not isinstance(step, Norm) and step.kind in ("dense", "conv"):
-            products += (2 if spec.sources(value) == (0,) else 3) * math.prod(step.weight_shape) * positions[value]
+    for at in spec.schedule:
+        if isinstance(at.step, Attention):
+            products += 3 * (at.step.fan_in + at.step.values) * positions[at.value] ** 2
+        elif isinstance(at.step, Layer) and not isinstance(at.step, Norm) and at.step.kind in ("dense", "conv"):
+            times = 2 if at.sources == (0,) else 3
+            products += times * math.prod(at.step.weight_shape) * positions[at.value]
     return 2 * products

@@ -1,137 +1,197 @@
-"""`weightwalk bench train-zoo`: the training engine against eager PyTorch, one network at a time, in turns, on all
-cores.
+"""`weightwalk bench train-zoo`: the trainer against batched torch and eager PyTorch, in turns, by one thread each.
 
-Times are of the whole machine: wall time of all workers, over all their networks.
+What is measured are runs of the recipes of the three zoos, with their architectures, optimisers and batch sizes, on
+pictures of noise. Nothing is dropped or shifted: torch would draw both in other ways, and neither is what takes time.
+Seconds are of a core (CPU time), the least of several repetitions: others who use the machine do not count.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache, partial
-from statistics import median
+from statistics import mean
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from weightwalk.bench import trainers
+from weightwalk.bench.found import Found, side_by_side, times
 from weightwalk.bench.peak import MATMUL, matmul
-from weightwalk.bench.team import Side, Team, alternated, median_ratio
-from weightwalk.networks.architectures import simple_vit, small_cnn, wild_park
+from weightwalk.bench.team import Team
+from weightwalk.bench.trainers import Eager, image_flops
 from weightwalk.networks.starts import Key, classifier
 from weightwalk.progress import Progress, silent
-from weightwalk.spec import NetworkSpec
-from weightwalk.zoos.training import Training, begin, epoch
+from weightwalk.report.tables import hardware
+from weightwalk.report.words import percent
+from weightwalk.zoos.trained.recipes import TRAIN_RECIPES, Plan, TrainRecipe
+from weightwalk.zoos.trained.trainer import Training, begin, native, score_many, train_many
 
 RATE = 1e-3
-EPOCH = 50_000  # images of a network-epoch, CIFAR-10's training pictures
-_CLASSES = 10
+CLASSES = 10
+TRAIN_IMAGES, TEST_IMAGES = 50_000, 10_000  # of CIFAR-10
+
+TRAINER = "trainer"
+PLAIN = "trainer, plain sums"
+EAGER = "eager PyTorch"
+
+
+def batched(count: int) -> str:
+    """The name of `train_many` with so many networks."""
+    return f"batched torch, {count}"
 
 
 @dataclass(frozen=True)
-class Case:
-    """What is trained: architecture, pictures, batch size, how many images per repetition."""
+class Setting:
+    """Which `runs` of a recipe are measured, by how many pictures, and how many networks batched torch does at once."""
 
-    spec: NetworkSpec
-    shape: tuple[int, int, int]
-    batch: int
+    runs: tuple[int, ...]
     images: int
-    peer: Callable[[], nn.Module]
+    together: tuple[int, ...]
+
+    @property
+    def ways(self) -> list[str]:
+        return [TRAINER, PLAIN, *map(batched, self.together), EAGER]
 
 
-_VIT = (32, 2, 4, 16, 64, 4)  # dim, depth, heads, dim_head, mlp, patch
-_WILD = ([16, 32, 16], [3, 5, 3])
-_GREY, _COLOUR = (1, 32, 32), (3, 32, 32)
-
-
-def cases() -> dict[str, Case]:
-    """The networks of the three zoos at their batch sizes."""
-    small = partial(trainers.ConvNet, [1, 16, 16, 16], [3, 3, 3], 2, _CLASSES)
-    park = wild_park(*_WILD, ["relu"] * 3, [-1] * 3)
-    return {
-        "Small CNN Zoo, batch 512": Case(small_cnn(), _GREY, 512, 4096, small),
-        "Small CNN Zoo, batch 64": Case(small_cnn(), _GREY, 64, 4096, small),
-        "CNN Wild Park 3-16-32-16, batch 512": Case(
-            park, _COLOUR, 512, 1024, partial(trainers.ConvNet, [3, *_WILD[0]], _WILD[1], 1, _CLASSES)
-        ),
-        "ViT zoo, batch 128": Case(
-            simple_vit(_COLOUR, _CLASSES, *_VIT), _COLOUR, 128, 1024, partial(trainers.ViT, _COLOUR, _CLASSES, *_VIT)
-        ),
-    }
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How much is measured: a share of each case's images (whole batches), so many times; `epochs` by the engine for
-    one in PyTorch.
-
-    Both sides then take about as long, or what else the machine does would weigh more on the faster one.
-    """
-
-    share: float = 1.0
-    epochs: int = 4
-    repetitions: int = 5
-    products: int = 12  # large ones in a measurement of the peak
-
-
-QUICK = Plan(share=0.0, epochs=1, repetitions=1, products=1)
+# 496 of the first 500 runs of the Wild Park are architectures of their own, so only networks of a batch of one are what
+# a zoo needs; 4 says what it would be worth if they were alike.
+_CNN, _WILD, _VIT = ((0, 1), 1024, (1, 4)), (tuple(range(12)), 256, (1, 4)), ((4,), 128, (1, 4))
+SETTINGS = {
+    "cnn": Setting(*_CNN),
+    "cnn-published": Setting(*_CNN),
+    "wild-park": Setting(*_WILD),
+    "wild-park-published": Setting(_WILD[0][:6], 512, (1,)),
+    "vit": Setting(*_VIT),
+    "vit-published": Setting(*_VIT),
+}
+UNLIKE = ("wild-park", "wild-park-published")
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What was found for one case. Milliseconds are of the whole machine, for one network and `EPOCH` images.
+    """One recipe: `seconds` of a core per run and way, end to end: its epochs, and the scores of its checkpoints.
 
-    `gflops` counts sums as they are written; the engine does some convolutions with fewer products.
+    The ratios are of such seconds. `mflop_per_image` counts products as if each sum were worked out as it is written;
+    transforms need fewer.
     """
 
-    ratio_vs_one_at_a_time: float
-    ms_per_network_epoch: float
-    one_at_a_time_ms_per_network_epoch: float
+    seconds: dict[str, float]
+    ratio_vs_batched_torch: float  # the best number of networks at once that the zoo has
+    ratio_vs_eager: float
     mflop_per_image: float
-    gflops: float
+    gflops: float  # of the trainer's epochs
     matmul_peak_gflops: float
     fraction_of_matmul_peak: float
-    max_relative_loss_difference: float  # between the two ways' mean losses of the same epochs
+    max_relative_loss_difference: float  # between all ways, of the same epochs
 
 
-def run(plan: Plan, workers: int, progress: Progress = silent) -> dict[str, Figures]:
-    """Measure each case with `workers` processes of one thread."""
-    found = {}
-    with Team(workers) as team:
-        team.give(list(range(workers)))
-        for name in cases():
-            found[name] = _measure(team, plan, name, partial(progress, f"measuring {name}"))
-    return found
+@dataclass(frozen=True)
+class TrainZooBench:
+    """How much is measured: the first `runs` of each setting, by all its pictures or by `images`."""
+
+    repetitions: int = 5
+    runs: int | None = None
+    images: int | None = None
+    products: int = 4  # large ones in a measurement of the peak
+
+    def measure(self, workers: int = 1, progress: Progress = silent) -> Found:
+        """Every recipe; `workers` processes do the same at once, and the slowest of them counts."""
+        with Team(workers) as team:
+            team.give(list(range(workers)))
+            found = {name: self._figures(team, name, progress) for name in SETTINGS}
+        header, rows = side_by_side({name: _column(figures) for name, figures in found.items()})
+        return Found(
+            {
+                **asdict(next(iter(found.values()))),
+                "zoos": {name: asdict(figures) for name, figures in found.items()},
+                "workers": workers,
+            },
+            "; ".join(f"{name}: {times(f.ratio_vs_batched_torch)} batched torch" for name, f in found.items()),
+            f"Training on {hardware()}: seconds of a core per run, the least of {self.repetitions}",
+            header,
+            rows,
+        )
+
+    def _figures(self, team: Team, name: str, progress: Progress) -> Figures:
+        setting, recipe = SETTINGS[name], TRAIN_RECIPES[name]
+        runs = setting.runs[: self.runs]
+        images = self.images or setting.images
+        jobs = {
+            (run, way): partial(team.run, _measured, name, run, images, way) for run in runs for way in setting.ways
+        }
+        best: dict[tuple[int, str], tuple[float, float]] = {}
+        peak, worst = float("inf"), 0.0
+        for repetition in range(self.repetitions + 1):  # the first one warms up
+            losses: dict[int, list[float]] = {run: [] for run in runs}
+            for run, way in jobs:
+                _, answers = team.run(_measured, name, run, images, way)
+                losses[run].append(answers[0][2])
+                if repetition or not self.repetitions:
+                    took = (max(answer[0] for answer in answers), max(answer[1] for answer in answers))
+                    before = best.get((run, way), took)
+                    best[run, way] = min(before[0], took[0]), min(before[1], took[1])
+            peak = min(peak, max(team.run(_peak, self.products)[1]) / self.products)
+            worst = max(worst, *(abs(loss / each[0] - 1) for each in losses.values() for loss in each))
+            progress(f"measuring {name}", repetition, self.repetitions, {})
+        work = {run: _work(recipe, run) for run in runs}
+        seconds = {
+            way: mean(
+                work[run][0] * best[run, way][0] / images + work[run][1] * best[run, way][1] / images for run in runs
+            )
+            for way in setting.ways
+        }
+        flops = {run: image_flops(plan_of(name, run).spec, shape_of(recipe)) for run in runs}
+        speed = images * sum(flops.values()) / sum(best[run, TRAINER][0] for run in runs)
+        side = [batched(count) for count in setting.together if count == 1 or name not in UNLIKE]
+        return Figures(
+            seconds=seconds,
+            ratio_vs_batched_torch=min(seconds[way] for way in side) / seconds[TRAINER],
+            ratio_vs_eager=seconds[EAGER] / seconds[TRAINER],
+            mflop_per_image=1e-6 * mean(flops.values()),
+            gflops=1e-9 * speed,
+            matmul_peak_gflops=1e-9 * 2 * MATMUL**3 / peak,
+            fraction_of_matmul_peak=speed * peak / (2 * MATMUL**3),
+            max_relative_loss_difference=worst,
+        )
 
 
-def _measure(team: Team, plan: Plan, name: str, progress: Callable[[int, int, dict[str, float]], None]) -> Figures:
-    case = cases()[name]
-    images = max(case.batch, int(plan.share * case.images) // case.batch * case.batch)
-    sides: dict[str, Side] = {
-        "eager": partial(team.run, _eager, name, images),
-        "engine": partial(team.run, _engine, name, images, plan.epochs),
-        "matmul": partial(team.run, matmul, plan.products),
+QUICK = TrainZooBench(repetitions=0, runs=1, images=32, products=1)
+
+
+def _column(found: Figures) -> dict[str, object]:
+    """What people read of one recipe; all recipes have the same labels."""
+    ways = dict.fromkeys(way for setting in SETTINGS.values() for way in setting.ways)
+    seconds = {way: None if way not in found.seconds else f"{found.seconds[way]:.3g} s" for way in ways}
+    return {
+        **seconds,
+        "batched torch / trainer": times(found.ratio_vs_batched_torch),
+        "eager PyTorch / trainer": times(found.ratio_vs_eager),
+        "largest relative difference of losses": f"{found.max_relative_loss_difference:.1e}",
+        "arithmetic of an image": f"{found.mflop_per_image:.2f} MFLOP",
+        "trainer's speed": f"{found.gflops:.0f} GFLOP/s",
+        "its share of large matrix products'": percent(found.fraction_of_matmul_peak),
     }
-    for function in sides.values():  # once without a look at the clock: compiling, loading
-        function()
-    difference = 0.0
-    for repetition, (seconds, answers) in enumerate(alternated(sides, plan.repetitions)):
-        differences = [abs(ours / theirs - 1) for ours, theirs in zip(answers["engine"], answers["eager"], strict=True)]
-        difference = max(difference, *differences)
-        ratio = plan.epochs * median_ratio(seconds["eager"], seconds["engine"])
-        progress(1 + repetition, plan.repetitions, {"times one at a time": ratio})
-    trained, flops = len(team) * images, trainers.image_flops(case.spec, case.shape)
-    work, peak_work = plan.epochs * trained * flops, 2 * MATMUL**3 * plan.products * len(team)
-    return Figures(
-        ratio_vs_one_at_a_time=ratio,
-        ms_per_network_epoch=1e3 * EPOCH * median(seconds["engine"]) / (plan.epochs * trained),
-        one_at_a_time_ms_per_network_epoch=1e3 * EPOCH * median(seconds["eager"]) / trained,
-        mflop_per_image=1e-6 * flops,
-        gflops=1e-9 * work / median(seconds["engine"]),
-        matmul_peak_gflops=1e-9 * peak_work / median(seconds["matmul"]),
-        fraction_of_matmul_peak=work / peak_work * median_ratio(seconds["matmul"], seconds["engine"]),
-        max_relative_loss_difference=difference,
-    )
+
+
+def shape_of(recipe: TrainRecipe) -> tuple[int, int, int]:
+    """The pictures, of CIFAR-10's size."""
+    return (1 if recipe.grey else 3, 32, 32)
+
+
+def plan_of(name: str, run: int) -> Plan:
+    """What a run of a recipe does."""
+    recipe = TRAIN_RECIPES[name]
+    return recipe.plan(shape_of(recipe), CLASSES, 0, run)
+
+
+def _work(recipe: TrainRecipe, run: int) -> tuple[float, float]:
+    """How many pictures a run on CIFAR-10 is trained by, and how many it is scored by."""
+    plan = recipe.plan(shape_of(recipe), CLASSES, 0, run)
+    train = min(TRAIN_IMAGES, recipe.train_images or TRAIN_IMAGES)
+    scored = min(train, recipe.scored_images or train) + min(TEST_IMAGES, recipe.test_images or TEST_IMAGES)
+    return plan.checkpoints[-1] * plan.train_fraction * train, len(plan.checkpoints) * scored
 
 
 # ---- in the workers, whose state is their number
@@ -142,31 +202,45 @@ def _pictures(shape: tuple[int, int, int], images: int) -> tuple[Tensor, Tensor,
     """Noise (uint8), which is learned as fast as anything else, its classes, and an order."""
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (images, *shape), dtype=torch.uint8, generator=generator)
-    return (
-        pixels,
-        torch.randint(0, _CLASSES, (images,), generator=generator),
-        torch.randperm(images, generator=generator),
-    )
+    classes = torch.randint(0, CLASSES, (images,), generator=generator)
+    return pixels, classes, torch.randperm(images, generator=generator)
 
 
-@cache
-def _normalised(shape: tuple[int, int, int], images: int) -> Tensor:
-    return _pictures(shape, images)[0] / 127.5 - 1
+def _measured(worker: int, name: str, run: int, images: int, way: str) -> tuple[float, float, float]:
+    """Seconds of an epoch and of a score of `images` pictures per network, and the epoch's mean loss."""
+    recipe, plan = TRAIN_RECIPES[name], plan_of(name, run)
+    pixels, labels, order = _pictures(shape_of(recipe), images)
+    scale, offset = recipe.normalisation(pixels.shape[1])
+    training = Training(plan.optimizer, RATE, plan.weight_decay, batch_size=recipe.batch_size)
+    start = classifier(plan.spec, Key(0, worker, run, 0)).flat
+    count, state = 1, begin(start[0])
+    epoch: Callable[[], tuple[Any, Any]]
+    score: Callable[[], object]
+    if way in (TRAINER, PLAIN):
+        given = (plan.spec, state, pixels, labels, order, training, scale, offset)
+        epoch = partial(native.epoch, *given, seed=0, shifts=None, frozen=(), fourier=way == TRAINER)
+        score = partial(native.score, plan.spec, state.params, pixels, labels, scale, offset, way == TRAINER)
+    elif way == EAGER:
+        module = Eager(plan.spec, start[0])
+        factors, offsets = (torch.tensor(numbers).view(1, -1, 1, 1) for numbers in (scale, offset))
+        normalised = pixels * factors + offsets
+        epoch = partial(module.epoch, normalised, labels, order, training)
+        score = partial(module.score, normalised, labels)
+    else:
+        count = int(way.rpartition(" ")[2])
+        state, orders, alike = begin(start.repeat(count, 1)), order.repeat(count, 1), [training] * count
+        epoch = partial(train_many, plan.spec, state, pixels, labels, orders, alike, scale=scale, offset=offset)
+        score = partial(score_many, plan.spec, state.params, pixels, labels, scale=scale, offset=offset)
+    began = time.process_time()
+    losses = epoch()[0]
+    between = time.process_time()
+    score()
+    ended = time.process_time()
+    return (between - began) / count, (ended - between) / count, float(torch.as_tensor(losses).flatten()[0])
 
 
-def _eager(worker: int, name: str, images: int) -> float:
-    case = cases()[name]
-    module = case.peer()
-    trainers.load(module, classifier(case.spec, Key(0, 0, worker, 0)).flat[0], case.spec)
-    _, labels, order = _pictures(case.shape, images)
-    return trainers.one_at_a_time(module, _normalised(case.shape, images), labels, order, case.batch, RATE)
-
-
-def _engine(worker: int, name: str, images: int, epochs: int) -> float:
-    """The loss of the first epoch, like `_eager`'s."""
-    case = cases()[name]
-    state = begin(classifier(case.spec, Key(0, 0, worker, 0)).flat[0])
-    given = (case.spec, state, *_pictures(case.shape, images), Training("adam", RATE, batch_size=case.batch))
-    channels = case.shape[0]
-    losses = [epoch(*given, scale=[1 / 127.5] * channels, offset=[-1.0] * channels)[0] for _ in range(epochs)]
-    return losses[0]
+def _peak(worker: int, products: int) -> float:
+    """Seconds of `products` large products."""
+    began = time.process_time()
+    matmul(worker, products)
+    return time.process_time() - began

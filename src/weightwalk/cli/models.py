@@ -18,6 +18,7 @@ from weightwalk.errors import InputError
 if TYPE_CHECKING:
     from torch import nn
 
+    from weightwalk.networks.files import ModuleFactory
     from weightwalk.spec import NetworkSpec
     from weightwalk.weights import Weights
     from weightwalk.zoos.store import Zoo
@@ -39,10 +40,31 @@ def traced(text: str) -> tuple[NetworkSpec, Weights]:
     of 32 positions a side or 8 tokens as its first layer reads. InputError for what cannot be imported or read, and for
     weights that are not finite.
     """
-    from torch import nn
-
+    from weightwalk.networks.files import check_finite
     from weightwalk.networks.trace import trace
-    from weightwalk.zoos.parameters import check_finite
+
+    module, example = _module(text)
+    check_finite(module.state_dict(), f"from {text}")
+    try:
+        return trace(module, example)
+    except InputError as error:
+        raise InputError(f"{text}: {error}") from None
+
+
+def factory(text: str) -> ModuleFactory:
+    """What reads files with the parameters of the module that PACKAGE.MODULE:FUNCTION makes, as `traced` does."""
+    from weightwalk.networks.files import ModuleFactory
+
+    module, example = _module(text)
+    try:
+        return ModuleFactory(module, example)
+    except InputError as error:
+        raise InputError(f"{text}: {error}") from None
+
+
+def _module(text: str) -> tuple[nn.Module, Any]:
+    """What PACKAGE.MODULE:FUNCTION makes, and an example of its input."""
+    from torch import nn
 
     made = _made(text)
     module, example = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
@@ -50,11 +72,7 @@ def traced(text: str) -> tuple[NetworkSpec, Weights]:
         raise InputError(
             f"expected a torch.nn.Module, or one and an example of its input, from {text}, got {type(module).__name__}"
         )
-    check_finite(module.state_dict(), f"from {text}")
-    try:
-        return trace(module, _example(module, text) if example is None else example)
-    except InputError as error:
-        raise InputError(f"{text}: {error}") from None
+    return module, _example(module, text) if example is None else example
 
 
 def _made(text: str) -> Any:

@@ -13,6 +13,7 @@ from weightwalk.errors import InputError
 
 if TYPE_CHECKING:
     from weightwalk.frameworks.pretrained import Pretrained
+    from weightwalk.networks.files import ModuleFactory
     from weightwalk.spec import NetworkSpec
 
 _ROWS = 40
@@ -56,12 +57,12 @@ def command(
     """
     with terminal(as_json, quiet) as screen:
         from weightwalk import devices
-        from weightwalk.cli.models import spec_of, traced
+        from weightwalk.cli.models import factory, spec_of
         from weightwalk.frameworks.pretrained import load
 
         if module is not None and spec is not None:
             raise InputError("--module and --spec both say what architecture the files have; give one of them")
-        given = traced(module)[0] if module is not None else None if spec is None else spec_of(str(spec))
+        given = factory(module) if module is not None else None if spec is None else spec_of(str(spec))
         reader = _Answers(load(run, devices.pick(device)), run, given, activation)
         found: list[dict[str, Any]] = []
         unread: dict[str, str] = {}
@@ -96,7 +97,7 @@ class _Answers:
 
     model: Pretrained
     run: Path
-    spec: NetworkSpec | None
+    architecture: NetworkSpec | ModuleFactory | None
     activation: str | None
 
     def __post_init__(self) -> None:
@@ -106,14 +107,16 @@ class _Answers:
     def of(self, text: str) -> list[dict[str, Any]]:
         """What is said of the networks that the user calls `text`, one answer each."""
         from weightwalk.cli.models import is_function, traced
-        from weightwalk.zoos.parameters import read_state
+        from weightwalk.networks.files import load_network, read_state
 
         if Path(text).is_dir():
             return self.of_zoo(Path(text))
         if is_function(text):
             network = traced(text)[1]
+        elif self.architecture is not None:
+            network = load_network(Path(text), self.architecture)
         else:
-            network = self.model.network(read_state(Path(text)), text, self.spec, self.activation)
+            network = self.model.network(read_state(Path(text)), text, self.activation)
         return [{"network": text, **self.model.predict(network)[0]}]
 
     def of_zoo(self, path: Path) -> list[dict[str, Any]]:

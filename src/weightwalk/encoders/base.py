@@ -76,9 +76,15 @@ class Encoder(nn.Module, ABC):
         return max(specs, key=lambda spec: spec.num_parameters)
 
     @classmethod
-    def covering(cls, specs: Sequence[NetworkSpec]) -> dict[str, Any]:
-        """The options, beside `shared`, with which an encoder for one of several architectures reads all of them."""
+    def covering(cls, specs: Sequence[NetworkSpec], options: Any) -> dict[str, Any]:
+        """The options, beside `shared`, with which an encoder for one of several architectures reads all of them; those
+        that were given are attributes of `options`.
+        """
         return {}
+
+    @classmethod
+    def validate(cls, options: Any) -> None:
+        """InputError if the attributes of `options`, which have the right types, make no encoder for any network."""
 
     def prepare(self, batches: Iterable[Weights]) -> None:
         """Look at all training networks once, before training; for an encoder that standardises what it reads."""
@@ -97,6 +103,10 @@ class Encoder(nn.Module, ABC):
 
     def forward(self, weights: Weights) -> Encoding:
         """`read`, after `check`."""
+        if not isinstance(weights, Weights):
+            raise InputError(
+                f"expected networks as Weights, got {type(weights).__name__}; make them by Weights(spec, flat)"
+            )
         self.check(weights.spec)
         own = next(self.parameters(), None)
         if own is not None and (own.dtype, own.device) != (weights.dtype, weights.device):
@@ -139,25 +149,31 @@ encoders: Registry[type[Encoder]] = Registry("encoder")
 
 @dataclass(frozen=True)
 class EncoderConfig(Options):
-    """The name of a registered encoder and, in the subclass that `named` makes for it, its options."""
+    """The name of a registered encoder and, in the subclass that `named` makes for it, its options.
+
+    Wrong types and options that make no encoder are InputErrors here, before anything is built or written.
+    """
 
     registry: ClassVar[Registry[Any]] = encoders
 
     def build(self, *specs: NetworkSpec) -> Encoder:
-        """The encoder itself, for networks of one spec, or of several: then it is a shared one, whatever the option
-        says.
+        """The encoder itself, for networks of one spec, or of several. Left out, its option `shared` is as these need
+        it.
         """
         kind, options = encoders[self.name], self.options
         if len({spec.shape for spec in specs}) <= 1:
             return kind(specs[0], **options)
         if "shared" not in options:
+            able = [name for name in encoders if "shared" in inspect.signature(encoders[name].__init__).parameters]
             raise InputError(
                 f"encoder {self.name!r} reads networks of one architecture, got {len(specs)}; choose one of "
-                + ", ".join(
-                    name for name in encoders if "shared" in inspect.signature(encoders[name].__init__).parameters
-                )
+                + ", ".join(able)
             )
-        encoder = kind(kind.largest(specs), **options | {"shared": True} | kind.covering(specs))
+        if options["shared"] is False:
+            raise InputError(
+                f"an encoder with shared=false reads networks of one architecture, got {len(specs)}; leave shared out"
+            )
+        encoder = kind(kind.largest(specs), **options | {"shared": True} | kind.covering(specs, self))
         for spec in specs:
             encoder.check(spec)
         return encoder

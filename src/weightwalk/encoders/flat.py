@@ -29,9 +29,9 @@ class FlatEncoder(Encoder):
 
     invariant = False
 
-    def __init__(self, spec: NetworkSpec, shared: bool = False):
+    def __init__(self, spec: NetworkSpec, shared: bool | None = None):
         super().__init__(spec)
-        self.shared = shared
+        self.shared = bool(shared)
         self.pooled_dim = spec.num_parameters
         self.standardise = Standardise(self.pooled_dim)
 

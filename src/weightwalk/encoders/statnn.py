@@ -30,7 +30,8 @@ def statistics(x_BN: Tensor) -> Tensor:
     at = torch.tensor(_QUANTILES, dtype=torch.float64, device=x_BN.device) * (x_BN.shape[1] - 1)
     low, share = at.floor().long(), at.frac().to(x_BN.dtype)
     quantiles = torch.lerp(ordered[:, low], ordered[:, at.ceil().long()], share.expand(len(x_BN), -1))
-    return torch.cat([x_BN.mean(1, keepdim=True), x_BN.var(1, correction=0, keepdim=True), quantiles], dim=1)
+    variance = x_BN.var(1, correction=0, keepdim=True) if len(x_BN) else x_BN[:, :1]  # torch warns of an empty batch
+    return torch.cat([x_BN.mean(1, keepdim=True), variance, quantiles], dim=1)
 
 
 @encoders.register("statnn")
@@ -45,9 +46,9 @@ class StatNNEncoder(Encoder):
     Shapes: Weights of B networks of up to L layers -> no nodes, pooled (B, 14 L): 7 per weight, then 7 per bias.
     """
 
-    def __init__(self, spec: NetworkSpec, shared: bool = False):
+    def __init__(self, spec: NetworkSpec, shared: bool | None = None):
         super().__init__(spec)
-        self.shared = shared
+        self.shared = bool(shared)
         self.pooled_dim = 2 * _COUNT * len(spec.layers)
         self.standardise = Standardise(self.pooled_dim)
 

@@ -25,12 +25,12 @@ from weightwalk.frameworks.answers import Answer
 from weightwalk.frameworks.inr2jls import LatentSizes
 from weightwalk.frameworks.reader import Reader
 from weightwalk.heads import HeadConfig
+from weightwalk.networks.files import check_finite, to_network
 from weightwalk.networks.trace import trace
 from weightwalk.registry import unknown
 from weightwalk.spec import NetworkSpec
 from weightwalk.training import checkpoint
 from weightwalk.weights import Weights
-from weightwalk.zoos.parameters import check_finite, to_network
 
 FILE = "model.safetensors"
 BATCH = 256  # networks that are read at once
@@ -178,17 +178,12 @@ class Pretrained(nn.Module):
             return trace(asked, example)[1]
         return self.network(asked, "the state dict") if isinstance(asked, Mapping) else asked
 
-    def network(
-        self, state: Mapping[str, Any], where: str, spec: NetworkSpec | None = None, activation: str | None = None
-    ) -> Weights:
-        """A state dict as the one network that it is: of `spec`, or of the one of the model's own architectures that it
-        fits.
+    def network(self, state: Mapping[str, Any], where: str, activation: str | None = None) -> Weights:
+        """A state dict as the one network that it is, of the one of the model's own architectures that it fits.
 
         Where it fits several, `activation` says which, or any of them will do if the model says the same of all.
         InputError otherwise; `where` says in words where the state dict came from.
         """
-        if spec is not None:
-            return to_network(state, spec, where).to(torch.float32)
         fitting = self._fitting(state, where)
         if activation is not None:
             known = sorted({name for network in fitting for name in network.spec.activations})
@@ -216,7 +211,7 @@ class Pretrained(nn.Module):
         for spec in self.description.specs:
             if fits.get(spec.shape, True):
                 try:
-                    found.append(to_network(state, spec, where).to(torch.float32))
+                    found.append(to_network(state, spec, where))
                 except InputError as error:
                     fits[spec.shape], refusal = False, error
         if found:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import chain
+from typing import NamedTuple
 
 from weightwalk.flow import Flow
 from weightwalk.spec import NetworkSpec, Scheduled
@@ -38,13 +39,21 @@ class Event:
         return f"{self.sign}{self.kind} {self.kind.lower()}^{self.group} ({self.count})"
 
 
+class Residual(NamedTuple):
+    """The edges r^l that an addition brings: `edges` of them from nodes of the groups `sources` to those of `group`."""
+
+    group: int
+    sources: tuple[int, ...]
+    edges: int
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """The graph at one timestamp: the block from the node groups `sources` to node group `target` = `timestamp`, made
     by `step`.
 
-    `passing` are the values of the steps without a timestamp that happen with it, `residual_edges` the edges that those
-    bring.
+    `passing` are the values of the steps without a timestamp that happen with it, `residuals` the edges of the
+    additions among them.
     """
 
     timestamp: int
@@ -52,7 +61,7 @@ class Snapshot:
     step: Step
     value: int
     passing: tuple[int, ...]
-    residual_edges: int
+    residuals: tuple[Residual, ...]
     events: tuple[Event, ...]
 
     @property
@@ -64,6 +73,10 @@ class Snapshot:
         """The kind of its step, and the activation behind that if there is one: `conv relu`."""
         activation = self.step.activation if isinstance(self.step, Layer) else "identity"
         return self.step.kind + ("" if activation == "identity" else f" {activation}")
+
+    @property
+    def residual_edges(self) -> int:
+        return sum(residual.edges for residual in self.residuals)
 
     @property
     def num_edges(self) -> int:
@@ -87,7 +100,7 @@ class DynamicGraph:
         edges = [at.step.num_edges for at in made]
         sources = [() if at.step.is_constant else _groups(spec.flow, at) for at in made]
         joining = [[at for at in along if at.step.joins] for along in passing]
-        residual = [[_residual_edges(spec.flow, at) for at in along] for along in joining]
+        residuals = [tuple(_residual(spec.flow, at) for at in along) for along in joining]
         last_read = list(range(len(counts)))  # the last timestamp that reads each group, its own where none does
         for t, (own, along) in enumerate(zip(sources, joining, strict=True), start=1):
             for group in chain(own, *(_groups(spec.flow, at) for at in along)):
@@ -96,15 +109,14 @@ class DynamicGraph:
         snapshots = []
         for t, at in enumerate(made, start=1):
             events = [Event("+", "V", t, counts[t]), Event("+", "E", t, edges[t - 1])]
-            events += [Event("+", "R", group, count) for group, count in residual[t - 1]]
+            events += [Event("+", "R", group, count) for group, _, count in residuals[t - 1]]
             if t > 1:
                 gone = [group for group in range(t) if last_read[group] == t - 1 and group not in outputs]
                 events += [Event("-", "V", group, counts[group]) for group in gone]
                 events.append(Event("-", "E", t - 1, edges[t - 2]))
-                events += [Event("-", "R", group, count) for group, count in residual[t - 2]]
+                events += [Event("-", "R", group, count) for group, _, count in residuals[t - 2]]
             values = tuple(passed.value for passed in passing[t - 1])
-            more = sum(count for _, count in residual[t - 1])
-            snapshots.append(Snapshot(t, sources[t - 1], at.step, at.value, values, more, tuple(events)))
+            snapshots.append(Snapshot(t, sources[t - 1], at.step, at.value, values, residuals[t - 1], tuple(events)))
         return cls(spec, tuple(snapshots))
 
     def __str__(self) -> str:
@@ -136,8 +148,8 @@ def _groups(facts: Flow, at: Scheduled) -> tuple[int, ...]:
     return tuple(dict.fromkeys(group for source in at.sources for group in facts.groups[source]))
 
 
-def _residual_edges(facts: Flow, at: Scheduled) -> tuple[int, int]:
-    """To which group the residual edges of an addition go, and how many there are."""
+def _residual(facts: Flow, at: Scheduled) -> Residual:
     target = facts.targets[at.value]
-    count = sum(sum(facts.present[source]) for place, source in enumerate(at.sources) if place != target)
-    return facts.groups[at.sources[target]][0], count
+    others = [source for place, source in enumerate(at.sources) if place != target]
+    sources = tuple(group for source in others for group in facts.groups[source])
+    return Residual(facts.groups[at.sources[target]][0], sources, sum(sum(facts.present[source]) for source in others))

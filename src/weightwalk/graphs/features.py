@@ -8,8 +8,14 @@ import torch
 from torch import Tensor, nn
 
 
+def fourier(x: Tensor, frequencies: Tensor) -> Tensor:
+    """phi(x) = [sin(2 pi x f), cos(2 pi x f)]. Shapes: (...), (F / 2,) -> (..., F)."""
+    angles = (2 * math.pi) * x.unsqueeze(-1) * frequencies
+    return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
+
 class FourierFeatures(nn.Module):
-    """phi(x) = [sin(2 pi x f), cos(2 pi x f)] with fixed frequencies f ~ N(0, scale^2) (DNG paper, section 4).
+    """`fourier` with fixed frequencies f ~ N(0, scale^2) (DNG paper, section 4).
 
     Shapes: (...) -> (..., 2 * num_frequencies). The frequencies are saved with the model and never trained.
     """
@@ -26,5 +32,4 @@ class FourierFeatures(nn.Module):
         return 2 * len(self.frequencies)
 
     def forward(self, x: Tensor) -> Tensor:
-        angles = (2 * math.pi) * x.unsqueeze(-1) * self.frequencies
-        return torch.cat([angles.sin(), angles.cos()], dim=-1)
+        return fourier(x, self.frequencies)

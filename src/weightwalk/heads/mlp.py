@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 from torch import Tensor, nn
 
-from weightwalk.heads.base import Head, demand, heads
+from weightwalk.config import bounded
+from weightwalk.heads.base import Head, heads
 
 
 @heads.register("mlp")
@@ -27,14 +29,17 @@ class MLPHead(Head):
         dropout: float = 0.0,
     ):
         super().__init__()
-        demand("hidden_dim", hidden_dim, 1)
-        demand("num_hidden", num_hidden, 0)
-        demand("dropout", dropout, 0, below=1)
         dims = [math.prod(in_shape), *[hidden_dim] * num_hidden]
         blocks: list[nn.Module] = []
         for i, o in pairwise(dims):
             blocks += [nn.Linear(i, o), nn.ReLU(), nn.Dropout(dropout)]
         self.layers = nn.Sequential(*blocks, nn.Linear(dims[-1], num_outputs))
+
+    @classmethod
+    def validate(cls, options: Any) -> None:
+        bounded(options, "hidden_dim", 1)
+        bounded(options, "num_hidden", 0)
+        bounded(options, "dropout", 0, below=1)
 
     def forward(self, encodings: Tensor) -> Tensor:
         outputs: Tensor = self.layers(encodings.flatten(1))

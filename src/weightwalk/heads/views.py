@@ -6,12 +6,13 @@ Axes: B networks, V views, C channels, h x w latent grid.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any
 
 from torch import Tensor, nn
 
+from weightwalk.config import bounded
 from weightwalk.errors import InputError
-from weightwalk.heads.base import Head, demand, heads
+from weightwalk.heads.base import Head, heads
 from weightwalk.heads.mlp import MLPHead
 
 
@@ -28,11 +29,8 @@ class LatentCNN(Head):
     Shapes: (B, V, C, h, w) -> (B, num_outputs), of any number of views.
     """
 
-    example_shape: ClassVar[tuple[int, ...]] = (1, 1, 2, 2)
-
     def __init__(self, in_shape: Sequence[int], num_outputs: int, hidden_dim: int = 256):
         super().__init__()
-        demand("hidden_dim", hidden_dim, 1)
         if len(in_shape) != 4:
             raise InputError(
                 f"the head latent_cnn reads a map for each view (V, C, h, w), got encodings {tuple(in_shape)}; "
@@ -59,6 +57,10 @@ class LatentCNN(Head):
         ]
         self.trunk = nn.Sequential(*layers)
         self.mlp = MLPHead((hidden_dim,), num_outputs, hidden_dim, num_hidden=2, dropout=0.5)
+
+    @classmethod
+    def validate(cls, options: Any) -> None:
+        bounded(options, "hidden_dim", 1)
 
     def forward(self, maps_BVChw: Tensor) -> Tensor:
         outputs: Tensor = self.mlp(self.trunk(maps_BVChw.flatten(0, 1))).unflatten(0, maps_BVChw.shape[:2])

@@ -5,7 +5,7 @@ GPU. Each has a `_small` twin for two cores: same method, narrower, fewer steps,
 encoder=statnn --set head.hidden_dim=1000` is StatNN as published, `--set encoder=flat` the plain MLP.
 
 Deviations: the paper does not say for how long it trains on the ViT zoo, nor how fast: both are ours, and attention is
-read by our equivariant maps (`--set encoder.attention=positions` is the paper's). A batch holds networks of any
+read by our equivariant maps (`--set encoder.preset=release-vit` is the paper's). A batch holds networks of any
 architectures, where the paper's Wild Park batches are each of one.
 """
 
@@ -32,8 +32,7 @@ def _cnn(recipe: str) -> GeneralizationConfig:
             scale=1.0,
             head_dim=32,
             activation_embedding=True,
-            padding="features",
-            activation_scope="network",
+            preset="release-cnn-zoo",
         ),
         checkpoints="last",
         seed=0,

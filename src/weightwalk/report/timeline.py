@@ -4,7 +4,7 @@ timestamp.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
@@ -40,8 +40,8 @@ def timeline(graph: DynamicGraph, cost: Sequence[int]) -> bytes:
         [(shot.timestamp - 0.4, source, shot.target) for shot in shots for source in shot.sources]
     ).reshape(-1, 3)
     left.vlines(*lines.T, color=RULE, linewidth=1.2, zorder=0)
-    meeting = [(t, source, target) for t, source, target in _residual(graph) if max(t, source, target) < rows]
-    for t, source, target in meeting:
+    meeting = [(shot.timestamp, source, r.group) for shot in shots for r in shot.residuals for source in r.sources]
+    for t, source, target in (places for places in meeting if max(places) < rows):
         left.plot(
             [t - 0.2, t - 0.2], [source, target], color=INK, linewidth=1.2, linestyle=":", marker=".", markersize=4
         )
@@ -68,23 +68,6 @@ def timeline(graph: DynamicGraph, cost: Sequence[int]) -> bytes:
     for axes in (left, edges, costs):
         axes.tick_params(which="both", length=0)
     return draw(figure)
-
-
-def _residual(graph: DynamicGraph) -> Iterator[tuple[int, int, int]]:
-    """At which timestamp the nodes of which group are added to those of which other."""
-    found = graph.spec.flow
-    for shot in graph.snapshots:
-        for value in shot.passing:
-            if graph.spec.steps[value - 1].joins:
-                sources = graph.spec.sources(value)
-                target = found.groups[sources[found.targets[value]]][0]
-                others = (
-                    group
-                    for place, source in enumerate(sources)
-                    if place != found.targets[value]
-                    for group in found.groups[source]
-                )
-                yield from ((shot.timestamp, group, target) for group in others)
 
 
 def _short(value: int) -> str:

@@ -30,25 +30,8 @@ from weightwalk.steps.passing import (
 from weightwalk.steps.positions import Append, Crop, MeanPool, Pick, Pool, Reshape, Resize, Upsample
 
 _KINDS: tuple[type[Step], ...] = (
-    *(Dense, Conv, Norm, Embed, Learned),
-    *(
-        Activate,
-        Affine,
-        MeanPool,
-        Pool,
-        Upsample,
-        Resize,
-        Add,
-        Multiply,
-        Concat,
-        Append,
-        Slice,
-        Pad,
-        Crop,
-        Pick,
-        Reshape,
-    ),
-    *(Patches, Rearrange, Softmax, Move, Attention),
+    *(Dense, Conv, Norm, Embed, Learned, Activate, Affine, MeanPool, Pool, Upsample, Resize, Add, Multiply, Concat),
+    *(Append, Slice, Pad, Crop, Pick, Reshape, Patches, Rearrange, Softmax, Move, Attention),
 )
 STEPS: dict[str, type[Step]] = {step.kind: step for step in _KINDS}
 """Every kind of step by its name."""

@@ -18,7 +18,7 @@ class ActivationFacts:
     - `homogeneous`: a(c z) = c a(z) for every c > 0.
     - `omega`: the scale of z that INRs of it have; 1 for all but those whose `omega` means a frequency or a width.
     - `fitted`: INRs of it can be fitted; its value and slope are in zoos/steps.py and zoos/kernel.cpp.
-    - `trained`: networks of it can be trained by zoos/training/trainer.cpp, whose activations.h has value and slope.
+    - `trained`: the compiled trainer (zoos/trained/trainer) has it; value and slope are in its activations.h.
     """
 
     odd: bool = False

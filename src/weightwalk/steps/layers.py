@@ -72,6 +72,11 @@ class Dense(Layer):
     positions: int = field(default=1, kw_only=True)
     ties: int | None = field(default=None, kw_only=True)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.positions < 1:
+            raise InputError(f"a dense step reads at least one position, got {self.positions}")
+
     @property
     def taps(self) -> int:
         return self.positions
@@ -214,8 +219,10 @@ class Learned(Layer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.fan_in != 1 or self.bias or not self.sources:
-            raise InputError(f"a learned step has fan_in 1, no bias, and sources to count examples by, got {self}")
+        if self.fan_in != 1 or self.bias or not self.sources or min(self.grid, default=1) < 1:
+            raise InputError(
+                f"a learned step has fan_in 1, no bias, sizes of a grid, and sources to count examples by, got {self}"
+            )
 
     @property
     def weight_shape(self) -> tuple[int, ...]:

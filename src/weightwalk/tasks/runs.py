@@ -26,12 +26,12 @@ from weightwalk import config as configs
 from weightwalk import files
 from weightwalk.errors import InputError
 from weightwalk.frameworks.pretrained import FILE, Pretrained
+from weightwalk.networks.files import read_tensors
 from weightwalk.report.tables import commit, hardware
 from weightwalk.tasks.base import TASKS
 from weightwalk.tasks.config import RunConfig
 from weightwalk.tasks.stages import Rows
 from weightwalk.training.loop import read_log
-from weightwalk.zoos.parameters import read_tensors
 
 SCHEMA_VERSION = 2
 

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 import weightwalk
 from weightwalk import config, files
 from weightwalk.errors import InputError
+from weightwalk.networks.files import load_network
 from weightwalk.progress import Progress, silent
 from weightwalk.spec import NetworkSpec
 from weightwalk.zoos import engine, images
 from weightwalk.zoos.images import ImageSet
-from weightwalk.zoos.parameters import load_network
 from weightwalk.zoos.recipe import FitRecipe
 from weightwalk.zoos.splits import SPLITS, SplitRule
 from weightwalk.zoos.store import Zoo, ZooWriter

@@ -10,8 +10,8 @@ import torch
 
 from weightwalk import InputError
 from weightwalk.steps import Learned
-from weightwalk.zoos import training
 from weightwalk.zoos.trained import train as module
+from weightwalk.zoos.trained import trainer
 from weightwalk.zoos.trained.check import check
 from weightwalk.zoos.trained.pictures import Pictures
 from weightwalk.zoos.trained.store import TrainedZoo, final_rows
@@ -137,13 +137,13 @@ def test_processes_do_what_this_process_does(sets, quick, tmp_path):
 
 
 def test_runs_that_diverge_keep_what_was_before(sets, quick, tmp_path, monkeypatch):
-    def diverge(spec, state, *arguments, order=None, real=training.epoch, **options):
+    def diverge(spec, state, *arguments, order=None, real=trainer.epoch, **options):
         real(spec, state, *arguments, **options)
         if state.step >= 8:  # in the second epoch of 4 steps
             state.params[0] = float("nan")
         return 0.0, 0.0
 
-    monkeypatch.setattr(training, "epoch", diverge)
+    monkeypatch.setattr(trainer, "epoch", diverge)
     chosen = quick("cnn", "train_fractions=1")
     outcome = train_zoo(sets, tmp_path / "some", chosen, runs=2)
     assert outcome.diverged == 0

@@ -106,11 +106,9 @@ def cnn_zoo(
         num_frequencies=frequencies,
         num_passes=num_passes,
         activation_embedding=True,
-        messages="taps",
         head_dim=head_dim,
         max_taps=heads,
-        padding="features",
-        activation_scope="network",
+        preset="release-cnn-zoo",
     )
     names = _encoder_names(state_dict, "encoder.fourier_layer.b", r"_(\d+)_(\d+)", "steps.{}.") | head_names()
     table = _activation_table(get(state_dict, "encoder.act_emb", 2), _ZOO_ACTIVATIONS, "zeros")
@@ -149,10 +147,8 @@ def wild_park(state_dict: Mapping[str, Tensor]) -> AccuracyPredictor:
         num_frequencies=frequencies,
         num_passes=1 + max(passes),
         activation_embedding=True,
-        messages="taps",
         head_dim=head_dim,
         max_taps=heads,
-        padding="mask",
         shared=True,
         kinds=("add",),
     )

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from weightwalk.encoders.dng import DNGEncoder, Pass
+from weightwalk.encoders.dng import DNGEncoder
+from weightwalk.encoders.dng.encoder import Pass
 from weightwalk.errors import InputError
 from weightwalk.interop.dng_release.names import fill, get
 from weightwalk.interop.dng_release.predictors import AccuracyPredictor, common_sizes, head_names
@@ -43,15 +44,7 @@ def vit(state_dict: Mapping[str, Tensor], spec: NetworkSpec | None) -> AccuracyP
         if 3 * patch**2 != inputs:
             raise InputError(f"{inputs} input nodes are not square patches of colour pictures; give the networks' spec")
         spec = simple_vit((3, 8 * patch, 8 * patch), outputs, depth=depth, dim_head=places, patch=patch)
-    encoder = DNGEncoder(
-        spec,
-        dim=dim,
-        num_frequencies=frequencies,
-        messages="pair",
-        residual="sum",
-        attention="positions",
-        unbiased="message",
-    )
+    encoder = DNGEncoder(spec, dim=dim, num_frequencies=frequencies, preset="release-vit")
     layers, attentions, patches = _roles(spec, depth)
     walk = encoder.passes[0]
     assert isinstance(walk, Pass)

@@ -16,12 +16,13 @@ from torch import Tensor, nn
 
 from weightwalk.errors import InputError
 from weightwalk.networks.trace import attention, layers, meeting, pooling, viewing  # noqa: F401  (they register what they read)
-from weightwalk.networks.trace.capture import Captured, capture, evaluating, shortened
+from weightwalk.networks.trace.capture import Captured, capture, evaluating, export, shortened
 from weightwalk.networks.trace.layout import BATCH, CHANNELS, Unreadable, View, size
 from weightwalk.networks.trace.program import Program
 from weightwalk.networks.trace.reader import Reader
 from weightwalk.networks.trace.tidy import finish
 from weightwalk.spec import NetworkSpec
+from weightwalk.state_dicts import DTYPES
 from weightwalk.steps import Embed, Move
 from weightwalk.weights import Weights
 
@@ -47,23 +48,42 @@ def trace(module: nn.Module, example_input: Tensor, *, check: bool = True) -> tu
     >>> trace(module, torch.zeros(4, 2))[0] == NetworkSpec.mlp([2, 8, 1], "relu")
     True
     """
-    _check_module(module)
+    return Tracing(module, example_input).read(check=check)
+
+
+class Tracing:
+    """A module captured once, which `read` reads with the parameters that it has then: see `trace`.
+
+    `module` is the one whose parameters are read: a copy in float32 where the module given has 16 bits.
+    """
+
+    def __init__(self, module: nn.Module, example_input: Tensor):
+        _check_module(module)
+        _check_example(example_input)
+        if any(parameter.dtype in _HALF for parameter in module.parameters()):
+            module = copy.deepcopy(module).float()
+            example_input = example_input.float() if example_input.is_floating_point() else example_input
+        self.module, self.example = module, example_input
+        with evaluating(module):
+            _output(module, example_input)  # which tells what is wrong with the example
+            self.exported = export(module, example_input)
+
+    def read(self, *, check: bool = True) -> tuple[NetworkSpec, Weights]:
+        """The spec and the weights, as `trace` gives them."""
+        module, example = self.module, self.example
+        _check_module(module)
+        with evaluating(module):
+            real = (p.dtype for p in module.parameters() if p.is_floating_point())
+            spec, weights = _read(capture(*self.exported), max(real, key=lambda dtype: dtype.itemsize))
+            for x in (example, _another_example(spec, example)) if check else ():
+                _compare(weights, x, _output(module, x))
+        return spec, weights
+
+
+def _check_example(example_input: Tensor) -> None:
     if not isinstance(example_input, Tensor) or example_input.dim() < 1 or not example_input.numel():
         got = f"{tuple(example_input.shape)}" if isinstance(example_input, Tensor) else type(example_input).__name__
         raise InputError(f"expected an example input, a tensor (N, ...) with examples along its first axis, got {got}")
-    if any(parameter.dtype in _HALF for parameter in module.parameters()):
-        module = copy.deepcopy(module).float()
-        example_input = example_input.float() if example_input.is_floating_point() else example_input
-    with evaluating(module):
-        wanted = _output(module, example_input)
-        captured = capture(module, example_input)
-        dtype = max((p.dtype for p in module.parameters() if p.is_floating_point()), key=lambda dtype: dtype.itemsize)
-        spec, weights = _read(captured, dtype)
-        if check:
-            _compare(weights, example_input, wanted)
-            other = _another_example(spec, example_input)
-            _compare(weights, other, _output(module, other))
-    return spec, weights
 
 
 def _check_module(module: nn.Module) -> None:
@@ -85,9 +105,11 @@ def _check_module(module: nn.Module) -> None:
     for name, tensor in named:
         if tensor.is_meta:
             raise InputError(f"{name} has no values (it is on the meta device); load the weights first")
+        if tensor.layout != torch.strided:
+            raise InputError(f"{name} is sparse; make it dense with `.to_dense()`")
         if tensor.is_complex():
             raise InputError(f"{name} is complex ({tensor.dtype}); only networks of real numbers are read")
-        if not tensor.is_floating_point():
+        if tensor.dtype not in DTYPES:
             raise InputError(f"{name} is {tensor.dtype}; quantised and whole-number weights are not read")
         if not bool(torch.isfinite(tensor).all()):
             kind = "NaN" if bool(torch.isnan(tensor).any()) else "infinite numbers"

@@ -90,9 +90,9 @@ def _with_plain_mask(
     return args, kwargs
 
 
-def capture(module: nn.Module, example: Tensor) -> Captured:
-    """The graph of a module in evaluation mode. Examples are repeated to a number that no other axis has, so that it
-    can't be mistaken.
+def export(module: nn.Module, example: Tensor) -> tuple[Any, int]:
+    """The graph of a module in evaluation mode, on the module's own tensors, and its number of examples: they are
+    repeated to a number that no other axis has, so that it can't be mistaken.
     """
     sizes = {*example.shape[1:], *(size for parameter in module.parameters() for size in parameter.shape)}
     counts = [count for count in (3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37) if all(size % count for size in sizes)]
@@ -101,12 +101,11 @@ def capture(module: nn.Module, example: Tensor) -> Captured:
         rows = example[torch.arange(count, device=example.device) % len(example)]
         try:
             with _quiet():
-                program = torch.export.export(module, (rows,), strict=False)
+                return torch.export.export(module, (rows,), strict=False), count
         except Exception as error:  # whatever torch.export meets in other people's code
             if attempt == 0 and count != len(example):
                 continue
             raise InputError(_export_error(error)) from error
-        return _captured(program, count)
     raise AssertionError
 
 
@@ -156,7 +155,8 @@ def shortened(text: str) -> str:
     return first if len(first) <= 200 else first[:200] + " ..."
 
 
-def _captured(program: Any, count: int) -> Captured:
+def capture(program: Any, count: int) -> Captured:
+    """What `export` gave, with everything computed that depends on the parameters that it has now."""
     signature = program.graph_signature
     named = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     tensors = {**program.state_dict, **program.constants}

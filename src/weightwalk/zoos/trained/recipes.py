@@ -22,7 +22,7 @@ from weightwalk.networks.architectures import simple_vit, small_cnn, wild_park
 from weightwalk.networks.starts import CLASSIFIER_SCHEMES, Key, uniform
 from weightwalk.registry import Registry, unknown
 from weightwalk.spec import ACTIVATIONS, NetworkSpec
-from weightwalk.zoos.training.settings import OPTIMIZERS, Optimizer
+from weightwalk.zoos.trained.trainer.settings import OPTIMIZERS, Optimizer
 
 STARTS, DRAWS, ORDERS, SHIFTS, DROPS = range(5)
 """What is drawn, each from a generator of its own: parts of `Key`."""

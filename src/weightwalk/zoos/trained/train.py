@@ -25,8 +25,8 @@ from weightwalk.networks.starts import Key, classifier, uniform
 from weightwalk.progress import Progress, silent
 from weightwalk.spec import NetworkSpec
 from weightwalk.steps import Learned
-from weightwalk.zoos import training
 from weightwalk.zoos.images import ImageSet
+from weightwalk.zoos.trained import trainer
 from weightwalk.zoos.trained.manifest import FIGURES
 from weightwalk.zoos.trained.pictures import Pictures, mapped
 from weightwalk.zoos.trained.recipes import DROPS, SHIFTS, STARTS, Plan, TrainRecipe, order
@@ -45,7 +45,7 @@ class TrainJob:
     classes: int
     seed: int
     folder: str
-    mode: training.Mode = "auto"
+    mode: trainer.Mode = "auto"
 
     def do(self, run: int, /) -> TrainedRun:
         """One run. It ends early if its parameters or its loss are no longer finite: then what is left of it are
@@ -53,8 +53,8 @@ class TrainJob:
         """
         recipe, pictures = self.recipe, mapped(self.folder)
         plan = recipe.plan(pictures.image_shape, self.classes, self.seed, run)
-        state = training.begin(begin(plan, self.seed, run))
-        descent = training.Training(
+        state = trainer.begin(begin(plan, self.seed, run))
+        descent = trainer.Training(
             plan.optimizer, plan.learning_rate, plan.weight_decay, plan.dropout, recipe.batch_size
         )
         given = [number for number, layer in enumerate(plan.spec.layers) if isinstance(layer, Learned) and layer.fixed]
@@ -64,7 +64,7 @@ class TrainJob:
         for epoch in range(plan.checkpoints[-1] + 1):
             if epoch:
                 numbers = order(plan, recipe, len(pixels), self.seed, run, epoch)
-                training.epoch(
+                trainer.epoch(
                     plan.spec,
                     state,
                     pixels,
@@ -101,7 +101,7 @@ def begin(plan: Plan, seed: int, run: int) -> Tensor:
 
 
 def score(
-    recipe: TrainRecipe, spec: NetworkSpec, params: Tensor, pictures: Pictures, mode: training.Mode = "auto"
+    recipe: TrainRecipe, spec: NetworkSpec, params: Tensor, pictures: Pictures, mode: trainer.Mode = "auto"
 ) -> list[float]:
     """`FIGURES` of one network, `params` (P,): loss and accuracy on training pictures, then on test pictures."""
     limit, (scale, offset) = recipe.scored_images, recipe.normalisation(pictures.test.shape[1])
@@ -110,7 +110,7 @@ def score(
     return [
         figure
         for part in tensors
-        for figure in training.score(spec, params, *part, scale=scale, offset=offset, mode=mode)
+        for figure in trainer.score(spec, params, *part, scale=scale, offset=offset, mode=mode)
     ]
 
 
@@ -139,7 +139,7 @@ def train_zoo(
     *,
     runs: int,
     seed: int = 0,
-    mode: training.Mode = "auto",
+    mode: trainer.Mode = "auto",
     workers: Workers | None = None,
     progress: Progress = silent,
     should_stop: Callable[[], bool] = lambda: False,
@@ -158,7 +158,7 @@ def train_zoo(
         pictures.image_shape, sets[0].num_classes, seed, 0
     )  # what cannot be built is refused before anything is written
     recipe.normalisation(pictures.image_shape[0])
-    chosen = training.choose(first.spec, mode, begin(first, seed, 0), torch.from_numpy(pictures.train))
+    chosen = trainer.choose(first.spec, mode, begin(first, seed, 0), torch.from_numpy(pictures.train))
     writer = TrainedWriter.open(
         out,
         settings={

@@ -20,13 +20,13 @@ from torch import Tensor
 import weightwalk
 from weightwalk import config
 from weightwalk.errors import InputError
+from weightwalk.networks.files import read_state, to_network
 from weightwalk.progress import Progress, silent
 from weightwalk.spec import NetworkSpec
 from weightwalk.weights import Weights
 from weightwalk.zoos.fit import SHARD_IMAGES
 from weightwalk.zoos.images import ImageSet
 from weightwalk.zoos.manifest import Manifest
-from weightwalk.zoos.parameters import read_state, to_network
 from weightwalk.zoos.pixels import PixelFormat
 from weightwalk.zoos.rendering import blocks
 from weightwalk.zoos.splits import PARTS
@@ -226,19 +226,18 @@ def _siren(path: Path, omega: float) -> NetworkSpec:
             f"expected a SIREN of 2 coordinates in {path}, got the weights {shapes or 'of no layer'}; check the path"
         )
     spec = NetworkSpec.mlp([2, *(shape[0] for shape in shapes)], activation="sine", omega=omega)
-    to_network(state, spec, path)
+    to_network(state, spec, str(path))
     return spec
 
 
 def _read(path: Path, spec: NetworkSpec, first: Path, label: int, num_labels: int) -> tuple[Tensor, int]:
     """The parameters in one file, as one row, and its label."""
     state = read_state(path)
-    network = to_network(state, spec, path, f"the shape of {first}")
-    if network.dtype != torch.float32:
-        raise InputError(
-            f"expected float32 weights in {path}, got {str(network.dtype).removeprefix('torch.')}; convert the file "
-            "first"
-        )
+    network = to_network(state, spec, str(path), f"the shape of {first}")
+    kinds = {value.dtype for value in state.values() if isinstance(value, Tensor) and value.is_floating_point()}
+    if kinds != {torch.float32}:
+        got = ", ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
+        raise InputError(f"expected float32 weights in {path}, got {got}; convert the file first")
     if label == UNKNOWN:
         value = state.get("label")
         value = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value

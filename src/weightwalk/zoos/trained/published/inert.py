@@ -9,36 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from weightwalk.errors import InputError
-from weightwalk.zoos.formats import opened
-
-
-class _Inert:
-    """Stands in for an object of any class, or for a function's result."""
-
-    def __init__(self, *arguments: Any, **options: Any):
-        self.state: Any = None
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
+from weightwalk.networks.files import Inert, unpickled
 
 
 def load(path: Path) -> dict[str, Any]:
     """The dictionary in a file of torch.save: tensors and plain values."""
-    with opened(path):  # which tells what the system has against it
-        pass
-    try:
-        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-        stand_ins: list[Any] = [(type("Inert", (_Inert,), {}), name) for name in names]
-        with torch.serialization.safe_globals(stand_ins):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged pickle may raise anything
-        told = (str(error).strip() or "nothing is said").splitlines()[0]
-        raise InputError(
-            f"expected a checkpoint at {path}, got a file that torch.load cannot read ({told}); get a whole copy"
-        ) from None
+    content = unpickled(path, "a checkpoint", inert=True)
     if not isinstance(content, dict):
         raise InputError(f"expected a dictionary in {path}, got {type(content).__name__}; get a whole copy")
     plain: dict[str, Any] = _plain(content)
@@ -49,7 +26,7 @@ def _plain(value: Any) -> Any:
     """Dictionaries, lists and values, out of OmegaConf's containers (`_content`) and nodes (`_val`) and of instances as
     such.
     """
-    if isinstance(value, _Inert):
+    if isinstance(value, Inert):
         state = value.state
         if not isinstance(state, dict):
             return _plain(state)

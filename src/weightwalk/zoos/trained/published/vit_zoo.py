@@ -20,10 +20,10 @@ from torch import Tensor
 from weightwalk import files
 from weightwalk.errors import InputError
 from weightwalk.networks.architectures import simple_vit
+from weightwalk.networks.files import read_state
 from weightwalk.networks.starts import sincos
 from weightwalk.spec import NetworkSpec
 from weightwalk.steps import Learned
-from weightwalk.zoos.parameters import read_state
 from weightwalk.zoos.splits import SPLITS
 from weightwalk.zoos.trained.published.reading import LAYOUTS, Published, by_split, checkpoints, flattened
 from weightwalk.zoos.trained.store import TrainedRun

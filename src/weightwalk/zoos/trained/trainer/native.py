@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import torch
@@ -15,18 +15,15 @@ from weightwalk import steps as kinds
 from weightwalk.spec import NetworkSpec
 from weightwalk.steps import Layer, Step
 from weightwalk.zoos.compiled import address, library, loads
-from weightwalk.zoos.training.settings import OPTIMIZERS, Trained, Training, dropped, moving
+from weightwalk.zoos.trained.trainer.settings import OPTIMIZERS, Trained, Training, dropped, moving
 
 _LINEAR, _ACTIVATE, _NORM, _MEAN_POOL, _ADD, _SLICE, _CONCAT, _LEARNED, _PATCHES, _ATTENTION = range(10)
 _NORMS = ("layer", "rms", "batch")
 _MAX_SOURCES = 3
 _SOURCE = Path(__file__).with_name("trainer.cpp")
 _HEADERS = (
-    *(
-        Path(__file__).with_name(name)
-        for name in ("activations.h", "products.h", "linear.h", "fourier.h", "winograd.h", "others.h")
-    ),
-    Path(__file__).parents[1] / "vectors.h",
+    *(Path(__file__).with_name(name) for name in ("activations.h", "products.h", "linear.h", "fourier.h", "others.h")),
+    Path(__file__).parents[2] / "vectors.h",
 )
 
 
@@ -92,7 +89,7 @@ class _Program:
 def refusal(spec: NetworkSpec, example: tuple[int, ...]) -> str | None:
     """Why trainer.cpp can't train `spec` on pictures `example` (C, H, W), or None if it can."""
     try:
-        _lowered(spec, example)
+        _lowered(spec, example, False)
     except _RefusedError as error:
         return str(error)
     return None
@@ -121,23 +118,32 @@ def epoch(
     seed: int,
     shifts: Tensor | None,
     frozen: Sequence[int],
+    fourier: bool = True,
 ) -> tuple[float, float]:
-    """`engine.epoch`."""
+    """`epochs.epoch`; with `fourier` large convolutions go through Fourier transforms."""
     state.params, state.first, state.second = (
         tensor.contiguous() for tensor in (state.params, state.first, state.second)
     )
-    found = _run(spec, state, pixels, labels, order, training, scale, offset, seed, shifts, moving(spec, frozen))
+    found = _run(
+        spec, state, pixels, labels, order, training, scale, offset, seed, shifts, moving(spec, frozen), fourier
+    )
     state.step += -(-len(order) // training.batch_size)
     return found
 
 
 def score(
-    spec: NetworkSpec, params: Tensor, pixels: Tensor, labels: Tensor, scale: Sequence[float], offset: Sequence[float]
+    spec: NetworkSpec,
+    params: Tensor,
+    pixels: Tensor,
+    labels: Tensor,
+    scale: Sequence[float],
+    offset: Sequence[float],
+    fourier: bool = True,
 ) -> tuple[float, float]:
-    """`engine.score`."""
+    """`epochs.score`."""
     order = torch.arange(len(pixels), dtype=torch.int32)
     state = Trained(params.detach().contiguous(), params, params)
-    return _run(spec, state, pixels, labels, order, None, scale, offset, 0, None, [])
+    return _run(spec, state, pixels, labels, order, None, scale, offset, 0, None, [], fourier)
 
 
 def _run(
@@ -152,10 +158,11 @@ def _run(
     seed: int,
     shifts: Tensor | None,
     ranges: list[tuple[int, int]],
+    fourier: bool,
 ) -> tuple[float, float]:
     """One pass over `order`, which trains if `training` is given."""
     settings = training or Training(batch_size=max(1, len(order)))
-    program = _lowered(spec, tuple(pixels.shape[1:]), drops=settings.dropout > 0)
+    program = _lowered(spec, tuple(pixels.shape[1:]), settings.dropout > 0)
     shapes = program.shapes()
     pictures, classes, numbers = (
         pixels.contiguous(),
@@ -170,6 +177,7 @@ def _run(
         len(program.records),
         (_Shape * len(shapes))(*(_Shape(*shape) for shape in shapes)),
         int(program.tokens),
+        int(fourier),
         int(training is not None),
         *(address(tensor) for tensor in (state.params, state.first, state.second)),
         (ctypes.c_int32 * len(flat))(*flat),
@@ -198,7 +206,9 @@ def _run(
     return found[0] / len(numbers), found[1] / len(numbers)
 
 
-def _lowered(spec: NetworkSpec, example: tuple[int, ...], drops: bool = False) -> _Program:
+@lru_cache(maxsize=16)
+def _lowered(spec: NetworkSpec, example: tuple[int, ...], drops: bool) -> _Program:
+    """The program of `spec` for pictures `example` (C, H, W); kept, since a network is trained by many calls."""
     tokens = any(isinstance(step, kinds.Patches) for step in spec.steps)
     program = _Program(tokens, [example[0]], [tuple(example[1:])])
     fields = {(entry.layer, entry.role): entry.start for entry in spec.fields}

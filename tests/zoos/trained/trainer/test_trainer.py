@@ -14,7 +14,17 @@ from weightwalk import InputError, NetworkSpec, Weights
 from weightwalk.spec import Dense, MeanPool
 from weightwalk.steps import TRAINED, Activate, Add, Attention, Concat, Conv, Learned, Norm, Pad, Patches, Pool, Slice
 from weightwalk.testing import assert_close, random_weights
-from weightwalk.zoos.training import OPTIMIZERS, Training, begin, choose, epoch, native, score, score_many, train_many
+from weightwalk.zoos.trained.trainer import (
+    OPTIMIZERS,
+    Training,
+    begin,
+    choose,
+    epoch,
+    native,
+    score,
+    score_many,
+    train_many,
+)
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
 MODES = ["torch", pytest.param("native", marks=needs_compiler)]
@@ -192,12 +202,8 @@ def test_gradients_of_any_convolution(widths, kernel, stride, padding, grid, res
     assert_close(params.double() - state.params.double(), flat.grad[0], what="gradient", atol=atol, rtol=2e-4)
 
 
-# widths, kernel, padding and grid of convolutions that trainer.cpp does by Winograd's way or by Fourier transforms
-FAST = {
-    "Winograd": ([16, 17], (3, 3), (1, 1), (8, 12)),
-    "Winograd, without padding": ([18, 16], (3, 3), (0, 0), (10, 6)),
-    "Winograd, more padding than it takes": ([16, 16], (3, 3), (2, 2), (6, 10)),
-    "Winograd, more tiles than are held": ([16, 16], (3, 3), (1, 1), (4, 36)),
+# widths, kernel, padding and grid of convolutions that trainer.cpp does by Fourier transforms
+FOURIER = {
     "Fourier": ([9, 16], (7, 7), (3, 3), (16, 15)),
     "Fourier, odd numbers of channels": ([17, 7], (5, 9), (2, 4), (9, 21)),
     "Fourier, without padding": ([16, 16], (7, 5), (0, 0), (20, 16)),
@@ -207,9 +213,9 @@ FAST = {
 
 @needs_compiler
 @pytest.mark.parametrize("residual", [False, True])
-@pytest.mark.parametrize("case", FAST)
-def test_gradients_of_convolutions_with_fewer_products(case, residual):
-    (channels, out), kernel, padding, grid = FAST[case]
+@pytest.mark.parametrize("case", FOURIER)
+def test_gradients_of_convolutions_by_fourier_transforms(case, residual):
+    (channels, out), kernel, padding, grid = FOURIER[case]
     steps = [Conv(1, channels, "tanh", padding=1), Conv(channels, out, "relu", kernel=kernel, padding=padding)]
     if residual:  # x has another reader, y another writer
         steps += [

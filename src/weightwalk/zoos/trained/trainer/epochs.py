@@ -19,8 +19,8 @@ from torch import Tensor
 
 from weightwalk.errors import InputError
 from weightwalk.spec import NetworkSpec
-from weightwalk.zoos.training import batched, native
-from weightwalk.zoos.training.settings import Trained, Training
+from weightwalk.zoos.trained.trainer import batched, native
+from weightwalk.zoos.trained.trainer.settings import Trained, Training
 
 Mode = Literal["auto", "native", "torch"]
 

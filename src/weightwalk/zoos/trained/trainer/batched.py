@@ -19,7 +19,7 @@ from weightwalk import evaluate
 from weightwalk.errors import InputError
 from weightwalk.spec import NetworkSpec
 from weightwalk.weights import Weights
-from weightwalk.zoos.training.settings import Trained, Training, dropped, moving
+from weightwalk.zoos.trained.trainer.settings import Trained, Training, dropped, moving
 
 _WORD = 0xFFFFFFFF
 _SCORED_AT_ONCE = 512  # images
@@ -39,7 +39,7 @@ def train_many(
     shifts: Tensor | None = None,
     frozen: Sequence[int] = (),
 ) -> tuple[Tensor, Tensor]:
-    """`engine.epoch` of B networks at once: `state` of (B, P) moves, mean losses and accuracies (B,) come back. Runs
+    """`epochs.epoch` of B networks at once: `state` of (B, P) moves, mean losses and accuracies (B,) come back. Runs
     where `state` lives.
 
     `order` is (M,), or (B, M) for each network its own (and `shifts` (M, 3) or (B, M, 3) accordingly); `trainings` and

@@ -14,7 +14,7 @@
 #include <utility>
 #include <vector>
 
-#include "../vectors.h"
+#include "../../vectors.h"
 #include "activations.h"
 #include "products.h"
 
@@ -203,7 +203,6 @@ class Step {
 
 #include "linear.h"
 #include "fourier.h"
-#include "winograd.h"
 #include "others.h"
 
 // Cross-entropy and its gradient by the outputs.
@@ -266,8 +265,8 @@ struct Pictures {
 
 class Trainer {
  public:
-  Trainer(const Record* records, int num_records, const Shape* shapes, int tokens, const Pictures& pictures, bool trains)
-      : pictures_(pictures), values_(num_records + 1) {
+  Trainer(const Record* records, int num_records, const Shape* shapes, int tokens, bool fourier, const Pictures& pictures, bool trains)
+      : pictures_(pictures), fourier_(fourier), values_(num_records + 1) {
     context_.tokens = tokens;
     context_.trains = trains;
     for (int v = 0; v <= num_records; ++v) {
@@ -328,6 +327,7 @@ class Trainer {
 
  private:
   Pictures pictures_;
+  const bool fourier_;  // whether convolutions may go through Fourier transforms
   Context context_;
   std::vector<Value> values_;
   std::vector<std::unique_ptr<Step>> steps_;
@@ -358,8 +358,7 @@ class Trainer {
     switch (record.kind) {
       case LINEAR: {
         const Value &x = values_[record.source[0]], &y = values_[record.out];
-        if (!context_.tokens && Winograd<4, 3>::suits(record, x, y)) return std::make_unique<Winograd<4, 3>>(context_, record, values_);
-        if (!context_.tokens && Fourier::suits(record, x, y)) return std::make_unique<Fourier>(context_, record, values_);
+        if (fourier_ && !context_.tokens && Fourier::suits(record, x, y)) return std::make_unique<Fourier>(context_, record, values_);
         return std::make_unique<Linear>(context_, record, values_);
       }
       case ACTIVATE: return std::make_unique<Activate>(context_, record, values_);
@@ -432,16 +431,16 @@ class Trainer {
 }  // namespace
 
 // One pass over the images `order` (count) of `pixels` (N, channels, rows, columns) with `labels` (N), in mini-batches. `shapes` has one
-// entry per value, `num_records` + 1 of them; `tokens` says what lanes are. With `trains`, `parameters` (P) and the optimiser's moments
+// entry per value, `num_records` + 1 of them; `tokens` says what lanes are, `fourier` whether convolutions may be transformed. With `trains`, `parameters` (P) and the optimiser's moments
 // `first` and `second` (P) move, but for parameters outside `ranges` (num_ranges, 2); `step` steps were taken before. `found` (2) gets
 // the sum of losses and the number of images that were answered rightly.
 extern "C" void weightwalk_train(
-    const Record* records, int num_records, const Shape* shapes, int tokens, int trains, float* parameters, float* first, float* second,
+    const Record* records, int num_records, const Shape* shapes, int tokens, int fourier, int trains, float* parameters, float* first, float* second,
     const int32_t* ranges, int num_ranges, const uint8_t* pixels, int channels, int rows, int columns, const float* scale, const float* offset,
     const int64_t* labels, const int32_t* order, const int8_t* shifts, int count, const Settings* settings, int64_t step, uint64_t seed,
     double* found) {
   NoSubnormals guard;
-  Trainer trainer(records, num_records, shapes, tokens, {pixels, channels, rows, columns, scale, offset, shifts}, trains);
+  Trainer trainer(records, num_records, shapes, tokens, fourier, {pixels, channels, rows, columns, scale, offset, shifts}, trains);
   Loss loss;
   trainer.run(parameters, first, second, ranges, num_ranges, labels, order, count, *settings, step, seed, loss);
   found[0] = loss.total;

@@ -1,9 +1,0 @@
-"""The engine that trains thousands of small networks: `epoch` trains one, `train_many` many of one architecture side by
-side.
-"""
-
-from weightwalk.zoos.training.batched import score_many, train_many
-from weightwalk.zoos.training.engine import Mode, choose, epoch, score
-from weightwalk.zoos.training.settings import OPTIMIZERS, Trained, Training, begin
-
-__all__ = ["OPTIMIZERS", "Mode", "Trained", "Training", "begin", "choose", "epoch", "score", "score_many", "train_many"]
