@@ -39,7 +39,7 @@ class Options:
     def named(cls, name: str, **settings: Any) -> Self:
         """The configuration of the class `name`, with the defaults of its own signature except for `settings`."""
         base = next(kind for kind in cls.__mro__ if "registry" in vars(kind))  # also where a subclass is asked
-        kind: type[Self] = _options_of(base, name)  # type: ignore[arg-type]
+        kind: type[Self] = _options_of(base, name)
         known = [entry.name for entry in fields(kind)[1:]]
         for key in settings:
             if key not in known:

@@ -111,7 +111,7 @@ def test_train_evaluate_report_of_every_kind(call, tmp_path, recipe, kind):
 
 def test_another_encoder_is_one_setting_away(call, blind):
     config = json.loads((blind / "run.json").read_text())["config"]
-    assert config["encoder"] == {"name": "statnn", "shared": False}
+    assert config["encoder"] == {"name": "statnn", "shared": None}
     assert json.loads(call("evaluate", blind, "--json").stdout)["access"] == "weights"
 
 

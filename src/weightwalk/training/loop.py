@@ -266,9 +266,8 @@ class _Run:
         """Write the rows as JSON lines and as CSV, where they are not there yet."""
         lines = "".join(json.dumps(row) + "\n" for row in self.rows)
         table = io.StringIO()
-        writer = csv.DictWriter(
-            table, list(dict.fromkeys(name for row in self.rows for name in row)), lineterminator="\n"
-        )
+        names = list(dict.fromkeys(name for row in self.rows for name in row))
+        writer = csv.DictWriter(table, names, lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
         for path, content in (
