@@ -11,6 +11,7 @@ ROOMS = [
     *(
         "errors",
         "files",
+        "memory",
         "registry",
         "config",
         "options",
@@ -145,7 +146,10 @@ def test_an_import_against_the_direction_is_found(path, source):
 
 def test_imports_down_the_list_are_fine():
     for path, source in [
-        ("cli/fit.py", "from weightwalk.zoos.fit import fit_zoo\nfrom weightwalk.cli import common\nimport weightwalk"),
+        (
+            "cli/fit.py",
+            "from weightwalk.zoos.inr.fit import fit_zoo\nfrom weightwalk.cli import common\nimport weightwalk",
+        ),
         ("weights.py", "from weightwalk import evaluate\nfrom weightwalk.spec import NetworkSpec"),
         ("graphs/dynamic.py", "from weightwalk import NetworkSpec, InputError"),
     ]:

@@ -200,6 +200,7 @@ STATE = GOOD.to_state_dict()
         (lambda: Weights(SPEC, torch.zeros(13)), "13 parameters per network"),
         (lambda: Weights.from_state_dicts(SPEC, []), "at least one state dict"),
         (lambda: Weights.from_state_dicts(SPEC, STATE), "sequence of at least one state dict, got dict"),
+        (lambda: Weights.from_state_dicts(SPEC, [{1: GOOD.flat}]), "network 0: .* keys that are no texts"),
         (lambda: Weights.from_state_dicts(SPEC, [GOOD.flat]), "network 0: expected a state dict, got Tensor"),
         (
             lambda: Weights.from_state_dicts(

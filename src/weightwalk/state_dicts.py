@@ -48,6 +48,8 @@ def real_tensors(state: Mapping[str, Any]) -> dict[str, Tensor]:
     InputError for weights that are none of `DTYPES`, or that have no values.
     """
     found: dict[str, Tensor] = {}
+    if not all(isinstance(name, str) for name in state):
+        raise InputError("expected the names of tensors in a state dict, got keys that are no texts")
     for name, tensor in state.items():
         if not isinstance(tensor, Tensor) or (reason := _unreadable(tensor)) is None:
             found |= {name: tensor} if isinstance(tensor, Tensor) else {}

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from weightwalk import config
 from weightwalk.zoos.hashes import verify
 from weightwalk.zoos.store import Zoo
 
@@ -47,7 +48,7 @@ def truncate(path: Path, keep: float = 0.5) -> None:
     path.write_bytes(data[: int(len(data) * keep)])
 
 
-def shard(zoo: Path, kind: str = "inrs") -> Path:
+def shard(zoo: Path, kind: str = "rows") -> Path:
     return next((zoo / kind).glob("*.safetensors"))
 
 
@@ -166,7 +167,7 @@ def test_a_truncated_manifest(refused, zoo, tmp_path, train_arguments):
     refused(train_arguments(zoo, tmp_path / "run"), "manifest.json", "not JSON")
 
 
-@pytest.mark.parametrize("kind", ["images", "inrs"])
+@pytest.mark.parametrize("kind", ["sources", "rows"])
 def test_a_truncated_shard(call, refused, zoo, tmp_path, train_arguments, kind):
     truncate(shard(zoo, kind))
     refused(("inspect", zoo), shard(zoo, kind), "truncated or corrupt", "run the command that made the zoo")
@@ -222,8 +223,9 @@ def test_a_run_before_its_time(refused, run):
 
 def test_a_report_of_damaged_or_foreign_predictions(refused, run, zoo):
     manifest = json.loads((zoo / "manifest.json").read_text())
-    manifest["shards"] = [entry for entry in manifest["shards"] if entry["kind"] == "images"]
-    (zoo / "manifest.json").write_text(json.dumps(manifest))
+    manifest["shards"] = [entry for entry in manifest["shards"] if entry["table"] == "sources"]
+    del manifest["checksum"]
+    (zoo / "manifest.json").write_text(json.dumps({**manifest, "checksum": config.fingerprint(manifest)}))
     refused(("report", run, "--zoo", zoo), "expected the evaluation of a run on this zoo")
     truncate(run / "predictions.safetensors")
     refused(("report", run), "predictions.safetensors", "truncated or corrupt")
@@ -328,15 +330,15 @@ def test_predict_a_network_of_another_shape(refused, shared_run, state, tmp_path
 
 def test_predict_a_zoo_with_nan(refused, shared_run, zoo):
     tensors = load_file(shard(zoo))
-    tensors["params"][7, 100] = float("nan")
+    tensors["params.0"][7, 100] = float("nan")
     save_file(tensors, shard(zoo))
     refused(("predict", shared_run, zoo), zoo, "NaN or infinity in all-7-f0")
 
 
 def test_a_zoo_of_another_shape(refused, shared_run, tmp_path):
-    from weightwalk.zoos.engine import Descent
-    from weightwalk.zoos.fit import fit_zoo, load_sets
-    from weightwalk.zoos.recipe import FitRecipe
+    from weightwalk.zoos.inr.engine import Descent
+    from weightwalk.zoos.inr.fit import fit_zoo, load_sets
+    from weightwalk.zoos.inr.recipe import FitRecipe
 
     zoo = tmp_path / "narrow"
     fit_zoo(load_sets("digits", None, limit=20), zoo, FitRecipe("narrow", hidden=(8,), descent=Descent(2, 1e-3)))

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from weightwalk.testing.trained import tiny_trained_zoo
-from weightwalk.zoos.trained.store import TrainedZoo
+from weightwalk.zoos.store import Zoo
 
 SETTINGS = {
     "encoder.dim": 8,
@@ -80,7 +80,7 @@ def blind(call, zoo) -> Path:
 @pytest.fixture(scope="module")
 def files(zoo) -> dict[str, Path]:
     """The best and the worst network of the zoo as files, and one with a NaN."""
-    opened = TrainedZoo.open(zoo)
+    opened = Zoo.open(zoo)
     order = opened.column("test_accuracy").argsort()
     made = {}
     for name, row in (("worst", order[0]), ("best", order[-1])):
@@ -187,7 +187,7 @@ def test_a_state_dict_does_not_say_its_activation(call, trained, files, tmp_path
         for more in (("--activation", "relu"), ("--activation", "tanh"))
     ]
     spec = tmp_path / "spec.json"
-    spec.write_text(json.dumps(TrainedZoo.open(zoo).specs[0].to_dict()))
+    spec.write_text(json.dumps(Zoo.open(zoo).specs[0].to_dict()))
     given = json.loads(call("predict", trained, files["best"], "--spec", spec, "--json").stdout)["networks"][0][
         "predicted"
     ]

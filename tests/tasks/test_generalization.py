@@ -28,7 +28,7 @@ from weightwalk.testing import assert_close, random_weights
 from weightwalk.testing.trained import tiny_trained_zoo
 from weightwalk.training import checkpoint
 from weightwalk.training.stage import StageConfig
-from weightwalk.zoos.trained.store import TrainedZoo
+from weightwalk.zoos.store import Zoo
 
 CPU = torch.device("cpu")
 ENCODERS = {
@@ -58,7 +58,7 @@ def config(encoder: str, **changes) -> GeneralizationConfig:
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["one architecture", "mixed"])
-def zoo(request, tmp_path_factory) -> TrainedZoo:
+def zoo(request, tmp_path_factory) -> Zoo:
     return tiny_trained_zoo(tmp_path_factory.mktemp("zoos") / "zoo", mixed=request.param)
 
 
@@ -117,8 +117,9 @@ def test_on_another_zoo_what_was_found_on_its_own_stays(trained, zoo, tmp_path):
         trained.load().predict(networks)
     again = tiny_trained_zoo(tmp_path / "again", num_runs=20, mixed=len(zoo.specs) > 2)
     row = again.rows("test")[4]
-    again._views = [view.copy() for view in again._views]
-    again._views[again._columns["view"][row]][again._columns["at"][row]] = np.nan
+    again._views = [memoryview(bytearray(view)) for view in again._views]
+    at = again._at[row]
+    again._views[again._view[row]][at : at + 4] = np.float32(np.nan).tobytes()
     for work in (lambda: evaluate(trained, again, device=CPU), lambda: read(trained.load(), again, again.rows("test"))):
         with pytest.raises(InputError, match=r"in run-9-e2; make|run-9-e2: the weights are not finite"):
             work()

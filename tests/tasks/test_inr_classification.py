@@ -27,10 +27,10 @@ from weightwalk.tasks.supervised import describe, evaluate, train
 from weightwalk.testing import assert_close, random_weights, tiny_zoo
 from weightwalk.training import checkpoint
 from weightwalk.training.stage import StageConfig
-from weightwalk.zoos.engine import Descent
-from weightwalk.zoos.fit import fit_zoo
+from weightwalk.zoos.inr.engine import Descent
+from weightwalk.zoos.inr.fit import fit_zoo
 from weightwalk.zoos.images import ImageSet
-from weightwalk.zoos.recipe import FitRecipe
+from weightwalk.zoos.inr.recipe import FitRecipe
 from weightwalk.zoos.store import Zoo
 
 CPU = torch.device("cpu")
@@ -221,7 +221,7 @@ def test_what_is_no_run_is_refused(trained, zoo, tmp_path):
         ({"schema_version": 99}, "upgrade weightwalk"),
         ({"schema_version": 1}, "got schema 1; train again"),
         ({"networks": 3}, "networks must be a JSON object, got 3"),
-        ({"method": "x"}, "method must be one of inr2jls, encoder, got 'x'"),
+        ({"method": "x"}, "unknown method 'x'"),
         ({"task": "other"}, "unknown task 'other'"),
     ):
         (tmp_path / "run" / "run.json").write_text(json.dumps({**record, **change}))
@@ -266,7 +266,7 @@ def test_fewer_fits_can_be_asked_for(zoo, tmp_path):
     stage = replace(STAGE, steps=1)
     train(replace(CONFIGS["encoder"], fits=1, classify=stage), zoo, tmp_path / "run", device=CPU)
     assert Run.open(tmp_path / "run").record.networks == {"train": 42, "val": 6}
-    with pytest.raises(InputError, match="fits must be at least 1"):
+    with pytest.raises(InputError, match="fits must be a number of at least 1"):
         replace(CONFIGS["encoder"], fits=0)
 
 

@@ -26,12 +26,13 @@ from weightwalk.cli import (
     verify,
     zoo,
 )
+from weightwalk.cli.common import standard_output
 
 app = typer.Typer(
     help="Weight-space learning: networks that read the weights of other networks.",
     epilog="Start with `weightwalk demo`. Every command has --help, --json and --quiet.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
     pretty_exceptions_enable=False,
 )
 for module in (
@@ -71,4 +72,5 @@ def _root(
 
 def main() -> None:
     """The entry point of `weightwalk`."""
-    app(prog_name="weightwalk")
+    with standard_output():
+        app(prog_name="weightwalk")

@@ -7,19 +7,8 @@ from typing import Annotated
 
 import typer
 
-from weightwalk.cli.common import (
-    FITTING,
-    AsJson,
-    Device,
-    Quiet,
-    command_line,
-    keep_time,
-    next_steps,
-    table,
-    terminal,
-    times_of,
-)
-from weightwalk.report.words import duration, percent
+from weightwalk.cli.common import FITTING, AsJson, Device, Quiet, keep_time, next_steps, table, terminal, times_of
+from weightwalk.report.words import duration, percent, shell
 
 RECIPE = "digits_inr2jls"
 
@@ -35,14 +24,15 @@ def command(
     Goes on where it was stopped, and reuses what is finished.
     """
     with terminal(as_json, quiet) as screen, screen.listening():
-        from weightwalk import devices
+        from weightwalk import devices, files
         from weightwalk.recipes import RECIPES
         from weightwalk.tasks import pages, supervised
         from weightwalk.tasks.runs import Run
-        from weightwalk.zoos.fit import fit_zoo, load_sets
-        from weightwalk.zoos.recipe import FIT_RECIPES
+        from weightwalk.zoos.inr.fit import fit_zoo, load_sets
+        from weightwalk.zoos.inr.recipe import FIT_RECIPES
         from weightwalk.zoos.store import Zoo
 
+        files.output_folder(out)
         picked, zoo_path, run_path = devices.pick(device), out / "zoo", out / "run"
         screen.remark("1/3  one INR for each of 1,797 digits, all from one start")
         fitted = fit_zoo(
@@ -86,14 +76,15 @@ def command(
                 "run": str(run_path),
             }
             | {"report": str(page)},
-            f"{percent(accuracy)} of {found.networks['test']} held-out INRs right, from weights alone; open {page}",
+            f"{percent(accuracy)} of {found.networks['test']} held-out INRs right, from weights "
+            f"alone; open {page}",
             table(
                 "What was done",
                 ["", "what came of it", "time"],
                 [
                     [
                         "INRs",
-                        f"{len(zoo):,}, PSNR {zoo.psnr.mean():.1f} dB",
+                        f"{len(zoo):,}, PSNR {zoo.column('psnr').mean():.1f} dB",
                         duration(sum(times_of(zoo_path).values())),
                     ],
                     *(
@@ -105,8 +96,8 @@ def command(
                 ],
             ),
             next_steps(
-                command_line("inspect", zoo_path),
-                command_line("predict", run_path, zoo_path),
+                shell("inspect", zoo_path),
+                shell("predict", run_path, zoo_path),
                 "weightwalk fit mnist --root DIR --init shared",
             ),
         )

@@ -8,12 +8,12 @@ from weightwalk.cli.common import (
     Quiet,
     RunArgument,
     ZooOfRun,
-    command_line,
     facts,
     next_steps,
     source_of,
     terminal,
 )
+from weightwalk.report.words import shell
 
 
 def command(
@@ -27,10 +27,10 @@ def command(
         from weightwalk.tasks import pages, supervised
         from weightwalk.tasks.registry import TASKS
         from weightwalk.tasks.runs import Run
-        from weightwalk.zoos.opening import open_zoo
+        from weightwalk.zoos.store import Zoo
 
         opened = Run.open(run)
-        task, source = TASKS[opened.config.task], open_zoo(source_of(zoo, opened.record.made["zoo_path"]))
+        task, source = TASKS[opened.config.task], Zoo.open(source_of(zoo, opened.record.made["zoo_path"]))
         found = supervised.evaluate(opened, source, device=devices.pick(device), progress=screen.progress)
         values = {
             **task.facts(found),
@@ -47,7 +47,7 @@ def command(
             f"{run}: {task.headline(found)}",
             facts(f"{opened.config.recipe} on {source.path}", values),
             next_steps(
-                command_line("report", run, *(["--zoo", zoo] if zoo else [])),
-                command_line("predict", run, source.path),
+                shell("report", run, *(["--zoo", zoo] if zoo else [])),
+                shell("predict", run, source.path),
             ),
         )

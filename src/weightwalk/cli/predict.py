@@ -125,10 +125,10 @@ class _Answers:
         """
         from weightwalk.tasks import supervised
         from weightwalk.tasks.registry import TASKS
-        from weightwalk.zoos.opening import open_zoo
+        from weightwalk.zoos.store import Zoo
         from weightwalk.zoos.splits import SPLITS
 
-        zoo, description = open_zoo(path), self.model.description
+        zoo, description = Zoo.open(path), self.model.description
         supervised.check_zoo(self.model, zoo, self.run)
         rows = zoo.rows()
         if not len(rows):

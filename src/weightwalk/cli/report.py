@@ -21,13 +21,16 @@ def command(
 ) -> None:
     """Write what an evaluated run came to: one HTML file that holds everything it shows."""
     with terminal(as_json, quiet) as screen:
+        from weightwalk import files
         from weightwalk.tasks import pages
         from weightwalk.tasks.runs import Run
-        from weightwalk.zoos.opening import open_zoo
+        from weightwalk.zoos.store import Zoo
 
+        if out is not None:
+            files.output(out, ".html", ".htm")
         opened = Run.open(run)
         own = run / "evaluation.json"  # knows where the zoo was last, if it was moved
-        source = open_zoo(
+        source = Zoo.open(
             zoo or source_of(None, opened.evaluation().zoo_path if own.exists() else opened.record.made["zoo_path"])
         )
         screen.remark("drawing the report")

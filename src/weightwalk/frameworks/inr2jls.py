@@ -12,7 +12,9 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from weightwalk.config import bounded
 from weightwalk.encoders.base import Encoder
+from weightwalk.errors import InputError
 from weightwalk.frameworks import views
 from weightwalk.heads.latents import ConvDecoder, LatentGenerator, num_doublings
 from weightwalk.spec import NetworkSpec
@@ -29,6 +31,13 @@ class LatentSizes:
     latent_dim: int = 128
     decoder_dim: int = 256
     latent_stride: int = 4
+
+    def __post_init__(self) -> None:
+        bounded(self, "theta_dim generator_dim latent_dim decoder_dim latent_stride", 1)
+        for view in self.views:
+            views.VIEWS[view]  # which says if nobody knows it
+        if not self.views or len(set(self.views)) < len(self.views):
+            raise InputError(f"views must be different names, at least one, got {', '.join(self.views) or 'none'}")
 
     def build(self, encoder: Encoder, image_shape: Sequence[int]) -> INR2JLS:
         """The framework for networks of pictures of that shape; InputError for other signals and unknown views."""

@@ -11,22 +11,25 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypedDict, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from weightwalk import config as configs
+from weightwalk import files
 from weightwalk.errors import InputError
 from weightwalk.frameworks import views
 from weightwalk.frameworks.answers import Answer
 from weightwalk.frameworks.inr2jls import INR2JLS
 from weightwalk.frameworks.reader import Reader
-from weightwalk.registry import Registry
+from weightwalk.registry import Registry, unknown
+from weightwalk.report.words import shell
 from weightwalk.tasks.config import INRConfig, RunConfig
 from weightwalk.tasks.stages import Data, Rows, Stage
 from weightwalk.training.stage import StageConfig
-from weightwalk.zoos.pixels import to_unit
+from weightwalk.zoos.inr.pixels import to_unit
 
 if TYPE_CHECKING:
     from weightwalk.tasks.pages import Evaluated, Page
@@ -160,7 +163,7 @@ class INRTask(Task[C]):
     networks = "INRs"
 
     def how_to_make(self, config: C, path: Path) -> str:
-        return f"weightwalk fit {config.reads}{'' if config.reads == 'digits' else ' --root DIR'} --out {path}"
+        return shell("fit", config.reads, *([] if config.reads == "digits" else ["--root", "DIR"]), "--out", path)
 
     def check_zoo(self, config: C, zoo: Any) -> None:
         if zoo.kind != "inr" or zoo.settings["dataset"] != config.reads:
@@ -196,3 +199,36 @@ def known(zoo: Any, rows: Rows, target: Tensor) -> Rows:
     """Those of `rows` whose target is known."""
     found: Rows = rows[np.isfinite(target.numpy())]
     return found
+
+
+class Described(TypedDict):
+    """A configuration in a file: `weightwalk recipes NAME --json` writes one, and every run.json holds one."""
+
+    task: str
+    method: str
+    config: dict[str, Any]
+
+
+def described(config: RunConfig) -> Described:
+    """A configuration as a file holds it."""
+    return {"task": config.task, "method": config.method, "config": configs.to_dict(config)}
+
+
+def parse_config(value: Any, where: str) -> RunConfig:
+    """The configuration in JSON values; InputError, which begins with `where`, if it is none, or one of values that
+    cannot be.
+    """
+    told = configs.typed(Described, value, where)
+    try:
+        methods = TASKS[told["task"]].methods
+        if told["method"] not in methods:
+            raise InputError(unknown("method", told["method"], list(methods)))
+        config: RunConfig = configs.from_dict(methods[told["method"]], told["config"])
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    return config
+
+
+def read_config(path: Path) -> RunConfig:
+    """The configuration in a file."""
+    return parse_config(files.read_json(path, "a configuration"), str(path))

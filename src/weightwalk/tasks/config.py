@@ -6,8 +6,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
+from weightwalk.config import bounded
 from weightwalk.encoders import EncoderConfig
-from weightwalk.errors import InputError
 from weightwalk.frameworks.inr2jls import LatentSizes
 from weightwalk.heads import HeadConfig
 from weightwalk.training.stage import StageConfig
@@ -27,6 +27,9 @@ class RunConfig(ABC):
     encoder: EncoderConfig
     head: HeadConfig
     seed: int
+
+    def __post_init__(self) -> None:
+        bounded(self, "seed", 0)
 
     @property
     @abstractmethod
@@ -52,8 +55,8 @@ class INRConfig(RunConfig):
     fits: int | None
 
     def __post_init__(self) -> None:
-        if self.fits is not None and self.fits < 1:
-            raise InputError(f"fits must be at least 1, or none for all that the zoo has, got {self.fits}")
+        super().__post_init__()
+        bounded(self, "fits", 1)
 
     @property
     def reads(self) -> str:

@@ -28,7 +28,7 @@ from weightwalk.errors import InputError
 from weightwalk.frameworks.pretrained import FILE, Pretrained
 from weightwalk.networks.files import read_tensors
 from weightwalk.report.tables import commit, hardware
-from weightwalk.tasks.base import TASKS
+from weightwalk.tasks.base import described, parse_config
 from weightwalk.tasks.config import RunConfig
 from weightwalk.tasks.stages import Rows
 from weightwalk.training.loop import read_log
@@ -106,15 +106,12 @@ class Run:
             )
         try:
             record = configs.from_dict(Record, value)
-            methods = TASKS[record.task].methods
-            if record.method not in methods:
-                raise InputError(f"method must be one of {', '.join(methods)}, got {record.method!r}")
-            return cls(path, configs.from_dict(methods[record.method], record.config), record)
         except InputError as error:
             raise InputError(
                 f"expected a run's description at {path / 'run.json'}, got another one: {error}; restore it, or train "
                 "again in another folder"
             ) from None
+        return cls(path, parse_config(value, str(path / "run.json")), record)
 
     @classmethod
     def open_or_create(cls, out: Path, config: RunConfig, added: Mapping[str, Any], made: Mapping[str, str]) -> Run:
@@ -123,9 +120,7 @@ class Run:
         """
         told = {
             "schema_version": SCHEMA_VERSION,
-            "task": config.task,
-            "method": config.method,
-            "config": configs.to_dict(config),
+            **described(config),
             **json.loads(json.dumps(added)),
         }
         if (out / "run.json").exists():

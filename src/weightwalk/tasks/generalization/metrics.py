@@ -62,7 +62,7 @@ def groups(zoo: Any, rows: NDArray[np.int64]) -> dict[str, dict[str, Array]]:
     for every run.
     """
     numbers = zoo.groups[rows].tolist()
-    infos = {number: hyperparameters(zoo, number) for number in set(numbers)}
+    infos = {number: zoo.info(number) for number in dict.fromkeys(numbers)}
     specs = [zoo.specs[code] for code in zoo.spec_codes[rows].tolist()]
     columns: dict[str, list[tuple[object, ...]]] = {
         "activation": [spec.activations for spec in specs],
@@ -82,12 +82,6 @@ def groups(zoo: Any, rows: NDArray[np.int64]) -> dict[str, dict[str, Array]]:
         values = sorted({value for entry in column for value in entry}, key=_in_order)
         if name == "activation" or 2 <= len(values) <= MAX_VALUES:
             found[name] = {str(value): np.flatnonzero([value in entry for entry in column]) for value in values}
-    return found
-
-
-def hyperparameters(zoo: Any, number: int) -> dict[str, Any]:
-    """What the run of that number was trained with."""
-    found: dict[str, Any] = zoo.info(number).hyperparameters
     return found
 
 

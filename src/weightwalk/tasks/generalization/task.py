@@ -13,6 +13,7 @@ from torch import Tensor
 
 from weightwalk.errors import InputError
 from weightwalk.frameworks.answers import Answer, Share
+from weightwalk.report.words import shell
 from weightwalk.tasks.base import Goal, Task, known, register
 from weightwalk.tasks.config import RunConfig
 from weightwalk.tasks.generalization import metrics
@@ -58,7 +59,7 @@ class Generalization(Task[GeneralizationConfig]):
         return Path("zoos") / f"cifar10-{config.kind}"
 
     def how_to_make(self, config: GeneralizationConfig, path: Path) -> str:
-        return f"weightwalk zoo {config.kind} --root DIR --out {path}"
+        return shell("zoo", config.kind, "--root", "DIR", "--out", path)
 
     def check_zoo(self, config: GeneralizationConfig, zoo: Any) -> None:
         if zoo.kind != config.kind:

@@ -18,7 +18,8 @@ from weightwalk.report.projection import plane
 from weightwalk.report.words import percent
 from weightwalk.tasks.inr_classification.task import confusion
 from weightwalk.tasks.pages import Evaluated, Page, access
-from weightwalk.zoos.overview import evenly, render
+from weightwalk.zoos.inr.overview import render
+from weightwalk.zoos.rows import evenly
 
 _SHOWN, _WRONG, _MAPPED = 12, 48, 1500
 _CURVES = {"pretrain": "Pre-training: decode the picture behind every INR", "classify": "Classification"}
