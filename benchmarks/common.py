@@ -45,13 +45,19 @@ def name_of(config: Any) -> str:
 
 
 def measure(
-    base: RunConfig, zoo: Zoo, name: str, seeds: Sequence[int], work: Path, results: Path, **row: Any
+    base: RunConfig,
+    zoo: Zoo,
+    name: str,
+    seeds: Sequence[int],
+    work: Path,
+    results: Path,
+    metrics: Mapping[str, tuple[str, str, float]],
+    row: Mapping[str, Any],
 ) -> None:
     """Train and evaluate a configuration with every seed, where that is not done, and write a row for each figure of
-    `row["metrics"]`: its words -> split, figure, factor. Runs lie at `work`/NAME-FINGERPRINT-sSEED; the rest of `row`
-    are fields of `ResultRow`.
+    `metrics`: its words -> split, figure, factor. Runs lie at `work`/NAME-FINGERPRINT-sSEED; `row` are further fields
+    of `ResultRow`.
     """
-    metrics: Mapping[str, tuple[str, str, float]] = row.pop("metrics")
     found: list[Evaluation] = []
     for seed in seeds:
         out = work / f"{name}-{name_of(base)}-s{seed}"

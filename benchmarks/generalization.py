@@ -48,12 +48,14 @@ def rows_of(zoo: Zoo, method: str, arguments: argparse.Namespace) -> None:
         arguments.seeds,
         arguments.work,
         arguments.results,
-        metrics=METRICS,
-        dataset=zoo.settings["dataset"],
-        zoo=f"{zoo.kind}@{configs.fingerprint(zoo.settings)}",
-        method=method,
-        init="independent",
-        fits=1,
+        METRICS,
+        {
+            "dataset": zoo.settings["dataset"],
+            "zoo": f"{zoo.kind}@{configs.fingerprint(zoo.settings)}",
+            "method": method,
+            "init": "independent",
+            "fits": 1,
+        },
     )
 
 

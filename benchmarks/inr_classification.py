@@ -67,12 +67,14 @@ def rows_of(recipe: str, zoo: Zoo, arguments: argparse.Namespace) -> None:
         arguments.seeds,
         arguments.work / "runs",
         RESULTS,
-        metrics=METRICS,
-        dataset=base.dataset,
-        zoo=fitted,
-        method=f"{base.encoder.name}+{base.method}" if base.method == "inr2jls" else base.encoder.name,
-        init=init,
-        fits=base.fits or arguments.fits,
+        METRICS,
+        {
+            "dataset": base.dataset,
+            "zoo": fitted,
+            "method": f"{base.encoder.name}+{base.method}" if base.method == "inr2jls" else base.encoder.name,
+            "init": init,
+            "fits": base.fits or arguments.fits,
+        },
     )
 
 

@@ -27,9 +27,9 @@ from weightwalk.tasks.supervised import describe, evaluate, train
 from weightwalk.testing import assert_close, random_weights, tiny_zoo
 from weightwalk.training import checkpoint
 from weightwalk.training.stage import StageConfig
+from weightwalk.zoos.images import ImageSet
 from weightwalk.zoos.inr.engine import Descent
 from weightwalk.zoos.inr.fit import fit_zoo
-from weightwalk.zoos.images import ImageSet
 from weightwalk.zoos.inr.recipe import FitRecipe
 from weightwalk.zoos.store import Zoo
 

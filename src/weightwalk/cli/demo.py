@@ -76,8 +76,7 @@ def command(
                 "run": str(run_path),
             }
             | {"report": str(page)},
-            f"{percent(accuracy)} of {found.networks['test']} held-out INRs right, from weights "
-            f"alone; open {page}",
+            f"{percent(accuracy)} of {found.networks['test']} held-out INRs right, from weights alone; open {page}",
             table(
                 "What was done",
                 ["", "what came of it", "time"],

@@ -125,8 +125,8 @@ class _Answers:
         """
         from weightwalk.tasks import supervised
         from weightwalk.tasks.registry import TASKS
-        from weightwalk.zoos.store import Zoo
         from weightwalk.zoos.splits import SPLITS
+        from weightwalk.zoos.store import Zoo
 
         zoo, description = Zoo.open(path), self.model.description
         supervised.check_zoo(self.model, zoo, self.run)

@@ -30,6 +30,7 @@ from weightwalk.tasks.config import INRConfig, RunConfig
 from weightwalk.tasks.stages import Data, Rows, Stage
 from weightwalk.training.stage import StageConfig
 from weightwalk.zoos.inr.pixels import to_unit
+from weightwalk.zoos.store import Zoo
 
 if TYPE_CHECKING:
     from weightwalk.tasks.pages import Evaluated, Page
@@ -71,21 +72,21 @@ class Task(ABC, Generic[C]):
         return Path("zoos") / config.reads
 
     @abstractmethod
-    def check_zoo(self, config: C, zoo: Any) -> None:
+    def check_zoo(self, config: C, zoo: Zoo) -> None:
         """InputError for a zoo that `config` is not meant to be trained on."""
 
     @abstractmethod
-    def rows(self, config: C, zoo: Any, split: str) -> Rows:
+    def rows(self, config: C, zoo: Zoo, split: str) -> Rows:
         """The networks of a split that count."""
 
     # ---------------------------------------------------------------- what is told of them
 
     @abstractmethod
-    def answer(self, zoo: Any, train: Rows) -> Answer:
+    def answer(self, zoo: Zoo, train: Rows) -> Answer:
         """What the reader's outputs mean; `train` are the training networks."""
 
     @abstractmethod
-    def target(self, zoo: Any, rows: Rows) -> Tensor:
+    def target(self, zoo: Zoo, rows: Rows) -> Tensor:
         """What is true of networks: (n,) int64 or float32; NaN where it is not known."""
 
     @abstractmethod
@@ -96,7 +97,7 @@ class Task(ABC, Generic[C]):
     def figures(self, values: Tensor, target: Tensor) -> dict[str, float]:
         """How good `values` (`Answer.values`) are; NaN where that can't be told."""
 
-    def details(self, zoo: Any, rows: Rows, values: Tensor, target: Tensor) -> dict[str, Any]:
+    def details(self, zoo: Zoo, rows: Rows, values: Tensor, target: Tensor) -> dict[str, Any]:
         """What an evaluation says beside the figures, as JSON values."""
         return {}
 
@@ -165,7 +166,7 @@ class INRTask(Task[C]):
     def how_to_make(self, config: C, path: Path) -> str:
         return shell("fit", config.reads, *([] if config.reads == "digits" else ["--root", "DIR"]), "--out", path)
 
-    def check_zoo(self, config: C, zoo: Any) -> None:
+    def check_zoo(self, config: C, zoo: Zoo) -> None:
         if zoo.kind != "inr" or zoo.settings["dataset"] != config.reads:
             got = zoo.settings["dataset"] if zoo.kind == "inr" else f"networks of the kind {zoo.kind}"
             remedy = f", or add --set dataset={got}" if zoo.kind == "inr" else ""
@@ -174,7 +175,7 @@ class INRTask(Task[C]):
                 f"set{remedy}"
             )
 
-    def rows(self, config: C, zoo: Any, split: str) -> Rows:
+    def rows(self, config: C, zoo: Zoo, split: str) -> Rows:
         """Of the training images as many fits as the configuration says, of the others one."""
         assert isinstance(config, INRConfig)
         rows: Rows = zoo.rows(split, config.fits if split == "train" else 1)
@@ -195,7 +196,7 @@ def register(name: str) -> Callable[[T], T]:
     return add
 
 
-def known(zoo: Any, rows: Rows, target: Tensor) -> Rows:
+def known(zoo: Zoo, rows: Rows, target: Tensor) -> Rows:
     """Those of `rows` whose target is known."""
     found: Rows = rows[np.isfinite(target.numpy())]
     return found

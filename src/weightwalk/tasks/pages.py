@@ -16,6 +16,7 @@ from weightwalk.report import html, plots
 from weightwalk.report.words import duration
 from weightwalk.tasks.base import TASKS
 from weightwalk.tasks.runs import Answers, Evaluation, Run
+from weightwalk.zoos.store import Zoo
 
 _ACCESS = {"weights": "they are never evaluated", "query": "they are evaluated on points of the encoder's choice"}
 
@@ -35,12 +36,12 @@ class Evaluated:
     """A run, the zoo that it was evaluated on, and its answers about the test networks."""
 
     run: Run
-    zoo: Any
+    zoo: Zoo
     found: Evaluation
     answers: Answers
 
     @classmethod
-    def of(cls, run: Run, zoo: Any) -> Evaluated:
+    def of(cls, run: Run, zoo: Zoo) -> Evaluated:
         """InputError for a run that was not evaluated, or not on this zoo."""
         found, true = run.evaluation(zoo), TASKS[run.config.task].target(zoo, zoo.rows())
         return cls(run, zoo, found, run.answers(zoo, true.numpy()))
@@ -69,7 +70,7 @@ class Page:
     stages: Mapping[str, str]
 
 
-def write(run: Run, zoo: Any, path: Path, extra_times: Mapping[str, float] | None = None) -> Path:
+def write(run: Run, zoo: Zoo, path: Path, extra_times: Mapping[str, float] | None = None) -> Path:
     """The report of an evaluated run, as one HTML file at `path`; `extra_times` are seconds of work outside the run, by
     name.
 

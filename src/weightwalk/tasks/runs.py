@@ -32,6 +32,7 @@ from weightwalk.tasks.base import described, parse_config
 from weightwalk.tasks.config import RunConfig
 from weightwalk.tasks.stages import Rows
 from weightwalk.training.loop import read_log
+from weightwalk.zoos.store import Zoo
 
 SCHEMA_VERSION = 2
 
@@ -153,20 +154,20 @@ class Run:
         """Per stage, in the order of training, the rows of its log."""
         return {name: read_log(self.path / name) for name in self.config.stages}
 
-    def folder(self, zoo: Any) -> Path:
+    def folder(self, zoo: Zoo) -> Path:
         """Where that lies which was found on a zoo with what is in it now."""
         content = zoo.fingerprint
         if content == self.record.made.get("zoo_fingerprint"):
             return self.path
         return self.path / f"on-{configs.fingerprint({'settings': zoo.settings, 'content': content})}"
 
-    def keep(self, zoo: Any, evaluation: Evaluation, answers: Answers) -> None:
+    def keep(self, zoo: Zoo, evaluation: Evaluation, answers: Answers) -> None:
         """Write what `evaluate` found on a zoo."""
         arrays = {name: np.ascontiguousarray(array) for name, array in vars(answers).items() if array is not None}
         files.write_bytes(self.folder(zoo) / "predictions.safetensors", save(arrays))
         files.write_json(self.folder(zoo) / "evaluation.json", asdict(evaluation))
 
-    def evaluation(self, zoo: Any = None) -> Evaluation:
+    def evaluation(self, zoo: Zoo | None = None) -> Evaluation:
         """What `evaluate` found on a zoo; without one, on that which it was trained on."""
         path = (self.path if zoo is None else self.folder(zoo)) / "evaluation.json"
         value = files.read_json(path, "the evaluation of a run on this zoo (make it with `weightwalk evaluate`)")
@@ -175,7 +176,7 @@ class Run:
         except InputError as error:
             raise InputError(f"expected an evaluation at {path}, got another JSON: {error}; evaluate again") from None
 
-    def answers(self, zoo: Any, true: NDArray[Any]) -> Answers:
+    def answers(self, zoo: Zoo, true: NDArray[Any]) -> Answers:
         """Its answers on a zoo, network by network; InputError if they are not of this zoo, where `true` (N,) holds of
         all rows.
         """

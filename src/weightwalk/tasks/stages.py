@@ -21,6 +21,7 @@ from weightwalk.training.loop import Objective
 from weightwalk.training.samplers import BATCH, batches
 from weightwalk.training.stage import StageConfig
 from weightwalk.weights import Weights
+from weightwalk.zoos.store import Zoo
 
 CACHE_BYTES = (
     4 * 2**30
@@ -33,7 +34,7 @@ Rows = NDArray[np.int64]
 class Data:
     """The rows of a zoo that a run trains and validates on, and the device that they go to."""
 
-    zoo: Any
+    zoo: Zoo
     train: Rows
     val: Rows
     device: torch.device

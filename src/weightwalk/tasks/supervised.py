@@ -21,13 +21,14 @@ from weightwalk.tasks.stages import Data, Rows
 from weightwalk.training.loop import Outcome
 from weightwalk.training.loop import train as train_stage
 from weightwalk.training.samplers import batches
+from weightwalk.zoos.store import Zoo
 
 _NAMED = 3  # networks that a sentence lists
 
 
 def train(
     config: RunConfig,
-    zoo: Any,
+    zoo: Zoo,
     out: Path,
     *,
     device: torch.device,
@@ -79,7 +80,7 @@ def train(
     return outcomes
 
 
-def describe(task: Task[Any], config: RunConfig, zoo: Any, train: Rows) -> Description:
+def describe(task: Task[Any], config: RunConfig, zoo: Zoo, train: Rows) -> Description:
     """The reader that `config` makes for the networks of a zoo."""
     sizes = config.latent_sizes
     return Description(
@@ -95,13 +96,13 @@ def describe(task: Task[Any], config: RunConfig, zoo: Any, train: Rows) -> Descr
     )
 
 
-def identity(zoo: Any) -> dict[str, str]:
+def identity(zoo: Zoo) -> dict[str, str]:
     """What a model says of the zoo that it was trained on."""
     settings = {"kind": zoo.kind, "dataset": str(zoo.settings["dataset"])}
     return {**settings, "fingerprint": configs.fingerprint(zoo.settings)}
 
 
-def shares_splits(description: Description, zoo: Any) -> bool:
+def shares_splits(description: Description, zoo: Zoo) -> bool:
     """Whether a split of `zoo` says what the model was trained on: it is that zoo, or INRs of the same pictures."""
     own, other = description.zoo, identity(zoo)
     return own == other or (own.get("kind") == other["kind"] == "inr" and own.get("dataset") == other["dataset"])
@@ -109,7 +110,7 @@ def shares_splits(description: Description, zoo: Any) -> bool:
 
 @torch.no_grad()
 def read(
-    model: Pretrained, zoo: Any, rows: Rows, progress: Progress = silent, label: str = "reading"
+    model: Pretrained, zoo: Zoo, rows: Rows, progress: Progress = silent, label: str = "reading"
 ) -> tuple[Tensor, Tensor]:
     """Values (n, ...) and encodings (n, ...) of rows of a zoo, on the CPU.
 
@@ -135,7 +136,7 @@ def read(
     return torch.cat(values), torch.cat(features)
 
 
-def evaluate(run: Run, zoo: Any, *, device: torch.device, progress: Progress = silent) -> Evaluation:
+def evaluate(run: Run, zoo: Zoo, *, device: torch.device, progress: Progress = silent) -> Evaluation:
     """Figures of the trained run on the zoo's validation and test networks; kept with the run and returned.
 
     InputError for a zoo of networks or answers that the run does not know, without test networks, or with networks that
@@ -179,7 +180,7 @@ def evaluate(run: Run, zoo: Any, *, device: torch.device, progress: Progress = s
     return evaluation
 
 
-def check_zoo(model: Pretrained, zoo: Any, name: Path) -> None:
+def check_zoo(model: Pretrained, zoo: Zoo, name: Path) -> None:
     """InputError if the model `name` cannot read the zoo's networks, or tells something else than is known of them."""
     for spec in zoo.specs:
         try:
@@ -198,7 +199,7 @@ def check_zoo(model: Pretrained, zoo: Any, name: Path) -> None:
         )
 
 
-def _demand_networks(task: Task[Any], zoo: Any, rows: Rows, split: str) -> None:
+def _demand_networks(task: Task[Any], zoo: Zoo, rows: Rows, split: str) -> None:
     target = task.target(zoo, rows).numpy()
     equal = target.dtype.kind == "f" and len(target) > 1 and np.ptp(target) == 0
     if not len(rows) or equal or (target.dtype.kind == "f" and len(rows) < 2):
@@ -210,7 +211,7 @@ def _demand_networks(task: Task[Any], zoo: Any, rows: Rows, split: str) -> None:
         )
 
 
-def demand_finite(task: Task[Any], zoo: Any, rows: Rows) -> None:
+def demand_finite(task: Task[Any], zoo: Zoo, rows: Rows) -> None:
     """InputError that names networks which are not finite: nothing true can be said of them, or learnt from them."""
     broken = zoo.broken(rows)
     if len(broken):
@@ -220,17 +221,17 @@ def demand_finite(task: Task[Any], zoo: Any, rows: Rows) -> None:
         )
 
 
-def _listed(zoo: Any, rows: Rows) -> str:
+def _listed(zoo: Zoo, rows: Rows) -> str:
     names = ", ".join(zoo.names(rows[:_NAMED]))
     return names if len(rows) <= _NAMED else f"{names} and {len(rows) - _NAMED:,} more"
 
 
-def _image_shape(zoo: Any) -> tuple[int, ...]:
+def _image_shape(zoo: Zoo) -> tuple[int, ...]:
     shape: tuple[int, ...] = zoo.image_shape
     return shape
 
 
-def _groups(zoo: Any, rows: Rows) -> int:
+def _groups(zoo: Zoo, rows: Rows) -> int:
     return len(np.unique(zoo.groups[rows]))
 
 

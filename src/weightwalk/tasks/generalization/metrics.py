@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from weightwalk.zoos.store import Zoo
+
 Array = NDArray[Any]
 
 MAX_VALUES = 12
@@ -54,7 +56,7 @@ def between(bounds: Sequence[float] | None) -> str:
     return "unknown" if bounds is None else f"{bounds[0]:.2f} to {bounds[1]:.2f} (90 % of resamplings of the test runs)"
 
 
-def groups(zoo: Any, rows: NDArray[np.int64]) -> dict[str, dict[str, Array]]:
+def groups(zoo: Zoo, rows: NDArray[np.int64]) -> dict[str, dict[str, Array]]:
     """Positions into `rows` by property and value: activation, layers, epoch, and every hyperparameter of 2 to
     `MAX_VALUES` values.
 
@@ -91,7 +93,7 @@ def _in_order(value: object) -> tuple[bool, float, str]:
     return (not is_number, float(value) if isinstance(value, int | float) else 0.0, "" if is_number else str(value))
 
 
-def by_group(zoo: Any, rows: NDArray[np.int64], predicted: Array, true: Array) -> dict[str, list[dict[str, Any]]]:
+def by_group(zoo: Zoo, rows: NDArray[np.int64], predicted: Array, true: Array) -> dict[str, list[dict[str, Any]]]:
     """Per property the figures of every value's networks, None where they are too few or too equal to have any."""
     return {
         name: [

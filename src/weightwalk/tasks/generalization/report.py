@@ -12,6 +12,7 @@ from weightwalk.report.words import percent
 from weightwalk.tasks.generalization import metrics
 from weightwalk.tasks.pages import Evaluated, Page, access
 from weightwalk.tasks.runs import Answers
+from weightwalk.zoos.store import Zoo
 
 _WORST = 20
 _COLOURED, _COLOURS = ("activation", "layers", "epoch"), 10
@@ -46,7 +47,7 @@ def page(evaluated: Evaluated) -> Page:
     )
 
 
-def _agreement(zoo: Any, answers: Answers) -> list[html.Block]:
+def _agreement(zoo: Zoo, answers: Answers) -> list[html.Block]:
     """One point per test network, coloured by what has a few values, of which each network has one."""
     rows, blocks = answers.rows, list[html.Block]()
     for name, values in metrics.groups(zoo, rows).items():
@@ -90,7 +91,7 @@ def _points(share: float | None) -> str:
     return "" if share is None else f"{100 * share:.1f} points"
 
 
-def _worst(zoo: Any, answers: Answers) -> html.Block:
+def _worst(zoo: Zoo, answers: Answers) -> html.Block:
     off = np.abs(answers.values - answers.true)
     order = np.argsort(-off, kind="stable")
     order = order[np.sort(np.unique(zoo.groups[answers.rows][order], return_index=True)[1])][

@@ -19,6 +19,7 @@ from weightwalk.tasks.config import RunConfig
 from weightwalk.tasks.generalization import metrics
 from weightwalk.tasks.stages import Rows
 from weightwalk.training.stage import StageConfig
+from weightwalk.zoos.store import Zoo
 
 if TYPE_CHECKING:
     from weightwalk.tasks.pages import Evaluated, Page
@@ -61,7 +62,7 @@ class Generalization(Task[GeneralizationConfig]):
     def how_to_make(self, config: GeneralizationConfig, path: Path) -> str:
         return shell("zoo", config.kind, "--root", "DIR", "--out", path)
 
-    def check_zoo(self, config: GeneralizationConfig, zoo: Any) -> None:
+    def check_zoo(self, config: GeneralizationConfig, zoo: Zoo) -> None:
         if zoo.kind != config.kind:
             remedy = "" if zoo.kind == "inr" else f", or add --set kind={zoo.kind}"
             raise InputError(
@@ -69,17 +70,17 @@ class Generalization(Task[GeneralizationConfig]):
                 f"choose a recipe of that kind{remedy}"
             )
 
-    def rows(self, config: GeneralizationConfig, zoo: Any, split: str) -> Rows:
+    def rows(self, config: GeneralizationConfig, zoo: Zoo, split: str) -> Rows:
         """Those whose accuracy is known: of all checkpoints, or of the last of every run for which it is."""
         rows: Rows = zoo.rows(split)
         rows = known(zoo, rows, self.target(zoo, rows))
         runs = zoo.groups[rows]
         return rows[np.append(runs[1:] != runs[:-1], True)] if config.checkpoints == "last" and len(rows) else rows
 
-    def answer(self, zoo: Any, train: Rows) -> Answer:
+    def answer(self, zoo: Zoo, train: Rows) -> Answer:
         return Share(of="test accuracy")
 
-    def target(self, zoo: Any, rows: Rows) -> Tensor:
+    def target(self, zoo: Zoo, rows: Rows) -> Tensor:
         """The test accuracy."""
         return torch.from_numpy(zoo.column(TARGET)[rows].astype(np.float32))
 
@@ -91,7 +92,7 @@ class Generalization(Task[GeneralizationConfig]):
         """tau, R2 and the mean absolute error."""
         return metrics.figures(values.cpu().numpy(), target.cpu().numpy())
 
-    def details(self, zoo: Any, rows: Rows, values: Tensor, target: Tensor) -> dict[str, Any]:
+    def details(self, zoo: Zoo, rows: Rows, values: Tensor, target: Tensor) -> dict[str, Any]:
         """tau's interval, and figures group by group."""
         predicted, true = values.numpy(), target.numpy()
         return {

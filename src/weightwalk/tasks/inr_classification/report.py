@@ -5,8 +5,6 @@ Axes: B networks, V views, C channels, H rows, W columns.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -20,6 +18,7 @@ from weightwalk.tasks.inr_classification.task import confusion
 from weightwalk.tasks.pages import Evaluated, Page, access
 from weightwalk.zoos.inr.overview import render
 from weightwalk.zoos.rows import evenly
+from weightwalk.zoos.store import Zoo
 
 _SHOWN, _WRONG, _MAPPED = 12, 48, 1500
 _CURVES = {"pretrain": "Pre-training: decode the picture behind every INR", "classify": "Classification"}
@@ -99,7 +98,7 @@ def _seen(answers: _Told) -> list[html.Block]:
     return [html.Picture(pictures.picture_rows(shown, columns=names), words, f"Rows of pictures: {', '.join(shown)}.")]
 
 
-def _are_pictures(zoo: Any) -> bool:
+def _are_pictures(zoo: Zoo) -> bool:
     channels, *grid = zoo.image_shape
     return len(grid) == 2 and channels in (1, 3)
 

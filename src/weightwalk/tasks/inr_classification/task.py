@@ -17,6 +17,7 @@ from weightwalk.tasks.base import Goal, INRTask, register
 from weightwalk.tasks.config import INRConfig
 from weightwalk.tasks.stages import Rows
 from weightwalk.training.stage import StageConfig
+from weightwalk.zoos.store import Zoo
 
 if TYPE_CHECKING:
     from weightwalk.tasks.pages import Evaluated, Page
@@ -55,12 +56,12 @@ class INRClassification(INRTask[INRConfig]):
     methods: ClassVar = {config.method: config for config in (INR2JLSConfig, EncoderOnlyConfig)}
     keeps_features = True
 
-    def answer(self, zoo: Any, train: Rows) -> Answer:
+    def answer(self, zoo: Zoo, train: Rows) -> Answer:
         if not zoo.label_names:
             raise InputError(f"expected a zoo of labelled signals, got {zoo.path} without classes; fit labelled ones")
         return Classes(labels=tuple(zoo.label_names))
 
-    def target(self, zoo: Any, rows: Rows) -> Tensor:
+    def target(self, zoo: Zoo, rows: Rows) -> Tensor:
         """The number of the class."""
         return torch.from_numpy(zoo.labels[rows])
 
@@ -71,7 +72,7 @@ class INRClassification(INRTask[INRConfig]):
         """The accuracy."""
         return {"accuracy": float((values.argmax(1) == target).double().mean())}
 
-    def details(self, zoo: Any, rows: Rows, values: Tensor, target: Tensor) -> dict[str, Any]:
+    def details(self, zoo: Zoo, rows: Rows, values: Tensor, target: Tensor) -> dict[str, Any]:
         """Counts by true class and predicted class, and how the INRs started."""
         return {"confusion": confusion(values, target).tolist(), "init": zoo.settings.get("init")}
 
