@@ -12,7 +12,7 @@ from pathlib import Path
 from weightwalk import config
 from weightwalk.cli.common import times_of
 from weightwalk.report.tables import ResultRow, append, commit, hardware
-from weightwalk.zoos.overview import layer_stds, psnr_figures
+from weightwalk.zoos.inr.overview import layer_stds, psnr_figures
 from weightwalk.zoos.store import Zoo
 
 RESULTS = Path(__file__).parents[1] / "results" / "inr_zoos.csv"
@@ -26,7 +26,7 @@ def name_of(zoo: Zoo) -> str:
 
 def describe(zoo: Zoo) -> None:
     """Write the rows of a zoo."""
-    figures = {f"PSNR dB {name}": value for name, value in psnr_figures(zoo.psnr).items()}
+    figures = {f"PSNR dB {name}": value for name, value in psnr_figures(zoo.column("psnr")).items()}
     for role, stds in layer_stds(zoo).items():
         figures |= {f"std of {role} {layer}": std for layer, std in enumerate(stds, 1) if std is not None}
     minutes = sum(times_of(zoo.path).values()) / 60
@@ -38,7 +38,7 @@ def describe(zoo: Zoo) -> None:
             method="siren",
             access="weights",
             init=zoo.settings["init"],
-            fits=int(zoo.fits.max()) + 1,
+            fits=int(zoo.members.max()) + 1,
             metric=metric,
             value=round(value, 4),
             std=None,

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weightwalk.report import renders
-from weightwalk.zoos import rendering
-from weightwalk.zoos.engine import Descent
-from weightwalk.zoos.fit import fit_zoo
 from weightwalk.zoos.images import ImageSet
-from weightwalk.zoos.recipe import FIT_RECIPES
+from weightwalk.zoos.inr import rendering
+from weightwalk.zoos.inr.engine import Descent
+from weightwalk.zoos.inr.fit import fit_zoo
+from weightwalk.zoos.inr.recipe import FIT_RECIPES
 from weightwalk.zoos.store import Zoo
 
 RATE = 8_000  # Hz
@@ -38,7 +38,7 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         fit_zoo([sounds], Path(folder) / "zoo", QUICK, init="shared")
         zoo = Zoo.open(Path(folder) / "zoo")
-        print(f"{len(zoo)} sounds of {waves.shape[1]:,} samples, each a {zoo.spec}: {zoo.psnr.round(1)} dB")
+        print(f"{len(zoo)} sounds of {waves.shape[1]:,} samples, each a {zoo.spec}: {zoo.column('psnr').round(1)} dB")
 
         grid = (3 * waves.shape[1],)  # three values where there was one: the same sound, sampled finer
         path = Path(folder) / "finer.wav"

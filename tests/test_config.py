@@ -227,7 +227,7 @@ def test_what_lies_outside_of_its_range_is_named(wrong):
 
 
 def test_every_entry_of_a_tuple_is_in_range():
-    with pytest.raises(InputError, match=r"sizes must be a number at least 1, got \(3, 0\)"):
+    with pytest.raises(InputError, match=r"sizes must be a number of at least 1, got \(3, 0\)"):
         Ranges(sizes=(3, 0))
 
 

@@ -207,7 +207,7 @@ def bounded(config: Any, names: str, low: float | None = None, *, above: float |
             number = isinstance(entry, int | float) and not isinstance(entry, bool)
             inside = number and (above is None or entry > above) and (low is None or entry >= low)
             if entry is not None and not (inside and math.isfinite(entry) and entry <= most and entry < below):
-                ends = {"at least": low, "above": above, "at most": most, "below": below}
+                ends = {"of at least": low, "above": above, "of at most": most, "below": below}
                 told = " and ".join(f"{word} {end:g}" for word, end in ends.items() if end not in (None, math.inf))
                 raise InputError(f"{name} must be a number {told}, got {short(repr(value))}")
 

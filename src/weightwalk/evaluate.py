@@ -116,7 +116,7 @@ def run(
             of = " and ".join(str(tuple(value.shape[2:])) for value in read)
             raise InputError(
                 f"step {at.value - 1} ({step.kind}) can't read values of the shape {of} "
-                f"({str(error).splitlines()[0]}); give inputs of the size that the network was made for"
+                f"({str(error).partition(chr(10))[0]}); give inputs of the size that the network was made for"
             ) from error
         return y if change is None else change(at.value, y)
 

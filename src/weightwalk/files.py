@@ -8,6 +8,7 @@ import json
 import math
 import os
 import secrets
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,10 +21,12 @@ from weightwalk.errors import InputError
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a scratch path beside `path`; on success flush it to disk and rename it over `path`.
 
-    On any failure the scratch file is removed and `path` stays as it was. A disk without room is the
-    user's to fix, so it becomes an `InputError`.
+    A link is followed: what it points to is replaced. On any failure the scratch file is removed and `path` stays as it
+    was. InputError: there is no room on the disk, or something else than a file at `path`, such as a device.
     """
-    path = Path(path)
+    path = _followed(Path(path)) if Path(path).is_symlink() else Path(path)
+    if path.exists() and not path.is_file():
+        raise InputError(f"expected a file or nothing at {path}, found {_kind(path)}; choose another path")
     scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,6 +52,86 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def output(path: Path, *suffixes: str, option: str = "--out") -> Path:
+    """`path`, which a user named as an output file under `option`, once it can be written and harms nothing.
+
+    InputError: it is something else than a file, has none of the `suffixes`, lies in a folder that can't be written, in
+    a zoo, or in a run under a name that may be the run's own (a page or a picture never is). Links are followed.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in suffixes:
+        raise InputError(f"expected a {' or '.join(suffixes)} as {option}, got {path}; change its ending")
+    real = _followed(path)
+    if real.exists() and not real.is_file():
+        raise InputError(f"expected a file or nothing as {option} {path}, found {_kind(real)}; choose another path")
+    _check_place(real, path, option, in_runs=real.suffix.lower() in (".html", ".png"))
+    return path
+
+
+def output_folder(path: Path, *, holds: str | None = None, option: str = "--out") -> Path:
+    """`path`, which a user named as a folder to write to or to go on with; a zoo or a run only if its file is `holds`
+    (`manifest.json`, `run.json`).
+
+    InputError: it is a file, lies in a zoo or a run, or can't be written.
+    """
+    path = Path(path)
+    real = _followed(path)
+    if real.exists() and not real.is_dir():
+        raise InputError(f"expected a folder or nothing as {option} {path}, found {_kind(real)}; choose another path")
+    for name, what in _OWNERS.items():
+        if name != holds and _owns(real / name):
+            raise InputError(f"{option} {path} is {what}, which keeps its files for itself; choose another path")
+    _check_place(real, path, option)
+    return path
+
+
+def check_room(path: Path, num_bytes: float, what: str, remedy: str) -> None:
+    """InputError if `what`, the user's words for it, takes more bytes than are free where `path` is to be."""
+    there = next(folder for folder in Path(os.path.realpath(path), "_").parents if folder.is_dir())
+    free = shutil.disk_usage(there).free
+    if num_bytes > free:
+        raise InputError(f"{what} takes {in_units(num_bytes)} of disk, but {in_units(free)} are free; {remedy}")
+
+
+_OWNERS = {"manifest.json": "a zoo", "run.json": "a run"}
+"""The file by which a folder is one, and what it then is."""
+
+
+def _check_place(real: Path, path: Path, option: str, in_runs: bool = False) -> None:
+    for folder in real.parents:
+        for name, what in _OWNERS.items():
+            if not (in_runs and name == "run.json") and _owns(folder / name):
+                raise InputError(
+                    f"{option} {path} lies in {what}, {folder}, whose files stay as they are; choose another path"
+                )
+    there = next(folder for folder in real.parents if os.path.lexists(folder))
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"cannot write {option} {path}: {there} is no folder that can be written; choose another path")
+
+
+def _owns(path: Path) -> bool:
+    """Whether a file makes its folder a zoo or a run: ours say their schema; what is empty or can't be read may be."""
+    try:
+        content = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return not content or b'"schema_version"' in content
+
+
+def _followed(path: Path) -> Path:
+    """Where a path leads, links followed."""
+    real = Path(os.path.realpath(path))
+    if real.is_symlink():
+        raise InputError(f"expected a file, a folder or nothing at {path}, found links in a circle")
+    return real
+
+
+def _kind(path: Path) -> str:
+    return "a folder" if path.is_dir() else "a device, a pipe or a socket" if not path.is_file() else "a file"
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -137,6 +220,15 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         raise _OtherJsonError(f"the key {next(name for name in names if names.count(name) > 1)!r} twice")
     return value
+
+
+def in_units(num_bytes: float) -> str:
+    """A number of bytes for people: 3.2 GB."""
+    for unit in ("bytes", "kB", "MB", "GB", "TB"):
+        if num_bytes < 1000:
+            return f"{num_bytes:.0f} {unit}" if unit == "bytes" or num_bytes >= 100 else f"{num_bytes:.1f} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:,.0f} PB" if num_bytes < 1e6 else "more than 1,000,000 PB"
 
 
 def sha256(path: Path) -> str:

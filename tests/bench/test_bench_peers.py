@@ -5,9 +5,9 @@ from weightwalk import NetworkSpec
 from weightwalk.bench import peers
 from weightwalk.networks.starts import Key, initialise
 from weightwalk.testing import assert_close
-from weightwalk.zoos import engine
-from weightwalk.zoos.engine import Descent
-from weightwalk.zoos.pixels import PixelFormat
+from weightwalk.zoos.inr import engine
+from weightwalk.zoos.inr.engine import Descent
+from weightwalk.zoos.inr.pixels import PixelFormat
 
 STEPS, RATE = 30, 1e-3
 

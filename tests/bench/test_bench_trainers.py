@@ -12,7 +12,7 @@ from weightwalk.testing import assert_close
 
 @pytest.mark.parametrize(("name", "run"), [("cnn", 1), ("vit", 0), *(("wild-park", run) for run in range(8))])
 def test_the_eager_module_is_the_recipe_s_network(name, run):
-    spec = training.plan_of(name, run).spec
+    spec = training.drawn_of(name, run).spec
     weights = classifier(spec, Key(0, 0, run, 0))
     x = torch.randn(5, *training.shape_of(training.TRAIN_RECIPES[name]))
     module = trainers.Eager(spec, weights.flat[0])

@@ -16,7 +16,7 @@ import weightwalk
 from weightwalk.zoos.hashes import verify
 from weightwalk.zoos.store import Zoo
 
-COMMANDS = ("demo", "fit", "inspect", "recipes", "train", "evaluate", "classify", "report")
+COMMANDS = ("demo", "fit", "inspect", "recipes", "train", "evaluate", "predict", "report")
 HEAVY = ("torch", "numpy", "sklearn", "matplotlib", "safetensors", "PIL")
 
 
@@ -81,7 +81,7 @@ def test_fit_adds_what_is_not_there(call, tmp_path):
 def test_fit_tells_people_what_comes_next(call, tmp_path):
     result = call("fit", "digits", "--out", tmp_path / "zoo", "--limit", 10, "--recipe", "tiny", "--split", "test")
     assert result.exit_code == 0
-    assert "2 INRs (2 new, 0 were there)" in result.stdout
+    assert "2 INRs of digits, PSNR 36.0 dB (2 new, 0 were there)" in result.stdout
     assert "weightwalk inspect" in result.stdout
     assert "fitting 2/2" in result.stderr
 
@@ -97,12 +97,11 @@ def test_inspect(call, zoo):
     assert result.exit_code == 0
     for words in ("MLP 2-32-32-1", "+V v^1 (32)", "NFN MNIST", "0.2868", "all as they were written", "shared"):
         assert words in result.stdout
-    assert not list(zoo.rglob("*.png"))
-    assert (zoo.parent / "zoo-sheet.png").read_bytes().startswith(b"\x89PNG")
+    assert not list(zoo.parent.rglob("*.png"))  # nothing is written that nobody asked for
 
     sheet = zoo.parent / "elsewhere.png"
     values = json.loads(call("inspect", zoo, "--sheet", sheet, "--json").stdout)
-    assert sheet.exists()
+    assert sheet.read_bytes().startswith(b"\x89PNG")
     assert values["networks"] == {"train": 42, "val": 6, "test": 12}
     assert values["psnr"]["train"]["min"] <= values["psnr"]["train"]["50 %"] <= values["psnr"]["train"]["max"]
     assert len(values["stds"]["rows"]) == 6
@@ -144,7 +143,7 @@ def test_train_evaluate_report(call, shared_zoo, tmp_path, train_arguments, reci
     assert json.loads((out / "run.json").read_text())["config"]["seed"] == 3
 
     evaluated = json.loads(call("evaluate", out, "--json").stdout)
-    assert 0 <= evaluated["test_accuracy"] <= 1
+    assert 0 <= evaluated["test"]["accuracy"] <= 1
     assert evaluated["networks"]["test"] == 12
     assert evaluated["access"] == "weights"
 
@@ -161,21 +160,21 @@ def test_train_again_changes_nothing(call, shared_zoo, run, train_arguments):
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
-def test_classify_a_zoo(call, shared_run, shared_zoo):
-    values = json.loads(call("classify", shared_run, shared_zoo, "--json").stdout)
+def test_predict_a_zoo(call, shared_run, shared_zoo):
+    values = json.loads(call("predict", shared_run, shared_zoo, "--json").stdout)
     assert len(values["networks"]) == 60
     first = values["networks"][0]
-    assert (first["name"], first["label"], first["split"]) == ("all-0-f0", "0", "train")
+    assert (first["network"], first["true"], first["split"]) == (f"{shared_zoo}/all-0-f0", "0", "train")
     assert 0 <= first["runner_up_probability"] <= first["probability"] <= 1
-    accuracy = json.loads(call("evaluate", shared_run, "--json").stdout)["test_accuracy"]
-    assert values["accuracy"][str(shared_zoo)]["test"] == pytest.approx(accuracy)
-    text = call("classify", shared_run, shared_zoo).stdout
-    assert "60 INRs, the first 20" in text
-    assert "all-19-f0" in text
-    assert "all-20-f0" not in text
+    accuracy = json.loads(call("evaluate", shared_run, "--json").stdout)["test"]["accuracy"]
+    assert values["agreement"][str(shared_zoo)]["test"] == {"networks": 12, "accuracy": pytest.approx(accuracy)}
+    text = call("predict", shared_run, shared_zoo).stdout
+    assert "60 networks, the first 40" in text
+    assert "all-39-f0" in text
+    assert "all-40-f0" not in text
 
 
-def test_classify_files_of_every_kind(call, shared_run, shared_zoo, tmp_path):
+def test_predict_files_of_every_kind(call, shared_run, shared_zoo, tmp_path):
     from safetensors.torch import save_file
 
     state = Zoo.open(shared_zoo).weights([5]).to_state_dict()
@@ -186,13 +185,14 @@ def test_classify_files_of_every_kind(call, shared_run, shared_zoo, tmp_path):
         tmp_path / "c[1].pth",
     )
     files = [tmp_path / name for name in ("a.safetensors", "b.pt", "c[1].pth")]
-    answers = json.loads(call("classify", shared_run, *files, "--json").stdout)["networks"]
-    of_zoo = json.loads(call("classify", shared_run, shared_zoo, "--json").stdout)["networks"][5]
-    assert [answer["name"] for answer in answers] == [str(path) for path in files]
-    for answer in answers:
-        assert answer["class"] == of_zoo["class"]
-        assert answer["probability"] == pytest.approx(of_zoo["probability"], abs=1e-5)
-    assert "c[1].pth" in call("classify", shared_run, files[2]).stdout
+    for model in (shared_run, shared_run / "model.safetensors"):
+        answers = json.loads(call("predict", model, *files, "--json").stdout)["networks"]
+        of_zoo = json.loads(call("predict", model, shared_zoo, "--json").stdout)["networks"][5]
+        assert [answer["network"] for answer in answers] == [str(path) for path in files]
+        for answer in answers:
+            assert answer["class"] == of_zoo["class"]
+            assert answer["probability"] == pytest.approx(of_zoo["probability"], abs=1e-5)
+    assert "c[1].pth" in call("predict", shared_run, files[2]).stdout
 
 
 def test_quiet_leaves_one_line(call, shared_run, shared_zoo, tmp_path, train_arguments):
@@ -202,7 +202,7 @@ def test_quiet_leaves_one_line(call, shared_run, shared_zoo, tmp_path, train_arg
         ("recipes",),
         train_arguments(shared_zoo, tmp_path / "run", "digits_encoder"),
         ("evaluate", shared_run),
-        ("classify", shared_run, shared_zoo),
+        ("predict", shared_run, shared_zoo),
         ("report", shared_run, "--out", tmp_path / "report.html"),
     ):
         result = call(*arguments, "--quiet")
@@ -216,7 +216,7 @@ def test_demo_reuses_what_is_finished(call, tmp_path, monkeypatch, small_setting
     from weightwalk import config
     from weightwalk.cli import demo
     from weightwalk.recipes import RECIPES
-    from weightwalk.zoos import fit
+    from weightwalk.zoos.inr import fit
 
     short, load_sets = config.override(RECIPES[demo.RECIPE](), small_settings), fit.load_sets
     monkeypatch.setitem(RECIPES._entries, demo.RECIPE, lambda: short)

@@ -54,7 +54,7 @@ def test_terminated_and_resumed_is_uninterrupted(call, shared_zoo, tmp_path, tra
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_fit_goes_on(call, tmp_path, monkeypatch, number):
-    from weightwalk.zoos import engine
+    from weightwalk.zoos.inr import engine
 
     out, fit = tmp_path / "zoo", engine.fit
     arguments = ("fit", "digits", "--out", out, "--limit", 600, "--recipe", "tiny", "--workers", 1)

@@ -35,7 +35,8 @@ def tree(call, shared_zoo, tmp_path) -> Path:
 def test_there_and_back(call, shared_zoo, tree, tmp_path):
     result = call("import", "nfn", tree, "--out", tmp_path / "zoo", "--size", 8)
     assert result.exit_code == 0
-    assert "60 INRs (60 new, 0 were there), pictures rendered from the INRs, PSNR" in result.stdout
+    assert "60 INRs of digits, PSNR 43.9 dB (60 new, 0 were there)" in result.stdout
+    assert "rendered from the INRs" in result.stdout
     assert "weightwalk inspect" in result.stdout
     assert "reading 60/60" in result.stderr
     zoo, old = Zoo.open(tmp_path / "zoo"), Zoo.open(shared_zoo)
@@ -54,11 +55,11 @@ def test_with_the_pictures_of_the_data_set(call, shared_zoo, tmp_path):
         call("import", "dws", tmp_path / "tree", "--dataset", "digits", "--out", tmp_path / "zoo", "--json").stdout
     )
     zoo, old = Zoo.open(tmp_path / "zoo"), Zoo.open(shared_zoo)
-    assert answer["pictures"] == "data set"
+    assert answer["settings"]["images"] == "data set"
     assert answer["networks"] == {split: len(old.rows(split)) for split in ("train", "val", "test")}
     order = np.lexsort((old.indices, old.splits == 2))
     assert torch.equal(zoo.images(zoo.rows()), old.images(order))
-    assert zoo.psnr == pytest.approx(old.psnr[order], abs=1e-3)
+    assert zoo.column("psnr") == pytest.approx(old.column("psnr")[order], abs=1e-3)
 
 
 def test_a_zoo_that_was_imported_can_be_trained_on(call, tree, tmp_path, train_arguments):
@@ -82,10 +83,10 @@ def test_remarks_of_an_export(call, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("command", ["import", "export"])
 def test_stopped_and_gone_on_with(call, shared_zoo, tree, tmp_path, monkeypatch, command, number):
-    from weightwalk.zoos.trees import reading, writing
+    from weightwalk.zoos.published import inrs, writing
 
     arguments = ("import", "nfn", tree, "--out", tmp_path / "out", "--size", 8)
-    module, name, step = reading, "read_state", ("_CHUNK", 16)
+    module, name, step = inrs, "read_state", ("_CHUNK", 16)
     if command == "export":
         arguments, module, name = ("export", shared_zoo, "nfn", tmp_path / "out"), writing, "convert"
     original, calls = getattr(module, name), []
@@ -120,7 +121,7 @@ def test_what_cannot_be_imported(call, shared_zoo, tree, tmp_path):
         (("import", "nft", tree, *out), ("unknown layout 'nft'", "nfn", "dws")),
         (("import", "nfn", tree, *out, "--size", 0), ("--size",)),
         (("import", "nfn", tree, *out, "--bounds", 9, 5), ("0 < a <= b",)),
-        (("import", "nfn", tree, *out, "--bounds", 4, 5, "--splits", tree / "a"), ("--bounds or --splits",)),
+        (("import", "nfn", tree, *out, "--bounds", 4, 5, "--splits", tree / "a"), ("bounds or splits",)),
         (("import", "nfn", tree, *out, "--root", tree), ("--dataset with --root",)),
         (("import", "nfn", tree, *out, "--dataset", "mnits"), ("did you mean 'mnist'",)),
         (("import", "nfn", tree, *out, "--omega", -1), ("omega",)),
@@ -131,7 +132,7 @@ def test_what_cannot_be_imported(call, shared_zoo, tree, tmp_path):
         ),
         (("export", tmp_path / "nowhere", "nfn", tmp_path / "tree"), ("folder of a zoo", "found nothing")),
         (("export", shared_zoo, "nft", tmp_path / "tree"), ("unknown layout 'nft'",)),
-        (("export", shared_zoo, "nfn", shared_zoo), ("found something else",)),
+        (("export", shared_zoo, "nfn", shared_zoo), ("is a zoo, which keeps its files for itself",)),
         (("export", shared_zoo, "nfn", tree), ("number was splits, now images",)),
         (("export", shared_zoo, "nfn", tmp_path / "tree", "--number", "rows"), ("unknown numbering 'rows'",)),
     ]:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-KEYS = {"zoo", "ok", "problems", "files", "bytes", "counts", "rendered"}
+KEYS = {"zoo", "ok", "problems", "files", "bytes", "kind", "rows", "groups", "counts", "looked_at", "worst", "why_not"}
 
 
-def shard(zoo, kind="inrs"):
+def shard(zoo, kind="rows"):
     return next((zoo / kind).glob("*.safetensors"))
 
 
@@ -24,9 +24,9 @@ def test_a_zoo_that_is_well(call, shared_zoo):
     assert result.exit_code == 0
     for words in (
         "all as they were written",
-        "without INR",
-        "60 INRs in 3 files",
-        "60 rendered anew have the PSNR that is stored",
+        "lacking",
+        "60 INRs of 60 images in 3 files",
+        "60 evaluated anew are what it says",
     ):
         assert words in result.stdout
     assert "hashing MiB 1/1" in result.stderr
@@ -34,8 +34,8 @@ def test_a_zoo_that_is_well(call, shared_zoo):
 
     values = json.loads(call("verify", shared_zoo, "--json", "--sample", 7).stdout)
     assert set(values) == KEYS
-    assert (values["ok"], values["problems"], values["files"], values["rendered"]["inrs"]) == (True, [], 3, 7)
-    assert [(count["split"], count["inrs"]) for count in values["counts"]] == [("train", 42), ("val", 6), ("test", 12)]
+    assert (values["ok"], values["problems"], values["files"], values["looked_at"]) == (True, [], 3, 7)
+    assert [(count["split"], count["rows"]) for count in values["counts"]] == [("train", 42), ("val", 6), ("test", 12)]
 
     quiet = call("verify", shared_zoo, "--quiet")
     assert (len(quiet.stdout.splitlines()), quiet.stderr) == (1, "")
@@ -61,19 +61,19 @@ def test_every_problem_is_a_sentence(call, zoo):
         assert "is not as it was written" in first
         assert "notes.txt is not in the manifest" in second
         assert "all-7-f0" in third
-        assert "do not show their images" in third
+        assert "are not what the zoo says" in third
     values = json.loads(call("verify", zoo, "--json").stdout)
     assert set(values) == KEYS
     assert not values["ok"]
-    assert [(problem["what"], problem["inrs"]) for problem in values["problems"]] == [
+    assert [(problem["what"], problem["rows"]) for problem in values["problems"]] == [
         ("changed", []),
         ("stranger", []),
-        ("psnr", ["all-7-f0"]),
+        ("figures", ["all-7-f0"]),
     ]
     assert call("verify", zoo).stdout == ""
 
 
-@pytest.mark.parametrize("kind", ["images", "inrs"])
+@pytest.mark.parametrize("kind", ["sources", "rows"])
 def test_the_remedy_works(call, zoo, kind):
     before = shard(zoo, kind).read_bytes()
     shard(zoo, kind).write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
@@ -103,17 +103,20 @@ def test_a_broken_manifest_is_a_problem_and_no_zoo_is_an_error(call, zoo, tmp_pa
 
 def test_networks_that_nobody_can_render(call, tmp_path):
     from weightwalk import NetworkSpec
-    from weightwalk.zoos.splits import SplitRule
-    from weightwalk.zoos.store import ZooWriter
+    from weightwalk.zoos.writer import ZooWriter
 
-    settings = {"dataset": "x", "spec": NetworkSpec.mlp([2, 3, 1]).to_dict(), "image_shape": [1, 2, 2]}
-    writer = ZooWriter.open(tmp_path / "zoo", settings=settings, label_names=["a"], splits=SplitRule(), provenance={})
-    writer.add_images("all", np.arange(3), np.zeros((3, 1, 2, 2), np.uint8), np.zeros(3, np.int64))
+    settings = {
+        **{"kind": "inr", "dataset": "x", "spec": NetworkSpec.mlp([2, 3, 1]).to_dict()},
+        **{"image_shape": [1, 2, 2], "image_dtype": "uint8", "label_names": ["a"]},
+    }
+    figures = {"psnr": "float32"}
+    writer = ZooWriter.open(tmp_path / "zoo", settings=settings, figures=figures, provenance={}, sources=True)
+    writer.add_sources("all", np.arange(3), np.zeros((3, 1, 2, 2), np.uint8), np.zeros(3, np.int64))
     result = call("verify", tmp_path / "zoo", "-q")
     assert result.exit_code == 0
-    assert "none was rendered" in result.stdout
-    assert "3 images have no INR yet" in result.stdout
+    assert "none was evaluated" in result.stdout
+    assert "3 images have no fit yet" in result.stdout
 
 
 def test_no_sample_is_no_claim(call, shared_zoo):
-    assert "none was rendered" in call("verify", shared_zoo, "--sample", 0, "--quiet").stdout
+    assert "none was evaluated" in call("verify", shared_zoo, "--sample", 0, "--quiet").stdout

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from weightwalk.zoos.trained.store import TrainedZoo
+from weightwalk.zoos.store import Zoo
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "zoos" / "trained"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "zoos" / "published"))
 import released as tiny
 
 QUICK = [
@@ -60,7 +60,7 @@ def test_training_goes_on_where_it_was(call, zoo):
     assert "last of each run" in shown.stdout
     assert f"weightwalk verify {zoo}" in shown.stdout
     assert f"weightwalk train wild_park_accuracy_small --zoo {zoo}" in shown.stdout
-    assert len(TrainedZoo.open(zoo)) == 14
+    assert len(Zoo.open(zoo)) == 14
 
 
 def test_progress_is_told(call, zoo):
@@ -83,10 +83,12 @@ def test_inspect(call, zoo):
 
 
 def test_verify(call, zoo, tmp_path):
-    assert "5 runs in 2 files; none was scored" in call("verify", zoo, "-q").stdout
-    values = json.loads(call("verify", zoo, "--root", tmp_path, "--sample", 3, "--json").stdout)
-    assert (values["ok"], values["scored"], values["checkpoints"]) == (True, 3, 10)
-    path = next((zoo / "runs").iterdir())
+    assert "10 networks of 5 runs in 6 files; 10 evaluated anew" in call("verify", zoo, "-q").stdout
+    assert "none was evaluated" in call("verify", zoo, "-q", "--sample", 0).stdout
+    refused(call, ("verify", zoo, "--root", tmp_path), "expected no folder of digits", "leave --root out")
+    values = json.loads(call("verify", zoo, "--sample", 3, "--json").stdout)
+    assert (values["ok"], values["looked_at"], values["rows"]) == (True, 3, 10)
+    path = next((zoo / "rows").iterdir())
     content = path.read_bytes()
     path.write_bytes(content[:-2] + b"!!")
     refused(call, ("verify", zoo), str(path), "run the command that made the zoo again")
@@ -94,10 +96,12 @@ def test_verify(call, zoo, tmp_path):
 
 
 def test_zoos_of_another_kind_are_told_apart(call, zoo, shared_zoo):
-    refused(call, ("render", zoo, "0"), "found one of trained networks")
+    refused(call, ("render", zoo, "0"), "expected a zoo of INRs, got one of wild-park networks")
     refused(call, ("verify", shared_zoo, "--root", "."), "--root is for zoos of trained networks")
     refused(call, ("zoo", "cnn", "--dataset", "digits", "--out", shared_zoo), "at least 15 x 15")
-    refused(call, ("zoo", "wild-park", "--dataset", "digits", "--out", shared_zoo, *QUICK), "found one of INRs")
+    refused(
+        call, ("zoo", "wild-park", "--dataset", "digits", "--out", shared_zoo, *QUICK), "kind was inr, now wild-park"
+    )
 
 
 @pytest.mark.parametrize(
@@ -126,8 +130,10 @@ def test_import(call, tmp_path):
     assert "10 were there" in call("import", "vit-zoo", tmp_path / "vits", "--out", tmp_path / "zoo").stdout
     assert "all well" in call("verify", tmp_path / "zoo", "-q").stdout
     refused(call, ("verify", tmp_path / "zoo", "--root", tmp_path), "was imported")
-    refused(call, ("import", "vit-zoo", tmp_path / "vits", "--size", 3), "leave them out")
+    refused(
+        call, ("import", "vit-zoo", tmp_path / "vits", "--size", 3), "expected nothing but dataset, splits", "got size"
+    )
     refused(call, ("import", "vit-zoo", tmp_path / "absent", "--out", tmp_path / "other"), "found nothing")
-    refused(call, ("import", "vit-zoo", tmp_path / "vits", "--omega", 10), "--omega and --bounds are for INRs")
+    refused(call, ("import", "vit-zoo", tmp_path / "vits", "--omega", 10), "got omega")
     refused(call, ("import", "vit-zoo", tmp_path / "vits", "--dataset", "cifar11"), "did you mean 'cifar10'")
-    refused(call, ("import", "vitzoo", tmp_path / "vits"), "dws, nfn, small-cnn-zoo", "did you mean 'vit-zoo'")
+    refused(call, ("import", "vitzoo", tmp_path / "vits"), "nfn, dws, small-cnn-zoo", "did you mean 'vit-zoo'")

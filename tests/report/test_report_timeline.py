@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from weightwalk import NetworkSpec
-from weightwalk.graphs.cost import multiply_adds
 from weightwalk.graphs.dynamic import DynamicGraph
+from weightwalk.report.cost import multiply_adds
 from weightwalk.report.timeline import timeline
 from weightwalk.testing import tiny_specs
 

@@ -12,8 +12,8 @@ import torch
 
 from weightwalk import InputError, NetworkSpec, evaluate, steps
 from weightwalk.encoders import DNGEncoder
-from weightwalk.graphs.cost import multiply_adds
 from weightwalk.graphs.dynamic import DynamicGraph
+from weightwalk.report.cost import multiply_adds
 from weightwalk.steps import (
     STEPS,
     Activate,

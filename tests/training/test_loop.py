@@ -446,14 +446,14 @@ def test_schedules():
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("steps=0", "steps must be at least 1, got 0"),
-        ("batch_size=-1", "batch_size must be at least 1, got -1"),
-        ("eval_every=0", "eval_every must be at least 1, got 0"),
+        ("steps=0", "steps must be a number of at least 1, got 0"),
+        ("batch_size=-1", "batch_size must be a number of at least 1, got -1"),
+        ("eval_every=0", "eval_every must be a number of at least 1, got 0"),
         ("learning_rate=nan", "learning_rate must be a number that is finite, got nan"),
-        ("clip=0", "clip must be a positive number, got 0.0"),
+        ("clip=0", "clip must be a number above 0, got 0.0"),
         ("weight_decay=-1", "weight_decay must be a number of at least 0, got -1.0"),
-        ("warmup_start=2", "warmup_start must be a factor from 0 to 1, got 2.0"),
-        ("warmup_steps=-1", "warmup_steps must be at least 0, got -1"),
+        ("warmup_start=2", "warmup_start must be a number of at least 0 and of at most 1, got 2.0"),
+        ("warmup_steps=-1", "warmup_steps must be a number of at least 0, got -1"),
         ("schedule=linear", "schedule must be one of constant, cosine, got 'linear'"),
     ],
 )

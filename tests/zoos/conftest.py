@@ -11,14 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.numpy import load_file, save
 
 from weightwalk import NetworkSpec, config
 from weightwalk.testing import random_weights
+from weightwalk.zoos.inr.pixels import PixelFormat
 from weightwalk.zoos.manifest import Manifest
-from weightwalk.zoos.pixels import PixelFormat
 from weightwalk.zoos.splits import SplitRule
-from weightwalk.zoos.store import Zoo, ZooWriter
+from weightwalk.zoos.store import Zoo
+from weightwalk.zoos.writer import ZooWriter
 
 SHARD = 6
 
@@ -37,7 +39,9 @@ def draw(
     pixels = pixels or PixelFormat()
     spec = NetworkSpec.mlp([pixels.num_inputs(len(grid)), 6, 5, channels])
     settings: dict[str, Any] = {
+        "kind": "inr",
         "dataset": "drawn",
+        "label_names": ["a", "b"],
         "image_shape": [channels, *grid],
         "image_dtype": dtype,
         "spec": spec.to_dict(),
@@ -45,7 +49,7 @@ def draw(
         "seed": 0,
     }
     writer = ZooWriter.open(
-        path, settings=settings, label_names=("a", "b"), splits=SplitRule(val_every=4), provenance={}
+        path, settings=settings, figures={"psnr": "float32"}, splits=SplitRule(val_every=4), provenance={}, sources=True
     )
     coordinates = pixels.coordinates(grid)
     for code, (part, count, fits) in enumerate(parts):
@@ -56,13 +60,13 @@ def draw(
             images = (images / 127.5 - 1 if near is None else shown + near * (images / 127.5 - 1)).astype(np.float32)
         for start in range(0, count, SHARD):
             block = np.arange(start, min(start + SHARD, count))
-            writer.add_images(part, block, images[block], block % 2)
+            writer.add_sources(part, block, images[block], block % 2)
             for fit, of_fit in enumerate(networks):
                 outputs = of_fit[torch.from_numpy(block)].run(coordinates).mT
                 psnr = pixels.psnr(
                     (outputs - pixels.targets(torch.from_numpy(images[block]))).square().mean(dim=(1, 2))
                 )
-                writer.add_inrs(part, fit, block, of_fit.flat[block], psnr)
+                writer.add_rows(part, fit, block, of_fit.flat[block], {"psnr": psnr})
     return Zoo.open(path)
 
 
@@ -80,8 +84,10 @@ def rewrite() -> Callable[..., None]:
 
     def rewritten(path: Path, file: str, change: Callable[[dict[str, np.ndarray]], None]) -> None:
         tensors = load_file(path / file)
+        with safe_open(path / file, "np") as handle:
+            metadata = handle.metadata()
         change(tensors)
-        content = save(tensors)
+        content = save(tensors, metadata)
         (path / file).write_bytes(content)
         manifest = Manifest.read(path)
         digest = hashlib.sha256(content).hexdigest()

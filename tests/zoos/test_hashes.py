@@ -19,16 +19,16 @@ from weightwalk.zoos.check import check
 from weightwalk.zoos.hashes import verify
 
 SHARDS = [
-    "images/test-000000-000005.safetensors",
-    "images/train-000000-000006.safetensors",
-    "images/train-000006-000012.safetensors",
-    "inrs/test-f0-000000-000005.safetensors",
-    "inrs/train-f0-000000-000006.safetensors",
-    "inrs/train-f0-000006-000012.safetensors",
-    "inrs/train-f1-000000-000006.safetensors",
-    "inrs/train-f1-000006-000012.safetensors",
+    "rows/test-m0-000000-000005.safetensors",
+    "rows/train-m0-000000-000006.safetensors",
+    "rows/train-m0-000006-000012.safetensors",
+    "rows/train-m1-000000-000006.safetensors",
+    "rows/train-m1-000006-000012.safetensors",
+    "sources/test-000000-000005.safetensors",
+    "sources/train-000000-000006.safetensors",
+    "sources/train-000006-000012.safetensors",
 ]
-INR = SHARDS[5]
+INR = SHARDS[2]
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_a_zoo_as_it_was_written(intact):
     there = [path for path in intact.rglob("*") if path.is_file() and path.name != ".lock"]
     assert hashed.problems == ()
     assert (hashed.files, hashed.bytes) == (len(there), sum(path.stat().st_size for path in there))
-    assert sorted(str(path.relative_to(intact)) for path in there) == [*SHARDS, "manifest.json"]
+    assert sorted(str(path.relative_to(intact)) for path in there) == ["manifest.json", *SHARDS]
 
 
 @settings(max_examples=200)
@@ -92,7 +92,7 @@ def test_every_byte_of_the_manifest(intact):
 @pytest.mark.parametrize("number", ["6.0", "6e0", "true", "-6", "null", "999999999999999999999"])
 def test_numbers_of_the_manifest_that_are_none(intact, number):
     data = (intact / "manifest.json").read_bytes()
-    for key in (b'"start": 6', b'"count": 6', b'"fit": 1', b'"val_every": 4'):
+    for key in (b'"start": 6', b'"rows": 6', b'"member": 1', b'"val_every": 4'):
         assert key in data
         with changed(intact / "manifest.json", data.replace(key, key.split()[0] + b" " + number.encode(), 1)):
             assert found(intact)[0] == ("changed", "manifest.json")
@@ -105,8 +105,7 @@ def test_a_truncated_file(intact, name, keep):
     with changed(intact / name, data[:keep]):
         assert found(intact)[0] == ("changed", name)
         if name != "manifest.json":
-            sentence = verify(intact).problems[0].sentence
-            assert f"it has {len(data[:keep]):,} bytes, {len(data):,} were written" in sentence
+            assert "it is truncated, or its header or columns are others" in verify(intact).problems[0].sentence
 
 
 def test_a_file_with_more_behind_it(intact):
@@ -117,12 +116,9 @@ def test_a_file_with_more_behind_it(intact):
 
 def test_the_place_of_a_change_is_told_as_far_as_it_is_known(intact):
     data = (intact / INR).read_bytes()
-    images = data.index((6).to_bytes(8, "little") + (7).to_bytes(8, "little"))
-    for position, words in [
-        (9, "its header is another one"),
-        (images, "its tensor image is another one"),
-        (len(data) - 1, "it is in params or psnr"),
-    ]:
+    groups = data.index((6).to_bytes(8, "little") + (7).to_bytes(8, "little"))
+    others = "as it was written: it is truncated, or its header or columns are others; delete it"
+    for position, words in [(9, others), (groups, others), (len(data) - 1, "as it was written; delete it")]:
         with changed(intact / INR, flipped(data, position, 16)):
             [problem] = verify(intact).problems
             assert words in problem.sentence
@@ -131,20 +127,20 @@ def test_the_place_of_a_change_is_told_as_far_as_it_is_known(intact):
 
 def test_files_that_are_missing_and_files_that_do_not_belong(zoo):
     (zoo / SHARDS[0]).unlink()
-    (zoo / SHARDS[3]).unlink()
-    (zoo / SHARDS[3]).mkdir()
+    (zoo / SHARDS[5]).unlink()
+    (zoo / SHARDS[5]).mkdir()
     (zoo / "notes.txt").write_text("words")
-    (zoo / "inrs" / "train-f7-000000-000006.safetensors").write_bytes(b"")
+    (zoo / "rows" / "train-m7-000000-000006.safetensors").write_bytes(b"")
     (zoo / INR).write_bytes(b"")
-    for hidden in (".fit.json", ".cache/x.safetensors", "inrs/.train-f0.1.partial"):
+    for hidden in (".fit.json", ".cache/x.safetensors", "rows/.train-m0.1.partial"):
         (zoo / hidden).parent.mkdir(exist_ok=True)
         (zoo / hidden).write_bytes(b"{}")
     assert found(zoo) == [
         ("missing", SHARDS[0]),
-        ("missing", SHARDS[3]),
         ("changed", INR),
-        ("stranger", "inrs/train-f7-000000-000006.safetensors"),
+        ("missing", SHARDS[5]),
         ("stranger", "notes.txt"),
+        ("stranger", "rows/train-m7-000000-000006.safetensors"),
     ]
 
 

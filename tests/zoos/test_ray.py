@@ -16,8 +16,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(find_spec("ray") is None, rea
 FIT = """
 import sys
 from pathlib import Path
-from weightwalk.zoos.fit import fit_zoo, load_sets
-from weightwalk.zoos.recipe import FIT_RECIPES
+from weightwalk.zoos.inr.fit import fit_zoo, load_sets
+from weightwalk.zoos.inr.recipe import FIT_RECIPES
 from weightwalk.zoos.work import ENGINES
 
 if __name__ == "__main__":

@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 
 from weightwalk import config
 from weightwalk.errors import InputError
-from weightwalk.zoos.splits import SPLITS, SplitRule
+from weightwalk.zoos.splits import PARTS, SPLITS, SplitRule, group_numbers, indices_of, parts_of
 
 
 def sizes(rule: SplitRule, part: str, num_images: int) -> list[int]:
@@ -63,14 +61,15 @@ def test_listed_images_validate() -> None:
     assert sizes(SplitRule(val_images=()), "train", 40) == [40, 0, 0]
 
 
-def test_what_is_not_set_is_not_in_the_file() -> None:
-    old = {"val_every": 12, "val_digits": [7], "test_digits": [8, 9]}
-    assert SplitRule(val_every=12).to_dict() == old
-    assert SplitRule.from_dict(old) == SplitRule(val_every=12)
-    for rule in (SplitRule(bounds=(4, 9)), SplitRule(val_images=(3, 5))):
-        assert SplitRule.from_dict(json.loads(json.dumps(rule.to_dict()))) == rule
-    with pytest.raises(InputError, match="unknown setting 'bound'"):
-        SplitRule.from_dict({**old, "bound": [1, 2]})
+def test_groups_have_the_splits_of_their_parts() -> None:
+    rule, indices = SplitRule(val_every=4), np.arange(12)
+    numbers = {part: group_numbers(part, indices) for part in PARTS}
+    assert numbers["all"].tolist() == indices.tolist()
+    groups = np.concatenate([numbers[part] for part in PARTS])
+    assert len(np.unique(groups)) == 36
+    assert np.array_equal(rule.of_groups(groups), np.concatenate([rule.assign(part, indices) for part in PARTS]))
+    assert np.array_equal(indices_of(groups), np.tile(indices, 3))
+    assert [PARTS[code] for code in parts_of(groups)] == list(np.repeat(PARTS, 12))
 
 
 @pytest.mark.parametrize("bounds", [(0, 5), (5, 4), (3,), (1, 2, 3)])

@@ -20,18 +20,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from weightwalk import NetworkSpec
+from weightwalk import NetworkSpec, config
 from weightwalk.errors import InputError
 from weightwalk.zoos.hashes import verify
 from weightwalk.zoos.manifest import Manifest
 from weightwalk.zoos.splits import PARTS, SplitRule
-from weightwalk.zoos.store import Zoo, ZooWriter
+from weightwalk.zoos.store import Zoo
+from weightwalk.zoos.writer import ZooWriter
 
+FIGURES = {"psnr": "float32"}
 SPEC = NetworkSpec.mlp([2, 8, 1])
 SHAPE = (1, 3, 3)
 SETTINGS: dict[str, Any] = {
+    "kind": "inr",
     "dataset": "toys",
     "image_shape": SHAPE,
+    "image_dtype": "uint8",
+    "label_names": list("abcd"),
     "spec": SPEC.to_dict(),
     "recipe": {"name": "fast", "steps": 3},
     "seed": 0,
@@ -55,26 +60,30 @@ def params(part: str, fit: int, images: np.ndarray) -> np.ndarray:
 def open_writer(path: Path, **changes: Any) -> ZooWriter:
     settings = SETTINGS | changes
     return ZooWriter.open(
-        path, settings=settings, label_names="abcd", splits=SplitRule(val_every=5), provenance={"weightwalk": "0.1"}
+        path,
+        settings=settings,
+        figures=FIGURES,
+        splits=SplitRule(val_every=5),
+        provenance={"weightwalk": "0.1"},
+        sources=True,
     )
 
 
 Task = tuple[str, str, int | None, int]
-TASKS: list[Task] = [("images", "train", None, s) for s in (0, 10, 20)] + [("images", "test", None, 0)]
-TASKS += [("inrs", "train", fit, s) for fit in (0, 1) for s in (0, 10, 20)] + [("inrs", "test", 0, 0)]
+TASKS: list[Task] = [("sources", "train", None, s) for s in (0, 10, 20)] + [("sources", "test", None, 0)]
+TASKS += [("rows", "train", fit, s) for fit in (0, 1) for s in (0, 10, 20)] + [("rows", "test", 0, 0)]
 
 
 def add(writer: ZooWriter, task: Task) -> None:
     """One shard, as a fit command adds it."""
     kind, part, fit, start = task
     images = np.arange(start, start + SHARD)
-    if kind == "images":
-        writer.add_images(part, images, pixels(part, images), images % NUM_LABELS)
+    if kind == "sources":
+        writer.add_sources(part, images, pixels(part, images), images % NUM_LABELS)
     else:
         assert fit is not None
-        writer.add_inrs(
-            part, fit, images, torch.from_numpy(params(part, fit, images)), np.float32(30) + images.astype(np.float32)
-        )
+        psnr = np.float32(30) + images.astype(np.float32)
+        writer.add_rows(part, fit, images, torch.from_numpy(params(part, fit, images)), {"psnr": psnr})
 
 
 def resume(path: Path) -> None:
@@ -82,7 +91,7 @@ def resume(path: Path) -> None:
     writer = open_writer(path)
     for task in TASKS:
         _, part, fit, start = task
-        if start not in writer.done(part, fit):
+        if start not in writer.done(part, fit, task[0]):
             add(writer, task)
 
 
@@ -108,7 +117,7 @@ def zoo_path(tmp_path: Path) -> Path:
     return make(tmp_path / "zoo")
 
 
-def shard_file(path: Path, name: str = "inrs/train-f1-000010-000020") -> Path:
+def shard_file(path: Path, name: str = "rows/train-m1-000010-000020") -> Path:
     return path / f"{name}.safetensors"
 
 
@@ -132,29 +141,29 @@ def test_round_trip_bitwise(zoo_path: Path) -> None:
     assert np.array_equal(zoo.images(torch.from_numpy(rows)).numpy(), sources[rows])
     images = np.array([image for _, _, image in keys])
     assert np.array_equal(zoo.labels, images % NUM_LABELS)
-    assert np.array_equal(zoo.psnr, 30 + images.astype(np.float32))
-    assert np.array_equal(zoo.fits, [fit for _, fit, _ in keys])
+    assert np.array_equal(zoo.column("psnr"), 30 + images.astype(np.float32))
+    assert np.array_equal(zoo.members, [fit for _, fit, _ in keys])
     assert zoo.names([0, 31, 69]) == ["train-0-f0", "train-1-f1", "test-9-f0"]
-    assert len(set(zoo.image_keys.tolist())) == 40
+    assert len(set(zoo.groups.tolist())) == 40
 
 
 def test_shards_are_plain_safetensors(zoo_path: Path) -> None:
     tensors = load_file(shard_file(zoo_path))
     assert {name: (str(tensor.dtype), tuple(tensor.shape)) for name, tensor in tensors.items()} == {
-        "params": ("torch.float32", (10, PARAMS)),
+        "params.0": ("torch.float32", (10, PARAMS)),
         "psnr": ("torch.float32", (10,)),
-        "image": ("torch.int64", (10,)),
+        **dict.fromkeys(("group", "member", "spec"), ("torch.int64", (10,))),
     }
 
 
 def test_rows_by_split_and_fit(zoo_path: Path) -> None:
     zoo = Zoo.open(zoo_path)
     assert [len(zoo.rows(split)) for split in ("train", "val", "test", None)] == [48, 12, 10, 70]
-    assert zoo.rows("val", max_fits=1).tolist() == [4, 9, 14, 19, 24, 29]
+    assert zoo.rows("val", members=1).tolist() == [4, 9, 14, 19, 24, 29]
     assert len(zoo.weights(np.empty(0, np.int64))) == 0
     with pytest.raises(InputError, match="unknown split 'valid'; known: train, val, test"):
         zoo.rows("valid")
-    with pytest.raises(IndexError):
+    with pytest.raises(InputError, match=r"expected rows of 70, got 70 to 70; .*rows 0 to 69"):
         zoo.weights(np.array([70]))
 
 
@@ -174,9 +183,9 @@ def test_a_zoo_without_networks_opens(tmp_path: Path) -> None:
 
 def test_images_with_gaps(tmp_path: Path) -> None:
     writer, images = open_writer(tmp_path), np.array([3, 4, 90])
-    writer.add_images("all", images, pixels("all", images), images % NUM_LABELS)
-    writer.add_inrs("all", 0, images[1:], params("all", 0, images[1:]), np.zeros(2, np.float32))
-    assert writer.done("all").tolist() == [3, 4, 90]
+    writer.add_sources("all", images, pixels("all", images), images % NUM_LABELS)
+    writer.add_rows("all", 0, images[1:], params("all", 0, images[1:]), {"psnr": np.zeros(2, np.float32)})
+    assert writer.done("all", table="sources").tolist() == [3, 4, 90]
     assert writer.done("all", 0).tolist() == [4, 90]
     assert writer.done("all", 1).tolist() == []
     assert np.array_equal(Zoo.open(tmp_path).images([1, 0]).numpy(), pixels("all", images[[2, 1]]))
@@ -195,8 +204,8 @@ def test_more_fits_and_images_later(tmp_path: Path) -> None:
     assert after == content(make(tmp_path / "at_once"))
     # An image keeps its key and its split.
     assert (
-        dict(zip(zoo.image_keys, zoo.splits, strict=True)).items()
-        <= dict(zip(grown.image_keys, grown.splits, strict=True)).items()
+        dict(zip(zoo.groups, zoo.splits, strict=True)).items()
+        <= dict(zip(grown.groups, grown.splits, strict=True)).items()
     )
 
 
@@ -204,7 +213,7 @@ def test_same_bytes_in_any_order(tmp_path: Path) -> None:
     expected = content(make(tmp_path / "reference"))
     for seed in range(3):
         shuffled = [TASKS[index] for index in np.random.default_rng(seed).permutation(len(TASKS))]
-        shuffled.sort(key=lambda task: task[0] != "images")
+        shuffled.sort(key=lambda task: task[0] != "sources")
         assert content(make(tmp_path / str(seed), shuffled)) == expected
 
 
@@ -212,11 +221,12 @@ def test_row_order_does_not_depend_on_the_cut(zoo_path: Path, tmp_path: Path) ->
     writer = open_writer(tmp_path / "other")
     for part, fits, total in (("test", 1, 10), ("train", 2, 30)):
         for images in (np.arange(1, total, 2), np.arange(0, total, 2)):
-            writer.add_images(part, images, pixels(part, images), images % NUM_LABELS)
+            writer.add_sources(part, images, pixels(part, images), images % NUM_LABELS)
             for fit in range(fits):
-                writer.add_inrs(part, fit, images, params(part, fit, images), np.zeros(len(images), np.float32))
+                psnr = np.zeros(len(images), np.float32)
+                writer.add_rows(part, fit, images, params(part, fit, images), {"psnr": psnr})
     one, other = Zoo.open(zoo_path), Zoo.open(tmp_path / "other")
-    assert np.array_equal(one.image_keys, other.image_keys)
+    assert np.array_equal(one.groups, other.groups)
     assert np.array_equal(one.labels, other.labels)
     assert torch.equal(one.weights(one.rows()).flat, other.weights(other.rows()).flat)
     assert torch.equal(one.images(one.rows()), other.images(other.rows()))
@@ -227,10 +237,10 @@ def test_adding_twice(zoo_path: Path) -> None:
     for task in TASKS:
         add(writer, task)
     images = np.arange(5, 25)
-    with pytest.raises(InputError, match="already has fit 1 of train image 5"):
-        writer.add_inrs("train", 1, images, params("train", 1, images), np.zeros(20, np.float32))
-    with pytest.raises(InputError, match="already has the pixels of train image 0"):
-        writer.add_images("train", np.arange(10), np.zeros((10, *SHAPE), np.uint8), np.zeros(10, np.int64))
+    with pytest.raises(InputError, match="already has member 1 of group 5 of part train"):
+        writer.add_rows("train", 1, images, params("train", 1, images), {"psnr": np.zeros(20, np.float32)})
+    with pytest.raises(InputError, match="already has the source of group 0 of part train"):
+        writer.add_sources("train", np.arange(10), np.zeros((10, *SHAPE), np.uint8), np.zeros(10, np.int64))
     assert content(zoo_path) == before
 
 
@@ -244,32 +254,32 @@ def test_two_writers_lose_nothing(tmp_path: Path) -> None:
 
 def test_other_versions_are_recorded_per_shard(tmp_path: Path) -> None:
     make(tmp_path, TASKS[:5])
-    settings = {"settings": SETTINGS, "label_names": "abcd", "splits": SplitRule(val_every=5)}
+    settings = {"settings": SETTINGS, "figures": FIGURES, "splits": SplitRule(val_every=5), "sources": True}
     add(ZooWriter.open(tmp_path, **settings, provenance={"weightwalk": "0.2"}), TASKS[5])
     manifest = Manifest.read(tmp_path)
     assert manifest.provenance == {"weightwalk": "0.1"}
-    assert [shard.provenance for shard in manifest.shards if shard.kind == "inrs"] == [None, {"weightwalk": "0.2"}]
+    assert [shard.provenance for shard in manifest.shards if shard.table == "rows"] == [None, {"weightwalk": "0.2"}]
 
 
 # Law: splits never separate the fits of one image.
 
 
-def fits_stay_together(image_keys: np.ndarray, splits: np.ndarray) -> bool:
-    return len(set(zip(image_keys.tolist(), splits.tolist(), strict=True))) == len(set(image_keys.tolist()))
+def fits_stay_together(groups: np.ndarray, splits: np.ndarray) -> bool:
+    return len(set(zip(groups.tolist(), splits.tolist(), strict=True))) == len(set(groups.tolist()))
 
 
 def test_splits_never_separate_the_fits_of_one_image(zoo_path: Path, tmp_path: Path) -> None:
     halves = [task for task in TASKS if (task[1], task[2], task[3]) != ("train", 0, 10)]
     for path in (zoo_path, make(tmp_path / "half", halves)):
         zoo = Zoo.open(path)
-        assert fits_stay_together(zoo.image_keys, zoo.splits)
+        assert fits_stay_together(zoo.groups, zoo.splits)
 
 
 @pytest.mark.parametrize("twin", ["row number", "fit"])
 def test_wrong_twins_separate_them(tmp_path: Path, twin: str) -> None:
     zoo = Zoo.open(make(tmp_path, [task for task in TASKS if (task[1], task[2], task[3]) != ("train", 0, 10)]))
-    numbers = zoo.rows() if twin == "row number" else zoo.fits
-    assert not fits_stay_together(zoo.image_keys, SplitRule(val_every=3).assign("train", 1 + numbers))
+    numbers = zoo.rows() if twin == "row number" else zoo.members
+    assert not fits_stay_together(zoo.groups, SplitRule(val_every=3).assign("train", 1 + numbers))
 
 
 # Crashes.
@@ -297,13 +307,13 @@ def test_crash_between_shard_and_manifest(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_zoo_that_nothing_was_added_to_may_become_another(tmp_path: Path) -> None:
     def open_with(seed: int) -> ZooWriter:
-        settings = {"spec": NetworkSpec.mlp([2, 3, 1]).to_dict(), "image_shape": [1, 2, 2], "seed": seed}
-        return ZooWriter.open(tmp_path / "zoo", settings=settings, label_names=["a"], splits=SplitRule(), provenance={})
+        settings = {**SETTINGS, "image_shape": [1, 2, 2], "seed": seed}
+        return ZooWriter.open(tmp_path / "zoo", settings=settings, figures=FIGURES, provenance={}, sources=True)
 
     open_with(1)
     writer = open_with(2)
     assert Zoo.open(tmp_path / "zoo").settings["seed"] == 2
-    writer.add_images("all", np.arange(2), np.zeros((2, 1, 2, 2), np.uint8), np.zeros(2, np.int64))
+    writer.add_sources("all", np.arange(2), np.zeros((2, 1, 2, 2), np.uint8), np.zeros(2, np.int64))
     with pytest.raises(InputError, match="seed was 2, now 3"):
         open_with(3)
 
@@ -328,7 +338,7 @@ def test_kill_9(tmp_path: Path) -> None:
 
 def test_scratch_of_a_killed_process_is_swept(zoo_path: Path) -> None:
     before = content(zoo_path)
-    for name in (".manifest.json.1.partial", "inrs/.train-f9-000000-000010.safetensors.1.partial"):
+    for name in (".manifest.json.1.partial", "rows/.train-m9-000000-000010.safetensors.1.partial"):
         (zoo_path / name).write_bytes(b"half")
     open_writer(zoo_path)
     assert content(zoo_path) == before
@@ -347,19 +357,20 @@ def soft_limit(what: int, value: int) -> Iterator[None]:
 def test_no_room_in_the_middle_of_a_shard(zoo_path: Path) -> None:
     """The system stops the write of a large shard; small ones still fit."""
     writer, images = open_writer(zoo_path), np.arange(30, 230)
-    writer.add_images("train", images, np.zeros((200, *SHAPE), np.uint8), images % NUM_LABELS)
+    writer.add_sources("train", images, np.zeros((200, *SHAPE), np.uint8), images % NUM_LABELS)
     with soft_limit(resource.RLIMIT_FSIZE, 20_000):
-        writer.add_inrs("train", 7, images[:20], np.zeros((20, PARAMS), np.float32), np.zeros(20, np.float32))
+        writer.add_rows("train", 7, images[:20], np.zeros((20, PARAMS), np.float32), {"psnr": np.zeros(20, np.float32)})
+        many = np.zeros((180, PARAMS), np.float32)
         with pytest.raises(
-            InputError, match=r"no room left to write .*train-f7-000050-000230.* run the same command again"
+            InputError, match=r"no room left to write .*train-m7-000050-000230.* run the same command again"
         ):
-            writer.add_inrs("train", 7, images[20:], np.zeros((180, PARAMS), np.float32), np.zeros(180, np.float32))
+            writer.add_rows("train", 7, images[20:], many, {"psnr": many[:, 0]})
     assert len(Zoo.open(zoo_path)) == 90
     assert not verify(zoo_path).problems
     assert not list(zoo_path.rglob("*.partial"))
 
 
-@pytest.mark.parametrize("victim", ["train-f0-000000-000010", "manifest.json"])
+@pytest.mark.parametrize("victim", ["train-m0-000000-000010", "manifest.json"])
 @pytest.mark.parametrize("provenance", ["0.1", "0.2"])
 def test_no_room_for_shard_or_manifest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, victim: str, provenance: str
@@ -457,9 +468,9 @@ def test_names_are_found_again(zoo_path: Path) -> None:
 
 def test_names_are_found_among_gaps(tmp_path: Path) -> None:
     writer, images = open_writer(tmp_path), np.array([3, 4, 90])
-    writer.add_images("all", images, pixels("all", images), images % NUM_LABELS)
+    writer.add_sources("all", images, pixels("all", images), images % NUM_LABELS)
     assert Zoo.open(tmp_path).described() == f"{tmp_path} has no INRs yet"
-    writer.add_inrs("all", 5, images, params("all", 5, images), np.zeros(3, np.float32))
+    writer.add_rows("all", 5, images, params("all", 5, images), {"psnr": np.zeros(3, np.float32)})
     zoo = Zoo.open(tmp_path)
     assert zoo.find(["all-90-f5", "all-3-f5"]).tolist() == [2, 0]
     for name in (
@@ -482,7 +493,8 @@ def test_names_are_found_among_gaps(tmp_path: Path) -> None:
 def test_rows_have_a_part_a_fit_and_an_image(zoo_path: Path) -> None:
     zoo = Zoo.open(zoo_path)
     rows = zoo.rows()
-    assert zoo.names(rows) == [f"{PARTS[p]}-{i}-f{f}" for p, i, f in zip(zoo.parts, zoo.indices, zoo.fits, strict=True)]
+    keys = zip(zoo.parts, zoo.indices, zoo.members, strict=True)
+    assert zoo.names(rows) == [f"{PARTS[part]}-{index}-f{fit}" for part, index, fit in keys]
 
 
 # Bad input: one sentence each, and the remedy it names works.
@@ -494,7 +506,7 @@ def test_truncated_shard(zoo_path: Path, keep: int) -> None:
     file.write_bytes(file.read_bytes()[:keep])
     with pytest.raises(
         InputError,
-        match=r"whole shard at .*train-f1-000010-000020.*truncated or corrupt.*delete it and run the command that made",
+        match=r"whole shard at .*train-m1-000010-000020.*truncated or corrupt.*delete it and run the command that made",
     ):
         Zoo.open(zoo_path)
     assert open_writer(zoo_path).done("train", 1).tolist() == [*range(10), *range(20, 30)]
@@ -502,7 +514,7 @@ def test_truncated_shard(zoo_path: Path, keep: int) -> None:
     assert content(zoo_path) == before
 
 
-@pytest.mark.parametrize("name", ["inrs/train-f1-000010-000020", "images/train-000010-000020"])
+@pytest.mark.parametrize("name", ["rows/train-m1-000010-000020", "sources/train-000010-000020"])
 def test_missing_shard(zoo_path: Path, name: str) -> None:
     before = content(zoo_path)
     shard_file(zoo_path, name).unlink()
@@ -510,18 +522,20 @@ def test_missing_shard(zoo_path: Path, name: str) -> None:
         Zoo.open(zoo_path)
     assert [problem.file for problem in verify(zoo_path).problems] == [f"{name}.safetensors"]
     open_writer(zoo_path)
-    if name.startswith("images"):
-        with pytest.raises(InputError, match=r"source image of every INR .* found 20 INRs without"):
+    if name.startswith("sources"):
+        with pytest.raises(
+            InputError, match=r"source image of every INR .* found none of 20 INRs, the first of train image 10"
+        ):
             Zoo.open(zoo_path)
     resume(zoo_path)
     assert content(zoo_path) == before
 
 
 def test_foreign_shard(zoo_path: Path) -> None:
-    shard_file(zoo_path).write_bytes(shard_file(zoo_path, "images/test-000000-000010").read_bytes())
-    with pytest.raises(InputError, match="train-f1-000010-000020"):
+    shard_file(zoo_path).write_bytes(shard_file(zoo_path, "sources/test-000000-000010").read_bytes())
+    with pytest.raises(InputError, match="train-m1-000010-000020"):
         Zoo.open(zoo_path)
-    shard_file(zoo_path).write_bytes(shard_file(zoo_path, "inrs/train-f0-000010-000020").read_bytes())
+    shard_file(zoo_path).write_bytes(shard_file(zoo_path, "rows/train-m0-000010-000020").read_bytes())
     assert len(verify(zoo_path).problems) == 1
 
 
@@ -538,19 +552,24 @@ def test_a_flipped_byte_is_remade_after_deleting(zoo_path: Path) -> None:
 
 
 def edit(path: Path, **changes: Any) -> None:
-    manifest = path / "manifest.json"
-    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | changes))
+    """Changes values of a manifest, and its checksum as well."""
+    value = json.loads((path / "manifest.json").read_text()) | changes
+    value["checksum"] = config.fingerprint({key: entry for key, entry in value.items() if key != "checksum"})
+    (path / "manifest.json").write_text(json.dumps(value))
 
 
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"schema_version": 2}, "expected manifest schema 1, got 2 in .*upgrade weightwalk"),
-        ({"shards": [{"kind": "inrs"}]}, "expected the manifest of a zoo .* got other JSON"),
+        ({"schema_version": 3}, "expected manifest schema 2, got 3 in .*upgrade weightwalk"),
+        ({"schema_version": 1}, "got 1 in .* which an older weightwalk wrote; make the zoo again"),
+        ({"shards": [{"table": "rows"}]}, "expected the manifest of a zoo .* got other JSON"),
         ({"shards": "none"}, "expected the manifest of a zoo .* got other JSON"),
-        ({"settings": {"seed": 0}}, "keys spec and image_shape"),
-        ({"settings": {"spec": {"steps": []}, "image_shape": [1]}}, "at least one step"),
-        ({"splits": {"val_every": "5"}}, "got other JSON .*val_every must be a whole number"),
+        ({"settings": {"seed": 0}}, "keys kind, dataset, spec, image_shape, image_dtype, label_names"),
+        ({"settings": {**SETTINGS, "spec": {"steps": []}}}, "at least one step"),
+        ({"settings": {**SETTINGS, "dataset": "x/../../../etc"}}, "plain name"),
+        ({"settings": {**SETTINGS, "image_dtype": "float64"}}, "image_dtype"),
+        ({"stranger": 5}, "got other JSON .*stranger"),
     ],
 )
 def test_manifests_that_are_not_ours(zoo_path: Path, changes: dict[str, Any], sentence: str) -> None:
@@ -560,7 +579,16 @@ def test_manifests_that_are_not_ours(zoo_path: Path, changes: dict[str, Any], se
             read(zoo_path)
 
 
-@pytest.mark.parametrize("data", [b"", b'{"schema_version": 1', b"\xff\xfe", b"[]", b"3"])
+def test_every_reader_checks_the_checksum(zoo_path: Path) -> None:
+    manifest = zoo_path / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"seed": 0', '"seed": 1'))
+    for read in (Zoo.open, open_writer, Manifest.read):
+        with pytest.raises(InputError, match="is not as it was written, for its checksum is another one"):
+            read(zoo_path)
+    assert [problem.what for problem in verify(zoo_path).problems] == ["changed"]
+
+
+@pytest.mark.parametrize("data", [b"", b'{"schema_version": 2', b"\xff\xfe", b"[]", b"3", b"[" * 100_000])
 def test_corrupt_manifest(zoo_path: Path, data: bytes) -> None:
     (zoo_path / "manifest.json").write_bytes(data)
     for read in (Zoo.open, open_writer):
@@ -588,7 +616,7 @@ def test_other_settings_are_named(zoo_path: Path) -> None:
     with pytest.raises(InputError, match=r"\(recipe.steps was 3, now 5; seed was 0, now 1\); choose another --out"):
         open_writer(zoo_path, seed=1, recipe={"name": "fast", "steps": 5})
     with pytest.raises(InputError, match=r"\(splits.val_every was 5, now 10\)"):
-        ZooWriter.open(zoo_path, settings=SETTINGS, label_names="abcd", splits=SplitRule(), provenance={})
+        ZooWriter.open(zoo_path, settings=SETTINGS, figures=FIGURES, provenance={}, sources=True)
     assert content(zoo_path) == before
 
 
@@ -596,30 +624,29 @@ def test_wrong_arrays_are_named(zoo_path: Path) -> None:
     before, writer, images = content(zoo_path), open_writer(zoo_path), np.arange(30, 40)
     good = {"indices": images, "pixels": pixels("train", images), "labels": images % NUM_LABELS}
     for changes, sentence in [
-        ({"indices": images[::-1]}, "strictly increasing image indices"),
-        ({"indices": images.astype(np.int32)}, "expected image .* int64, .* got .* int32"),
+        ({"indices": images[::-1]}, "strictly increasing indices"),
+        ({"indices": images.astype(np.int32)}, "expected group .* int64, .* got .* int32"),
         (
             {"pixels": np.zeros((10, 1, 4, 4), np.uint8)},
             r"expected pixels \('N', 1, 3, 3\) uint8.*got \(10, 1, 4, 4\) uint8",
         ),
         ({"labels": images}, "expected labels from 0 to 3, got 30 to 39"),
         ({"part": "all"}, "a zoo cannot hold part 'all' beside another"),
-        ({"part": "valid"}, "expected a shard of"),
+        ({"part": "valid"}, "part"),
     ]:
         with pytest.raises(InputError, match=sentence):
-            writer.add_images(**({"part": "train"} | good | changes))
-    with pytest.raises(InputError, match=r"no pixels of train image 30; add them first"):
-        writer.add_inrs("train", 0, images, params("train", 0, images), np.zeros(10, np.float32))
+            writer.add_sources(**({"part": "train"} | good | changes))
+    with pytest.raises(InputError, match=r"no source of train image 30; add it first"):
+        writer.add_rows("train", 0, images, params("train", 0, images), {"psnr": np.zeros(10, np.float32)})
+    doubles = params("train", 0, images).astype(np.float64)
     with pytest.raises(InputError, match=r"expected params .* float32"):
-        writer.add_inrs(
-            "train", 2, images - 20, params("train", 0, images).astype(np.float64), np.zeros(10, np.float32)
-        )
+        writer.add_rows("train", 2, images - 20, doubles, {"psnr": np.zeros(10, np.float32)})
     assert content(zoo_path) == before
 
 
 def test_many_shards_need_few_open_files(tmp_path: Path) -> None:
     writer = open_writer(tmp_path)
     for image in range(40):
-        writer.add_images("test", np.array([image]), np.zeros((1, *SHAPE), np.uint8), np.zeros(1, np.int64))
+        writer.add_sources("test", np.array([image]), np.zeros((1, *SHAPE), np.uint8), np.zeros(1, np.int64))
     with soft_limit(resource.RLIMIT_NOFILE, len(os.listdir("/proc/self/fd")) + 20):
         Zoo.open(tmp_path)

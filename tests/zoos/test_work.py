@@ -14,18 +14,19 @@ import numpy as np
 import pytest
 
 from weightwalk import InputError, devices
-from weightwalk.zoos.engine import Descent
-from weightwalk.zoos.recipe import FitRecipe
-from weightwalk.zoos.work import ENGINES, Inline, Job, Processes, Ray, Task, work
+from weightwalk.zoos.inr.engine import Descent
+from weightwalk.zoos.inr.job import FitJob, FitTask, work
+from weightwalk.zoos.inr.recipe import FitRecipe
+from weightwalk.zoos.work import ENGINES, Inline, Processes, Ray
 
 RECIPE = FitRecipe("quick", hidden=(6, 5), descent=Descent(steps=4, learning_rate=3e-3))
-JOB = Job(RECIPE.spec(2, 1), RECIPE.scheme, "independent", 0, RECIPE.pixels, RECIPE.descent, (5, 4))
+JOB = FitJob(RECIPE.spec(2, 1), RECIPE.scheme, "independent", 0, RECIPE.pixels, RECIPE.descent, (5, 4))
 
 
 def tasks(count, size=3):
     rng = np.random.default_rng(0)
     return [
-        Task(
+        FitTask(
             "all",
             fit=0,
             images=np.arange(size * k, size * (k + 1)),
@@ -144,12 +145,12 @@ def test_few_tasks_are_taken_ahead():
 
 def test_a_shared_start_is_one_start_and_a_given_one_is_that_one():
     signals = np.full((3, 1, 5, 4), 128, np.uint8)
-    task = Task("all", 0, np.arange(3), signals)
+    task = FitTask("all", 0, np.arange(3), signals)
     one, two, three = work(JOB, task).params
     assert not np.array_equal(one, two)
     given = np.linspace(-1, 1, JOB.spec.num_parameters, dtype=np.float32)
     for start in ("shared", given):
-        job = Job(JOB.spec, JOB.scheme, start, 0, JOB.pixels, JOB.descent, JOB.grid)
+        job = FitJob(JOB.spec, JOB.scheme, start, 0, JOB.pixels, JOB.descent, JOB.grid)
         one, two, three = work(job, task).params
         assert np.array_equal(one, two)
         assert np.array_equal(one, three)

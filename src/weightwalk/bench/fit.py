@@ -28,8 +28,8 @@ from weightwalk.report.tables import hardware
 from weightwalk.report.words import duration, percent
 from weightwalk.spec import NetworkSpec
 from weightwalk.weights import Weights
-from weightwalk.zoos import engine
-from weightwalk.zoos.recipe import FIT_RECIPES, FitRecipe
+from weightwalk.zoos.inr import engine
+from weightwalk.zoos.inr.recipe import FIT_RECIPES, FitRecipe
 
 GROWTH = 1.15  # of the steps of `fast`, until it is as good as `nfn`
 

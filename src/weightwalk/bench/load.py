@@ -27,8 +27,9 @@ from weightwalk.errors import InputError
 from weightwalk.progress import Progress, silent
 from weightwalk.report.tables import hardware
 from weightwalk.spec import NetworkSpec
-from weightwalk.zoos.splits import SplitRule
-from weightwalk.zoos.store import Zoo, ZooWriter
+from weightwalk.zoos.inr.kind import FIGURES
+from weightwalk.zoos.store import Zoo
+from weightwalk.zoos.writer import ZooWriter
 
 BATCH = 256
 ROWS = 2000  # in one call, for the time of many rows at once
@@ -131,17 +132,26 @@ def _make_zoo(path: Path, count: int, progress: Progress) -> None:
     """A zoo of random weights, whose pictures are as small as can be."""
     writer = ZooWriter.open(
         path,
-        settings={"dataset": "bench", "image_shape": [1, 1, 1], "spec": SPEC.to_dict()},
-        label_names=("any",),
-        splits=SplitRule(),
+        settings={
+            "kind": "inr",
+            "dataset": "bench",
+            "image_shape": [1, 1, 1],
+            "image_dtype": "uint8",
+            "label_names": ["any"],
+            "spec": SPEC.to_dict(),
+        },
+        figures=FIGURES,
+        sources=True,
         provenance={"weightwalk": weightwalk.__version__},
     )
     rng = np.random.default_rng(0)
     for first in range(0, count, SHARD):
         indices = np.arange(first, min(first + SHARD, count))
-        writer.add_images("all", indices, np.zeros((len(indices), 1, 1, 1), np.uint8), np.zeros(len(indices), np.int64))
+        writer.add_sources(
+            "all", indices, np.zeros((len(indices), 1, 1, 1), np.uint8), np.zeros(len(indices), np.int64)
+        )
         parameters = rng.standard_normal((len(indices), SPEC.num_parameters), np.float32)
-        writer.add_inrs("all", 0, indices, parameters, np.zeros(len(indices), np.float32))
+        writer.add_rows("all", 0, indices, parameters, {"psnr": np.zeros(len(indices), np.float32)})
         progress("making a zoo", int(indices[-1]) + 1, count, {})
 
 

@@ -25,7 +25,8 @@ from weightwalk.networks.starts import Key, classifier
 from weightwalk.progress import Progress, silent
 from weightwalk.report.tables import hardware
 from weightwalk.report.words import percent
-from weightwalk.zoos.trained.recipes import TRAIN_RECIPES, Plan, TrainRecipe
+from weightwalk.zoos.trained.draws import Drawn
+from weightwalk.zoos.trained.recipes import TRAIN_RECIPES, TrainRecipe
 from weightwalk.zoos.trained.trainer import Training, begin, native, score_many, train_many
 
 RATE = 1e-3
@@ -142,7 +143,7 @@ class TrainZooBench:
             )
             for way in setting.ways
         }
-        flops = {run: image_flops(plan_of(name, run).spec, shape_of(recipe)) for run in runs}
+        flops = {run: image_flops(drawn_of(name, run).spec, shape_of(recipe)) for run in runs}
         speed = images * sum(flops.values()) / sum(best[run, TRAINER][0] for run in runs)
         side = [batched(count) for count in setting.together if count == 1 or name not in UNLIKE]
         return Figures(
@@ -180,15 +181,15 @@ def shape_of(recipe: TrainRecipe) -> tuple[int, int, int]:
     return (1 if recipe.grey else 3, 32, 32)
 
 
-def plan_of(name: str, run: int) -> Plan:
+def drawn_of(name: str, run: int) -> Drawn:
     """What a run of a recipe does."""
     recipe = TRAIN_RECIPES[name]
-    return recipe.plan(shape_of(recipe), CLASSES, 0, run)
+    return recipe.drawn(shape_of(recipe), CLASSES, 0, run)
 
 
 def _work(recipe: TrainRecipe, run: int) -> tuple[float, float]:
     """How many pictures a run on CIFAR-10 is trained by, and how many it is scored by."""
-    plan = recipe.plan(shape_of(recipe), CLASSES, 0, run)
+    plan = recipe.drawn(shape_of(recipe), CLASSES, 0, run)
     train = min(TRAIN_IMAGES, recipe.train_images or TRAIN_IMAGES)
     scored = min(train, recipe.scored_images or train) + min(TEST_IMAGES, recipe.test_images or TEST_IMAGES)
     return plan.checkpoints[-1] * plan.train_fraction * train, len(plan.checkpoints) * scored
@@ -208,7 +209,7 @@ def _pictures(shape: tuple[int, int, int], images: int) -> tuple[Tensor, Tensor,
 
 def _measured(worker: int, name: str, run: int, images: int, way: str) -> tuple[float, float, float]:
     """Seconds of an epoch and of a score of `images` pictures per network, and the epoch's mean loss."""
-    recipe, plan = TRAIN_RECIPES[name], plan_of(name, run)
+    recipe, plan = TRAIN_RECIPES[name], drawn_of(name, run)
     pixels, labels, order = _pictures(shape_of(recipe), images)
     scale, offset = recipe.normalisation(pixels.shape[1])
     training = Training(plan.optimizer, RATE, plan.weight_decay, batch_size=recipe.batch_size)

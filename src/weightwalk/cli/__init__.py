@@ -11,7 +11,6 @@ import typer
 import weightwalk
 from weightwalk.cli import (
     bench,
-    classify,
     demo,
     evaluate,
     export,
@@ -27,12 +26,13 @@ from weightwalk.cli import (
     verify,
     zoo,
 )
+from weightwalk.cli.common import standard_output
 
 app = typer.Typer(
     help="Weight-space learning: networks that read the weights of other networks.",
     epilog="Start with `weightwalk demo`. Every command has --help, --json and --quiet.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
     pretty_exceptions_enable=False,
 )
 for module in (
@@ -48,11 +48,10 @@ for module in (
     recipes,
     train,
     evaluate,
-    classify,
+    predict,
     report,
 ):
     app.command(module.__name__.rpartition(".")[2].rstrip("_"))(module.command)
-app.command("predict-accuracy")(predict.command)
 app.add_typer(bench.app, name="bench")
 
 
@@ -73,4 +72,5 @@ def _root(
 
 def main() -> None:
     """The entry point of `weightwalk`."""
-    app(prog_name="weightwalk")
+    with standard_output():
+        app(prog_name="weightwalk")

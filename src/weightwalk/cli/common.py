@@ -6,15 +6,18 @@ Answers go to stdout; progress, remarks and errors go to stderr. Exit codes: 0, 
 
 from __future__ import annotations
 
-import json
+import errno
+import io
 import os
+import resource
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import IO, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any, TypedDict
 
 import typer
 from rich import box
@@ -22,12 +25,17 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from weightwalk import files
+from weightwalk import config, files, memory
 from weightwalk.cli.progress import Bars, Lines
 from weightwalk.errors import InputError
 from weightwalk.progress import Progress, silent
 from weightwalk.report import tables
+from weightwalk.report.words import shell
 
+if TYPE_CHECKING:
+    from weightwalk.zoos.kinds import Description
+
+Seed = Annotated[int, typer.Option(help="What everything random is drawn from.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, and one line for an answer.")]
 Device = Annotated[str, typer.Option(help="auto (CUDA where there is one), cpu or cuda.")]
@@ -57,18 +65,18 @@ class Terminal:
         """A line on stderr about what goes on."""
         if not self.quiet:
             self.close()
-            _console(sys.stderr).print(Text(text, style="bold"), soft_wrap=True)
+            _console(sys.stderr).print(Text(printable(text), style="bold"), soft_wrap=True)
 
     def answer(self, values: Mapping[str, Any], line: str, *blocks: RenderableType) -> None:
         """The result: `values` with --json, else `blocks` and the essential `line`; the line alone with --quiet."""
         self.close()
         console = _console(sys.stdout)
         if self.as_json:
-            print(json.dumps(values, default=str))
+            _print(files.to_json(values))
             return
         for block in () if self.quiet else blocks:
             console.print(block)
-        console.print(Text(line), soft_wrap=True)
+        console.print(Text(printable(line)), soft_wrap=True)
 
     def should_stop(self) -> bool:
         """Whether a signal has asked the command to end; for work that can be gone on with."""
@@ -79,15 +87,15 @@ class Terminal:
         assert self._stop is not None
         self.close()
         if self.as_json:
-            print(json.dumps({"stopped": True, **values}, default=str))
-        print(f"{line}; the same command goes on from there", file=sys.stderr)
+            _print(files.to_json({"stopped": True, **values}))
+        _print(printable(f"{line}; the same command goes on from there"), sys.stderr)
         return typer.Exit(128 + self._stop)
 
     def refused(self, sentences: Sequence[str]) -> typer.Exit:
         """To be raised when some of what was given could not be used: each sentence as an error, with exit code 2."""
         self.close()
         for sentence in sentences:
-            print(f"error: {sentence}", file=sys.stderr)
+            _print(printable(f"error: {sentence}"), sys.stderr)
         return typer.Exit(2)
 
     @contextmanager
@@ -115,30 +123,111 @@ class Terminal:
 def terminal(as_json: bool, quiet: bool) -> Iterator[Terminal]:
     """The terminal of a command; bad input, and files that cannot be used, become one sentence and exit code 2."""
     screen = Terminal(as_json, quiet)
+    _limit_memory()
     try:
-        yield screen
+        with standard_output(), _unwinding():
+            yield screen
     except InputError as error:
         raise _failed(screen, str(error)) from None
     except OSError as error:
         if error.filename is None:
             raise
         path = error.filename2 or error.filename  # of a file that cannot be renamed, what it was to become
-        raise _failed(
-            screen, f"cannot use {path}: {(error.strerror or 'unknown reason').lower()}; choose another path"
-        ) from None
+        raise _failed(screen, f"cannot use {path}: {_reason(error)}; choose another path") from None
+    except Exception as error:
+        sentence = memory.told(error)
+        if sentence is None:
+            raise
+        raise _failed(screen, sentence) from None
     finally:
         screen.close()
 
 
+@contextmanager
+def standard_output() -> Iterator[None]:
+    """Answers are written when this ends. A reader that has closed the pipe, such as `head`, ends the command with 141;
+    a full disk behind it is one sentence; one that only takes ASCII gets other letters escaped.
+    """
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 (none: it was closed before the command began)
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        if error.filename is not None or error.errno not in (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            raise
+        with suppress(OSError, ValueError):  # what is still to be written goes nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if error.errno == errno.EPIPE:
+            raise SystemExit(128 + signal.SIGPIPE) from None
+        print(f"error: cannot write to standard output: {_reason(error)}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+@contextmanager
+def _unwinding() -> Iterator[None]:
+    """SIGTERM ends the command as an exception does, so that no scratch file stays."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or "unknown reason").lower()
+
+
+def _limit_memory() -> None:
+    """Let allocations beyond the memory of the machine or container fail, so that they are told in a sentence: the
+    system would end the process. Not with CUDA, whose driver reserves more addresses than there is memory.
+    """
+    most = memory.total()
+    if most is not None and not Path("/dev/nvidiactl").exists():
+        soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        limits = [limit for limit in (soft, hard, most) if limit != resource.RLIM_INFINITY]
+        resource.setrlimit(resource.RLIMIT_DATA, (min(limits), hard))
+
+
 def _failed(screen: Terminal, sentence: str) -> typer.Exit:
     if screen.as_json:
-        print(json.dumps({"error": sentence}))
+        _print(files.to_json({"error": sentence}))
     return screen.refused([sentence])
+
+
+def _print(text: str, file: IO[str] | None = None) -> None:
+    print(text, file=file or sys.stdout)
+
+
+def printable(text: str) -> str:
+    """A text that says something of files, with what would steer the terminal escaped, such as colours in a name."""
+    return "".join(letter if letter.isprintable() or letter in "\n " else _escaped(letter) for letter in text)
+
+
+def _escaped(letter: str) -> str:
+    return letter.encode("unicode_escape", "surrogatepass").decode()
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError(errno.EPIPE, "broken pipe")
 
 
 def _console(file: IO[str]) -> Console:
     """Rich on `file`; wider than its guess of 80 where no terminal sets the width."""
-    return Console(file=file, highlight=False, width=None if file.isatty() else _WIDTH_OF_FILES)
+    return _Console(file=file, highlight=False, width=None if file.isatty() else _WIDTH_OF_FILES)
 
 
 def table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> RenderableType:
@@ -148,21 +237,27 @@ def table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -
     for name, right in zip(header, tables.numeric(cells, len(header)), strict=True):
         grid.add_column(Text(name), justify="right" if right else "left", overflow="fold")
     for row in cells:
-        grid.add_row(*map(Text, row))
-    return Group(Text(title, style="bold"), grid)
+        grid.add_row(*(Text(printable(cell)) for cell in row))
+    return Group(Text(printable(title), style="bold"), grid)
 
 
 def facts(title: str, values: Mapping[str, object]) -> RenderableType:
     """Names and values under a title."""
     grid = Table(box=box.SIMPLE, show_header=False)
     for name, (value,) in zip(values, tables.cells([""], [[value] for value in values.values()]), strict=True):
-        grid.add_row(Text(name), Text(value, overflow="fold"))
-    return Group(Text(title, style="bold"), grid)
+        grid.add_row(Text(printable(name)), Text(printable(value), overflow="fold"))
+    return Group(Text(printable(title), style="bold"), grid)
+
+
+def zoo_blocks(found: Description, **more: object) -> list[RenderableType]:
+    """What there is to say of a zoo, as blocks of an answer."""
+    title = str(found.values["zoo"])
+    return [facts(title, {**found.facts, **more}), *(table(*entries) for entries in found.tables)]
 
 
 def next_steps(*commands: str) -> RenderableType:
     """What to type next."""
-    return Text("next: " + "\n      ".join(commands) + "\n", style="cyan")
+    return Text(printable("next: " + "\n      ".join(commands) + "\n"), style="cyan")
 
 
 def source_of(zoo: Path | None, recorded: str) -> Path:
@@ -181,17 +276,29 @@ _TIMES = {
 }  # hidden: not the zoo's, which holds nothing that differs from run to run
 
 
+class _Took(TypedDict):
+    seconds: float
+
+
 def keep_time(zoo: Path, work: str, seconds: float) -> None:
     """Add the seconds of `FITTING` or `TRAINING` to those that the zoo has cost so far."""
     if seconds:
         files.write_json(zoo / _TIMES[work], {"seconds": times_of(zoo).get(work, 0.0) + seconds})
 
 
+def to_train(zoo: Path, reads: str) -> list[str]:
+    """The commands that train on a zoo of a kind or data set, as far as there are recipes for two cores."""
+    from weightwalk.recipes import RECIPES
+
+    names = [name for name, make in RECIPES.items() if make().reads == reads and name.endswith("_small")]
+    return [shell("train", name, "--zoo", zoo) for name in names]
+
+
 def times_of(zoo: Path) -> dict[str, float]:
     """The seconds that making a zoo took, by the name of that work; empty where nobody kept them."""
     paths = {work: zoo / name for work, name in _TIMES.items()}
     return {
-        work: float(files.read_json(path, "the time that a zoo took")["seconds"])
+        work: config.typed(_Took, files.read_json(path, "the time that a zoo took"), str(path))["seconds"]
         for work, path in paths.items()
         if path.exists()
     }

@@ -31,9 +31,11 @@ def command(
     Networks of another convention than LAYOUT's are rewritten so that they show the same pictures there.
     """
     with terminal(as_json, quiet) as screen, screen.listening():
+        from weightwalk import files
+        from weightwalk.zoos.published import export_tree
         from weightwalk.zoos.store import Zoo
-        from weightwalk.zoos.trees import export_tree
 
+        files.output_folder(out, option="OUT")
         outcome = export_tree(
             Zoo.open(zoo), layout, out, number=number, progress=screen.progress, should_stop=screen.should_stop
         )

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from weightwalk.cli.common import FITTING, AsJson, Device, Quiet, keep_time, next_steps, table, terminal
-from weightwalk.report.words import duration
+from weightwalk.cli.common import FITTING, AsJson, Device, Quiet, Seed, keep_time, next_steps, terminal, zoo_blocks
+from weightwalk.report.words import duration, shell
 
 
 def command(
@@ -40,7 +40,7 @@ def command(
     init: Annotated[
         str, typer.Option(help="independent, shared, or a file with one network's parameters.")
     ] = "independent",
-    seed: Annotated[int, typer.Option(help="What the starts are drawn from.")] = 0,
+    seed: Seed = 0,
     engine: Annotated[
         str, typer.Option(help="Who fits: local (processes of this machine) or ray (a Ray cluster).")
     ] = "local",
@@ -54,22 +54,21 @@ def command(
     A zoo that is there gets what it lacks, so an interrupted fit goes on where it was.
     """
     with terminal(as_json, quiet) as screen, screen.listening():
-        import numpy as np
         import torch
 
-        from weightwalk import devices
-        from weightwalk.zoos.engine import choose
-        from weightwalk.zoos.fit import fit_zoo, load_sets
-        from weightwalk.zoos.recipe import FIT_RECIPES, changed, usual
-        from weightwalk.zoos.splits import SPLITS
+        from weightwalk import devices, files
+        from weightwalk.zoos import kinds
+        from weightwalk.zoos.inr.engine import choose
+        from weightwalk.zoos.inr.fit import fit_zoo, load_sets
+        from weightwalk.zoos.inr.recipe import FIT_RECIPES, changed, usual
         from weightwalk.zoos.store import Zoo
         from weightwalk.zoos.work import ENGINES
 
         picked = str(devices.pick(device))
         chosen = changed(FIT_RECIPES[recipe or usual(dataset)], settings or [])
         if choose("auto", torch.device(picked)) == "eager":
-            screen.remark("no compiler works here, so fitting takes several times as long; install g++")
-        path = out or Path("zoos") / dataset
+            screen.remark("no C++ compiler works here, so fitting takes about 30 times as long; install g++")
+        path = files.output_folder(out or Path("zoos") / dataset, holds="manifest.json")
         outcome = fit_zoo(
             load_sets(dataset, root, split, limit),
             path,
@@ -88,23 +87,18 @@ def command(
         if not outcome.finished:
             raise screen.stopped(values, f"stopped while fitting; the finished shards are saved in {path}")
         zoo = Zoo.open(path)
-        diverged = int((~np.isfinite(zoo.psnr)).sum())
-        if diverged:
+        found = kinds.described(zoo)
+        if found.values["diverged"]:
             screen.remark(
-                f"{diverged:,} INRs diverged, their PSNR is not a number; fit with a lower --set descent.learning_rate"
+                f"{found.values['diverged']:,} INRs diverged, their PSNR is not a number; "
+                "fit with a lower --set descent.learning_rate"
             )
-        counts = {name: len(zoo.rows(name)) for name in SPLITS}
-        psnr = {name: float(zoo.psnr[zoo.rows(name)].mean()) if count else None for name, count in counts.items()}
         screen.answer(
-            {**values, "diverged": diverged, "networks": counts},
-            f"{path}: {len(zoo):,} INRs ({outcome.fitted:,} new, {outcome.already_there:,} were there), "
-            f"init {init}, PSNR {zoo.psnr.mean():.1f} dB, {duration(outcome.seconds)}",
-            table(
-                f"{path}: {zoo.spec}",
-                ["split", "INRs", "mean PSNR"],
-                [[name, counts[name], _decibel(psnr[name])] for name in SPLITS],
-            ),
-            next_steps(f"weightwalk inspect {path}", *_further(path, len(zoo), dataset)),
+            {**values, **found.values},
+            f"{found.line} ({outcome.fitted:,} new, {outcome.already_there:,} were there), init {init}, "
+            f"{duration(outcome.seconds)}",
+            *zoo_blocks(found),
+            next_steps(shell("inspect", path), *_further(path, len(zoo), dataset)),
         )
 
 
@@ -115,9 +109,5 @@ def _further(zoo: Path, inrs: int, dataset: str) -> list[str]:
     from weightwalk.recipes import RECIPES
 
     if any(make().reads == dataset for make in RECIPES.values()):
-        return [f"weightwalk recipes --dataset {dataset}"]
-    return [f"weightwalk render {zoo} 0:{min(4, inrs)}", f"weightwalk verify {zoo}"]
-
-
-def _decibel(value: float | None) -> str | None:
-    return None if value is None else f"{value:.1f} dB"
+        return [shell("recipes", "--dataset", dataset)]
+    return [shell("render", zoo, f"0:{min(4, inrs)}"), shell("verify", zoo)]

@@ -28,15 +28,20 @@ def command(
     """Show a network's snapshots in the order of inference: which nodes and edges come and go, how many, and what
     reading them costs.
 
-    A FUNCTION returns a module and an example of its input, or a module alone. The cost is that of a DNG-Encoder, in
+    A FUNCTION returns a module and an example of its input, or a module alone. Its code is run, with your rights: give
+    none that you don't trust. The cost is that of a DNG-Encoder, in
     multiply-adds.
     """
     with terminal(as_json, quiet) as screen:
         from weightwalk import files
         from weightwalk.cli.models import spec_of
-        from weightwalk.graphs.cost import multiply_adds, node_counts
         from weightwalk.graphs.dynamic import DynamicGraph
+        from weightwalk.report.cost import multiply_adds, node_counts
 
+        if png is not None:
+            files.output(png, ".png", option="--png")
+        if page is not None:
+            files.output(page, ".html", ".htm", option="--html")
         spec = spec_of(model, run)
         graph = DynamicGraph.of(spec)
         cost, nodes = multiply_adds(graph, dim, frequencies), node_counts(graph)

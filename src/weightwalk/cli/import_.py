@@ -8,14 +8,9 @@ from typing import Annotated
 
 import typer
 
-from weightwalk.cli import trained
-from weightwalk.cli.common import AsJson, Quiet, facts, next_steps, terminal
+from weightwalk.cli.common import AsJson, Quiet, next_steps, terminal, to_train, zoo_blocks
 from weightwalk.errors import InputError
-from weightwalk.registry import unknown
-from weightwalk.report.words import duration
-
-_OMEGA = 30.0
-_PICTURES = {"data set": "pictures of the data set", "rendered": "pictures rendered from the INRs"}
+from weightwalk.report.words import duration, shell
 
 
 def command(
@@ -43,7 +38,9 @@ def command(
     size: Annotated[
         int | None, typer.Option(help="Pixels a side of rendered pictures.", show_default="28, in colour 32")
     ] = None,
-    omega: Annotated[float, typer.Option(help="Frequency of the hidden layers: sin(omega (W x + b)).")] = _OMEGA,
+    omega: Annotated[
+        float | None, typer.Option(help="Frequency of the hidden layers: sin(omega (W x + b)).", show_default="30")
+    ] = None,
     bounds: Annotated[
         tuple[int, int] | None, typer.Option(help="nfn: the indices at which validation and test begin.")
     ] = None,
@@ -62,63 +59,37 @@ def command(
     A zoo that is there gets what it lacks, so an interrupted import goes on where it was. No code in the files is run.
     """
     with terminal(as_json, quiet) as screen, screen.listening():
-        from weightwalk.zoos.fit import load_sets
+        from weightwalk import files
+        from weightwalk.zoos import kinds
         from weightwalk.zoos.images import DATASETS
-        from weightwalk.zoos.splits import SPLITS
+        from weightwalk.zoos.inr.fit import load_sets
+        from weightwalk.zoos.published import LAYOUTS, Told, import_zoo
         from weightwalk.zoos.store import Zoo
-        from weightwalk.zoos.trained.published import LAYOUTS
-        from weightwalk.zoos.trees import LAYOUTS as TREES
-        from weightwalk.zoos.trees import import_tree
 
-        if layout not in LAYOUTS and layout not in TREES:
-            raise InputError(unknown("layout", layout, [*TREES, *LAYOUTS]))
-        if dataset is not None:
-            DATASETS[dataset]  # which says if nobody knows it
-        if layout in LAYOUTS:
-            if root is not None or size is not None or bounds is not None or omega != _OMEGA:
-                raise InputError(
-                    f"--root, --size, --omega and --bounds are for INRs, but {layout} is a layout of trained networks; "
-                    "leave them out"
-                )
-            trained.import_published(
-                layout, folder, out or Path("zoos") / folder.resolve().name, splits, dataset, screen
-            )
-            return
-        if bounds is not None and splits is not None:
-            raise InputError("expected --bounds or --splits, got both")
+        reader = LAYOUTS[layout]
+        embedded = dataset is not None and DATASETS[dataset].embedded  # which says if nobody knows it
         if root is not None and dataset is None:
             raise InputError(f"expected --dataset with --root {root}, got none; name the data set")
-        has_pictures = dataset is not None and (DATASETS[dataset].embedded or root is not None)
-        path = out or Path("zoos") / folder.resolve().name
-        outcome = import_tree(
-            folder,
-            layout,
-            path,
-            images=load_sets(dataset, root) if has_pictures and dataset else None,
+        if root is not None and "images" not in reader.takes:
+            raise InputError(f"--root is for INRs, but {layout} is a layout of trained networks; leave it out")
+        has_pictures = dataset is not None and "images" in reader.takes and (embedded or root is not None)
+        path = files.output_folder(out or Path("zoos") / folder.resolve().name, holds="manifest.json")
+        told = Told(
             dataset=dataset,
+            images=load_sets(dataset, root) if has_pictures and dataset else None,
             size=size,
             omega=omega,
-            split=bounds or splits,
-            progress=screen.progress,
-            should_stop=screen.should_stop,
+            bounds=bounds,
+            splits=splits,
         )
+        outcome = import_zoo(layout, folder, path, told, progress=screen.progress, should_stop=screen.should_stop)
         values = {"zoo": str(path), **asdict(outcome)}
         if not outcome.finished:
             raise screen.stopped(values, f"stopped while reading {folder}; the finished shards are saved in {path}")
-        zoo = Zoo.open(path)
-        counts = {name: len(zoo.rows(name)) for name in SPLITS}
+        found = kinds.described(Zoo.open(path))
         screen.answer(
-            {**values, "networks": counts},
-            f"{path}: {len(zoo):,} INRs ({outcome.read:,} new, {outcome.already_there:,} were there), "
-            f"{_PICTURES[outcome.pictures]}, PSNR {zoo.psnr.mean():.1f} dB, {duration(outcome.seconds)}",
-            facts(
-                str(path),
-                {
-                    "network": f"{zoo.spec}, {zoo.spec.num_parameters:,} parameters",
-                    "pictures": f"{'x'.join(map(str, zoo.image_shape))}, {_PICTURES[outcome.pictures]}",
-                    **{f"INRs to {name}": f"{count:,}" for name, count in counts.items()},
-                    "fits per training picture": int(zoo.fits.max()) + 1,
-                },
-            ),
-            next_steps(f"weightwalk inspect {path}"),
+            {**values, **found.values},
+            f"{found.line} ({outcome.read:,} new, {outcome.already_there:,} were there), {duration(outcome.seconds)}",
+            *zoo_blocks(found),
+            next_steps(shell("inspect", path), shell("verify", path), *to_train(path, found.values["kind"])),
         )

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from weightwalk.networks.files import ModuleFactory
     from weightwalk.spec import NetworkSpec
     from weightwalk.weights import Weights
-    from weightwalk.zoos.store import Zoo
-    from weightwalk.zoos.trained.store import TrainedZoo
 
 _SIDE, _TOKENS = 32, 8  # of the example for a module that comes alone
 
@@ -45,10 +43,8 @@ def traced(text: str) -> tuple[NetworkSpec, Weights]:
 
     module, example = _module(text)
     check_finite(module.state_dict(), f"from {text}")
-    try:
+    with _named(text):
         return trace(module, example)
-    except InputError as error:
-        raise InputError(f"{text}: {error}") from None
 
 
 def factory(text: str) -> ModuleFactory:
@@ -56,10 +52,19 @@ def factory(text: str) -> ModuleFactory:
     from weightwalk.networks.files import ModuleFactory
 
     module, example = _module(text)
-    try:
+    with _named(text):
         return ModuleFactory(module, example)
+
+
+@contextmanager
+def _named(text: str) -> Iterator[None]:
+    """An InputError begins with whose network it was; so does what becomes of an attempt to end the program."""
+    try:
+        yield
     except InputError as error:
         raise InputError(f"{text}: {error}") from None
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise InputError(f"{text}: its forward pass ends the program ({type(error).__name__})") from None
 
 
 def _module(text: str) -> tuple[nn.Module, Any]:
@@ -77,7 +82,7 @@ def _module(text: str) -> tuple[nn.Module, Any]:
 
 def _made(text: str) -> Any:
     """What the function answers, or the module that is there under that name. Whatever the user's code raises becomes
-    one sentence.
+    one sentence, and so does an attempt to end the program.
     """
     from torch import nn
 
@@ -86,7 +91,7 @@ def _made(text: str) -> Any:
         try:
             found = getattr(importlib.import_module(module_name), name)
             return found if isinstance(found, nn.Module) or not callable(found) else found()
-        except Exception as error:
+        except (Exception, SystemExit, KeyboardInterrupt) as error:
             at = traceback.extract_tb(error.__traceback__)[-1]
             where = (
                 ""
@@ -125,29 +130,20 @@ def _here() -> Iterator[None]:
         sys.path.remove(str(Path.cwd()))
 
 
-def open_any_zoo(path: Path) -> Zoo | TrainedZoo:
-    """A zoo of INRs or of trained networks, whichever it is."""
-    from weightwalk.zoos.listing import holds_trained
-    from weightwalk.zoos.store import Zoo
-    from weightwalk.zoos.trained.store import TrainedZoo
-
-    return TrainedZoo.open(path) if holds_trained(path) else Zoo.open(path)
-
-
 def spec_of(text: str, run: int | None = None) -> NetworkSpec:
     """The architecture of a network by function, of a zoo (that of one `run` where it has several), or in a JSON file:
     a spec, or all that
     `weightwalk graph --json` wrote.
     """
     from weightwalk.spec import NetworkSpec
-    from weightwalk.zoos.trained.store import TrainedZoo
+    from weightwalk.zoos.store import Zoo
 
     path = Path(text)
-    zoo = open_any_zoo(path) if path.is_dir() and not is_function(text) else None
-    if isinstance(zoo, TrainedZoo):
-        if not zoo.runs:
+    zoo = Zoo.open(path) if path.is_dir() and not is_function(text) else None
+    if zoo is not None and zoo.sources is None:
+        if not len(zoo.group_numbers):
             raise InputError(f"expected networks in the zoo {path}, found none yet")
-        return zoo.info(zoo.runs[0] if run is None else run).spec
+        return zoo.spec_of(int(zoo.group_numbers[0]) if run is None else run)
     if run is not None:
         raise InputError(f"--run chooses among the runs of a zoo of trained networks, but {text} is none; leave it out")
     if zoo is not None:

@@ -21,11 +21,12 @@ def command(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """List the recipes that `train` knows, or the settings of one."""
+    """List the recipes that `train` knows, or the settings of one; its --json is a file for `train --config`."""
     with terminal(as_json, quiet) as screen:
         from weightwalk import config
         from weightwalk.encoders import encoders
         from weightwalk.recipes import RECIPES
+        from weightwalk.tasks.base import described
 
         if recipe is not None:
             settings = config.keys(RECIPES[recipe]())
@@ -34,7 +35,7 @@ def command(
                 f"as in --set encoder=NAME ({', '.join(encoders)})"
             )
             screen.answer(
-                settings,
+                described(RECIPES[recipe]()),
                 line,
                 table(recipe, ["setting", "value"], [[key, _written(value)] for key, value in settings.items()]),
             )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from weightwalk import files
 from weightwalk.cli.common import AsJson, Device, Quiet, table, terminal
 from weightwalk.errors import InputError
 from weightwalk.progress import in_units
@@ -54,9 +55,9 @@ def command(
     with terminal(as_json, quiet) as screen:
         from math import prod
 
-        from weightwalk import devices, files
+        from weightwalk import devices
         from weightwalk.report import renders
-        from weightwalk.zoos import rendering
+        from weightwalk.zoos.inr import rendering
         from weightwalk.zoos.store import Zoo
 
         picked, opened = devices.pick(device), Zoo.open(zoo)
@@ -66,15 +67,19 @@ def command(
         kind = renders.suffix(channels, grid)
         names = opened.names(rows)
         paths = _paths(zoo, names, kind, out)
-        if sheet and sheet.suffix != ".png":
-            raise InputError(f"expected a .png as --sheet, got {sheet}; change its ending")
-        if rate < 1:
-            raise InputError(f"expected --rate of at least 1 Hz, got {rate}")
+        if sheet:
+            files.output(sheet, ".png", option="--sheet")
+        if not 1 <= rate < 2**31:
+            raise InputError(f"expected --rate of at least 1 Hz and below 2^31 Hz, got {rate}")
         if sheet and kind != ".png":
             raise InputError(
                 f"a sheet shows pictures, but {zoo} has signals of the shape {opened.image_shape}; leave --sheet out"
             )
 
+        per_point = {".npy": 4, ".wav": 2}.get(kind, 1e-3) * channels  # compressed as far as it goes
+        files.check_room(
+            paths[0], per_point * prod(grid) * len(rows), f"{prod(grid):,} points each", "choose a smaller --size"
+        )
         rate_out = round(rate * grid[0] / source[0])  # a sound of more samples is not a longer one
         points, written, done = prod(grid), [], 0
         for row, path in zip(rows.tolist(), paths, strict=True):
@@ -93,7 +98,7 @@ def command(
         )
         place = " and ".join(written[0]) if len(rows) == 1 else str(paths[0].parent)
         count = f"{len(rows):,} INR{'s'[: len(rows) > 1]}"
-        psnr = opened.psnr[rows].tolist()
+        psnr = opened.column("psnr")[rows].tolist()
         screen.answer(
             {
                 "zoo": str(zoo),
@@ -123,18 +128,18 @@ def _paths(zoo: Path, names: list[str], kind: str, out: Path | None) -> list[Pat
             raise InputError(
                 f"expected a folder as --out of {len(names):,} INRs, got the file {out}; --sheet puts many into one"
             )
-        return [out]
+        return [files.output(out, kind)]
     if out is not None and out.suffix in (".png", ".wav", ".npy"):
         raise InputError(f"INRs of {zoo} are rendered as {kind}, got --out {out}; change its ending, or give a folder")
-    folder = out or zoo.resolve().with_name(f"{zoo.resolve().name}-renders")
+    folder = files.output_folder(out) if out else zoo.resolve().with_name(f"{zoo.resolve().name}-renders")
     return [folder / f"{name}{kind}" for name in names]
 
 
 def _sheet(zoo: Zoo, rows: NDArray[np.int64], grid: tuple[int, ...]) -> bytes:
     """Pairs of a source picture and what its INR shows, the larger side `_SHEET_SIZE` at most."""
     from weightwalk.report.pictures import contact_sheet
-    from weightwalk.zoos.overview import evenly
-    from weightwalk.zoos.rendering import parsed_size, pixel_format
+    from weightwalk.zoos.inr.rendering import parsed_size, pixel_format
+    from weightwalk.zoos.rows import evenly
 
     shown = evenly(rows, _SHEET_PAIRS)
     small, pixels = parsed_size(str(min(_SHEET_SIZE, max(grid))), grid), pixel_format(zoo)
@@ -142,5 +147,5 @@ def _sheet(zoo: Zoo, rows: NDArray[np.int64], grid: tuple[int, ...]) -> bytes:
     for row, name in zip(shown, zoo.names(shown), strict=True):
         render = pixels.render(zoo.weights(row[None]), *small) * 2 - 1
         cells += [zoo.images(row[None])[0].numpy(), render[0].numpy()]
-        captions += [name, f"{zoo.psnr[row]:.1f} dB"]
+        captions += [name, f"{zoo.column('psnr')[row]:.1f} dB"]
     return contact_sheet(cells, 2 * min(_PAIRS_PER_ROW, len(shown)), captions)

@@ -1,4 +1,4 @@
-"""`weightwalk verify`: whether a zoo is what was written, and shows what it says."""
+"""`weightwalk verify`: whether a zoo is what was written, and its networks do what it says."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from weightwalk.cli import trained
-from weightwalk.cli.common import AsJson, Quiet, Terminal, facts, table, terminal
-from weightwalk.errors import InputError
+from weightwalk.cli.common import AsJson, Quiet, facts, table, terminal
 
 if TYPE_CHECKING:
-    from weightwalk.zoos.check import Report
-    from weightwalk.zoos.trained.check import TrainedReport
+    from weightwalk.zoos.images import ImageSet
 
 
 def command(
@@ -22,8 +19,7 @@ def command(
     sample: Annotated[
         int | None,
         typer.Option(
-            help="INRs to render, or networks to score, and to compare with what the zoo says.",
-            show_default="256 INRs, 32 networks",
+            help="Networks to evaluate, and to compare with what the zoo says.", show_default="256 INRs, 32 others"
         ),
     ] = None,
     root: Annotated[
@@ -35,45 +31,45 @@ def command(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Check a zoo: every byte against its hash, every INR for its source, a sample rendered and compared with its
-    stored PSNR.
+    """Check a zoo: every byte against its hash, every row, and a sample of its networks against what it says of them.
 
-    Of a zoo of trained networks: every byte, every number, and with --root a sample scored anew.
+    INRs are rendered and compared with their images; trained networks are scored anew, with --root.
 
     Exit code 2, and a sentence for each file with a problem, if there is one. Nothing is changed.
     """
     with terminal(as_json, quiet) as screen:
-        from weightwalk.zoos.check import SAMPLE, check
-        from weightwalk.zoos.listing import holds_trained
+        from weightwalk.zoos import kinds
+        from weightwalk.zoos.check import check
+        from weightwalk.zoos.manifest import FILE
 
-        if holds_trained(zoo):
-            networks, line, blocks = trained.verify(zoo, screen, 32 if sample is None else sample, root)
-            _refuse(screen, networks, zoo)
-            screen.answer({"zoo": str(zoo), **networks.to_dict()}, line, *blocks)
-            return
-        if root is not None:
-            raise InputError(f"--root is for zoos of trained networks, but {zoo} is none; leave it out")
-        report = check(zoo, SAMPLE if sample is None else sample, screen.progress)
+        sets = None
+        if (zoo / FILE).is_file() and (root is not None or sample != 0):
+            sets = _sets(zoo, root)
+        report = check(zoo, sample, sets, screen.progress)
         values = {"zoo": str(zoo), **report.to_dict()}
-        _refuse(screen, report, zoo)
-        waiting = sum(count.without_inr for count in report.counts)
+        if report.problems:
+            if as_json:
+                print(json.dumps(values))
+            raise screen.refused([problem.sentence for problem in report.problems])
+        kind = kinds.of(report.kind)
+        lacking = sum(count.lacking for count in report.counts)
+        looked = (
+            f"{report.looked_at:,} evaluated anew are what it says"
+            if report.looked_at
+            else "none was evaluated" + (f": {report.why_not}" if report.why_not else "")
+        )
         screen.answer(
             values,
-            f"{zoo}: all well, {sum(count.inrs for count in report.counts):,} INRs in {report.files:,} files; "
-            f"{_rendered(report)}" + (f"; {waiting:,} images have no INR yet" if waiting else ""),
+            f"{zoo}: all well, {report.rows:,} {kind.networks} of {report.groups:,} {kind.group}s in {report.files:,} "
+            f"files; {looked}" + (f"; {lacking:,} {kind.group}s have no {kind.member} yet" if lacking else ""),
             facts(str(zoo), {"files": f"{report.files:,}, all as they were written", "bytes": f"{report.bytes:,}"}),
             table(
-                "Images and their INRs",
-                ["part", "split", "images", "without INR", "INRs", "fits", "mean PSNR"],
+                f"{kind.networks}, and the means of their figures",
+                ["part", "split", f"{kind.group}s", "lacking", f"{kind.member}s", kind.networks, *kind.figures],
                 [
                     [
-                        c.part,
-                        c.split,
-                        c.images,
-                        c.without_inr,
-                        c.inrs,
-                        c.fits,
-                        None if c.mean_psnr is None else f"{c.mean_psnr:.1f} dB",
+                        *(c.part, c.split, c.groups, c.lacking, c.members, c.rows),
+                        *(f"{c.figures[name]:.4g}" if name in c.figures else None for name in kind.figures),
                     ]
                     for c in report.counts
                 ],
@@ -81,18 +77,20 @@ def command(
         )
 
 
-def _refuse(screen: Terminal, report: Report | TrainedReport, zoo: Path) -> None:
-    """Tell each problem, if there are any, and end the command."""
-    if not report.problems:
-        return
-    if screen.as_json:
-        print(json.dumps({"zoo": str(zoo), **report.to_dict()}))
-    raise screen.refused([problem.sentence for problem in report.problems])
+def _sets(zoo: Path, root: Path | None) -> list[ImageSet] | None:
+    """The data set that networks are scored on: out of `root`, or one that needs no files; None where there is none."""
+    from weightwalk.errors import InputError
+    from weightwalk.zoos import kinds
+    from weightwalk.zoos.images import DATASETS
+    from weightwalk.zoos.inr.fit import load_sets
+    from weightwalk.zoos.manifest import Manifest
 
-
-def _rendered(report: Report) -> str:
-    if report.rendered.why_not:
-        return f"none was rendered: {report.rendered.why_not}"
-    if not report.rendered.inrs:
-        return "none was rendered"
-    return f"{report.rendered.inrs:,} rendered anew have the PSNR that is stored"
+    try:
+        manifest = Manifest.read(zoo)
+        dataset = kinds.of(manifest.kind).dataset_to_look(zoo, manifest.settings)
+    except InputError:  # of a damaged manifest the check itself tells
+        if root is not None:
+            raise
+        return None
+    embedded = dataset in DATASETS and DATASETS[dataset].embedded
+    return load_sets(dataset, root) if root is not None or embedded else None

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from weightwalk.cli.common import TRAINING, AsJson, Quiet, keep_time, next_steps, terminal
-from weightwalk.report.words import duration
+from weightwalk.cli.common import TRAINING, AsJson, Quiet, Seed, keep_time, next_steps, terminal, to_train, zoo_blocks
+from weightwalk.report.words import duration, shell
 
 
 def command(
@@ -47,9 +47,7 @@ def command(
             help="Change the recipe, as in --set epochs=10 --set train_images=5000; repeatable.",
         ),
     ] = None,
-    seed: Annotated[
-        int, typer.Option(help="What starts, hyperparameters and the order of pictures are drawn from.")
-    ] = 0,
+    seed: Seed = 0,
     workers: Annotated[int | None, typer.Option(help="How many runs at once.", show_default="all cores")] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -59,16 +57,17 @@ def command(
     A zoo that is there gets the runs that it lacks, so an interrupted command goes on where it was.
     """
     with terminal(as_json, quiet) as screen, screen.listening():
-        from weightwalk.cli.trained import described, to_train
-        from weightwalk.zoos.fit import load_sets
+        from weightwalk import files
+        from weightwalk.zoos import kinds
+        from weightwalk.zoos.inr.fit import load_sets
+        from weightwalk.zoos.store import Zoo
         from weightwalk.zoos.trained.recipes import RUNS
         from weightwalk.zoos.trained.recipes import recipe as pick
-        from weightwalk.zoos.trained.store import TrainedZoo
         from weightwalk.zoos.trained.train import train_zoo
         from weightwalk.zoos.work import ENGINES
 
         chosen = pick(kind, recipe, settings or [])
-        path = out or Path("zoos") / f"{dataset}-{kind}"
+        path = files.output_folder(out or Path("zoos") / f"{dataset}-{kind}", holds="manifest.json")
         outcome = train_zoo(
             load_sets(dataset, root),
             path,
@@ -88,10 +87,11 @@ def command(
             screen.remark(
                 f"{outcome.diverged:,} runs diverged before their first checkpoint; they are in the zoo without one"
             )
-        values, line, blocks = described(TrainedZoo.open(path))
+        found = kinds.described(Zoo.open(path))
         screen.answer(
-            {**asdict(outcome), **values},
-            f"{line} ({outcome.trained:,} runs new, {outcome.already_there:,} were there), {duration(outcome.seconds)}",
-            *blocks,
-            next_steps(f"weightwalk verify {path}" + (f" --root {root}" if root else ""), *to_train(path, kind)),
+            {**asdict(outcome), **found.values},
+            f"{found.line} ({outcome.trained:,} runs new, {outcome.already_there:,} were there), "
+            f"{duration(outcome.seconds)}",
+            *zoo_blocks(found),
+            next_steps(shell("verify", path, *(["--root", root] if root else [])), *to_train(path, kind)),
         )

@@ -11,8 +11,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from weightwalk.graphs.cost import lifetimes, node_counts
 from weightwalk.graphs.dynamic import DynamicGraph
+from weightwalk.report.cost import lifetimes, node_counts
 from weightwalk.report.look import INK, PALETTE, QUIET, RULE, STYLE, draw
 
 _ROW, _MOST = 0.24, 120  # inches per timestamp, and how many of them fit a picture

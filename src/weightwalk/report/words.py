@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 
 def percent(share: float) -> str:
     """`94.7 %`."""
@@ -16,3 +18,8 @@ def duration(seconds: float) -> str:
     if minutes >= 60:
         return f"{minutes // 60} h {minutes % 60} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def shell(*words: object) -> str:
+    """The command `weightwalk` and `words` as a shell takes it, quoted where it must be."""
+    return shlex.join(["weightwalk", *map(str, words)])

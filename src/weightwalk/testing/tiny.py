@@ -34,10 +34,10 @@ from weightwalk.steps import (
     Upsample,
 )
 from weightwalk.weights import Weights
-from weightwalk.zoos.engine import Descent
-from weightwalk.zoos.fit import fit_zoo
 from weightwalk.zoos.images import ImageSet
-from weightwalk.zoos.recipe import FitRecipe
+from weightwalk.zoos.inr.engine import Descent
+from weightwalk.zoos.inr.fit import fit_zoo
+from weightwalk.zoos.inr.recipe import FitRecipe
 from weightwalk.zoos.store import Zoo
 
 

@@ -8,14 +8,17 @@ import numpy as np
 
 from weightwalk.spec import NetworkSpec
 from weightwalk.steps import Conv, Dense, MeanPool
-from weightwalk.zoos.trained.store import TrainedRun, TrainedWriter, TrainedZoo
+from weightwalk.zoos.shards import Group
+from weightwalk.zoos.store import Zoo
+from weightwalk.zoos.trained.train import COLUMNS
+from weightwalk.zoos.writer import ZooWriter
 
 EPOCHS = (1, 2, 4)
 
 
 def tiny_trained_zoo(
     path: Path, *, num_runs: int = 100, mixed: bool = False, inputs: int = 1, seed: int = 0, kind: str = "cnn"
-) -> TrainedZoo:
+) -> Zoo:
     """CNNs of random weights at `path`, three checkpoints each, whose "test accuracy" is a smooth function of how large
     the weights are.
 
@@ -24,14 +27,19 @@ def tiny_trained_zoo(
     (1 + exp(-2 m)). Runs are relu and tanh networks by turns; `mixed`: of 1 to 3 convolutions, each with its own width
     and kernel.
     """
-    writer = TrainedWriter.open(
-        Path(path), settings={"kind": kind, "dataset": "tiny", "seed": seed}, provenance={"weightwalk": "tests"}
+    writer = ZooWriter.open(
+        Path(path),
+        settings={"kind": kind, "dataset": "tiny", "seed": seed},
+        figures=COLUMNS,
+        provenance={"weightwalk": "tests"},
     )
-    writer.add([_run(number, np.random.default_rng([seed, number]), mixed, inputs) for number in range(num_runs)])
-    return TrainedZoo.open(path)
+    writer.add_groups(
+        [_run(number, np.random.default_rng([seed, number]), mixed, inputs) for number in range(num_runs)]
+    )
+    return Zoo.open(path)
 
 
-def _run(number: int, chance: np.random.Generator, mixed: bool, inputs: int) -> TrainedRun:
+def _run(number: int, chance: np.random.Generator, mixed: bool, inputs: int) -> Group:
     activation = ("relu", "tanh")[number % 2]
     sizes = [(4, 3), (5, 3)]
     if mixed:
@@ -48,7 +56,5 @@ def _run(number: int, chance: np.random.Generator, mixed: bool, inputs: int) -> 
     growth = 1.1 ** np.arange(len(EPOCHS))
     accuracy = 0.1 + 0.8 / (1 + np.exp(-2 * (np.log(scales).mean() + np.log(growth))))
     hyperparameters = {"optimizer": ("adam", "sgd")[number // 2 % 2], "learning_rate": float(chance.random())}
-    figures = {"test_accuracy": accuracy.astype(np.float32)}
-    return TrainedRun(
-        number, spec, hyperparameters, np.array(EPOCHS), (growth[:, None] * one).astype(np.float32), figures
-    )
+    figures = {"epoch": np.array(EPOCHS), "test_accuracy": accuracy.astype(np.float32)}
+    return Group(number, spec, (growth[:, None] * one).astype(np.float32), figures, hyperparameters)

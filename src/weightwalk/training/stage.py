@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
-from weightwalk.errors import InputError
+from weightwalk.config import bounded, typed
 
 Optimizer = Literal["adam", "adamw", "amsgrad"]
 Schedule = Literal["constant", "cosine"]
@@ -35,16 +35,12 @@ class StageConfig:
     eval_every: int = 1000
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "eval_every"):
-            _expect(self, name, getattr(self, name) >= 1, "at least 1")
-        for name in ("learning_rate", "clip"):
-            value = getattr(self, name)
-            _expect(self, name, value is None or 0 < value < math.inf, "a positive number")
-        _expect(self, "weight_decay", 0 <= self.weight_decay < math.inf, "a number of at least 0")
-        _expect(self, "warmup_start", 0 <= self.warmup_start <= 1, "a factor from 0 to 1")
-        _expect(self, "warmup_steps", self.warmup_steps >= 0, "at least 0")
-        for name, choices in (("optimizer", get_args(Optimizer)), ("schedule", get_args(Schedule))):
-            _expect(self, name, getattr(self, name) in choices, f"one of {', '.join(choices)}")
+        bounded(self, "steps batch_size eval_every", 1)
+        bounded(self, "learning_rate clip", above=0)
+        bounded(self, "weight_decay warmup_steps", 0)
+        bounded(self, "warmup_start", 0, most=1)
+        typed(Optimizer, self.optimizer, "optimizer")
+        typed(Schedule, self.schedule, "schedule")
 
     def rate(self, step: int) -> float:
         """The learning rate of the update that step `step` makes, counted from 0."""
@@ -57,8 +53,3 @@ class StageConfig:
         else:
             factor = 1.0
         return self.learning_rate * factor
-
-
-def _expect(config: StageConfig, name: str, holds: bool, expected: str) -> None:
-    if not holds:
-        raise InputError(f"{name} must be {expected}, got {getattr(config, name)!r}")

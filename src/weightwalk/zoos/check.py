@@ -1,9 +1,6 @@
-"""Whether a zoo can be trusted: files hashed, every row accounted for, a sample of the INRs rendered again.
+"""Whether a zoo can be trusted: every file hashed, every row accounted for, a sample of the networks evaluated again.
 
-A stored PSNR stands for an error r = peak 10^(-PSNR / 20), root mean square, against the stored source image. Rendered
-again, an INR has the error r'. By the triangle inequality |r' - r| is at most the root mean square difference of the
-two renderings, which is rounding and nothing else. So errors are compared, not decibels, which tell little where r is
-as small as rounding.
+What is evaluated, and what may differ by how much, is the business of the zoo's kind (`kinds.Kind.look`).
 """
 
 from __future__ import annotations
@@ -14,259 +11,204 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from weightwalk.errors import InputError
 from weightwalk.progress import Progress, silent
+from weightwalk.zoos import kinds, shards
 from weightwalk.zoos.hashes import Problem, verify
+from weightwalk.zoos.images import ImageSet
+from weightwalk.zoos.kinds import Kind
 from weightwalk.zoos.manifest import REMEDY, Manifest, Shard
-from weightwalk.zoos.overview import evenly
-from weightwalk.zoos.pixels import PixelFormat
-from weightwalk.zoos.rendering import BLOCK_VALUES, blocks, pixel_format
-from weightwalk.zoos.splits import PARTS, SPLITS
+from weightwalk.zoos.rows import evenly
+from weightwalk.zoos.splits import PARTS, SPLITS, group_numbers, parts_of
 from weightwalk.zoos.store import Zoo
 
-SAMPLE = 256
-DECIBEL = 0.01  # what a stored PSNR may be off by, where its error is far above rounding
-FLOOR = 1e-6  # of the peak, root mean square: what two float32 evaluations of an ordinary SIREN may differ by
-ROUNDING, MOST_ROUNDING = 8.0, 1e-3  # times this network's own float32 rounding, but at most this share of the peak
-
-_NAMED = 5  # INRs that a sentence names; `Problem.inrs` has all
-
-Images = dict[str, NDArray[np.int64]]
+_NAMED = 5  # rows that a sentence names; `Problem.rows` has all
 
 
 @dataclass(frozen=True)
 class Count:
-    """What a zoo has of one split of one part; nothing was fitted to `without_inr` images, yet, if the fit was
-    interrupted.
+    """What a zoo has of one split of one part; `lacking` are groups without a network: images to which nothing was
+    fitted yet, runs that diverged before their first checkpoint.
     """
 
     part: str
     split: str
-    images: int
-    inrs: int
-    fits: int
-    without_inr: int
-    mean_psnr: float | None
-
-
-@dataclass(frozen=True)
-class Rendered:
-    """INRs that were rendered, and what the PSNR of those that pass is off by at most; `why_not` says why none was."""
-
-    inrs: int = 0
-    worst_decibel: float = 0.0
-    why_not: str = ""
+    groups: int
+    rows: int
+    members: int
+    lacking: int
+    figures: dict[str, float]
+    """The mean of every figure, over the rows where it is known."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What `check` found."""
+    """What `check` found; `looked_at` rows were evaluated anew, and those that pass are off by `worst` at most."""
 
     problems: tuple[Problem, ...]
     files: int
     bytes: int
+    kind: str = ""
+    rows: int = 0
+    groups: int = 0
     counts: tuple[Count, ...] = ()
-    rendered: Rendered = Rendered()
+    looked_at: int = 0
+    worst: float = 0.0
+    why_not: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {"ok": not self.problems, **asdict(self)}
 
 
-def check(path: Path, sample: int = SAMPLE, progress: Progress = silent) -> Report:
-    """Hash the files, account for every row, render `sample` INRs, spread evenly, and besides all those of changed
-    files.
+def check(
+    path: Path,
+    sample: int | None = None,
+    sets: Sequence[ImageSet] | None = None,
+    progress: Progress = silent,
+) -> Report:
+    """Hash the files, account for every row, evaluate `sample` of them (default: as many as the kind says), spread
+    evenly, and besides all those of changed files. `sets` are the parts of the data set, which some kinds need for it.
 
     Shards that cannot be read are left out of what follows; after a manifest that is not as it was written, nothing
     follows. Raises InputError if there is no zoo at `path`.
     """
-    if sample < 0:
-        raise InputError(f"expected a sample of at least 0 INRs, got {sample}")
+    if sample is not None and sample < 0:
+        raise InputError(f"expected a sample of at least 0 networks, got {sample}")
     path = Path(path)
     hashed = verify(path, progress)
-    problems, manifest = list(hashed.problems), hashed.manifest
+    manifest = hashed.manifest
     if manifest is None:
         return Report(hashed.problems, hashed.files, hashed.bytes)
-    known = {problem.file: problem.what for problem in problems}
-    shards = []
-    for shard in manifest.shards:
-        problem = _unfit(path, manifest, shard)
-        if problem is None:
-            shards.append(shard)
-        elif shard.file not in known or problem.what == "values":
-            problems.append(problem)
-    problems += _values(path, manifest, shards)
-    stored, twice = _stored(path, manifest, shards)
-    lone = {shard.file: _lone(path, manifest, shard, stored) for shard in shards}
-    lost = [shard for shard in manifest.shards if shard.kind == "images" and shard not in shards]
-    problems += [*twice, *(problem for shard in shards for problem in _orphans(path, shard, lone[shard.file], lost))]
-    shards = [shard for shard in shards if not len(lone[shard.file])]
-    zoo = Zoo(path, replace(manifest, shards=tuple(shards)))
-    problems += _overlaps(zoo, shards)
-    changed = [shard for shard in shards if shard.file in known]
-    rows = np.union1d(evenly(zoo.rows(), sample), _rows_of(zoo, changed))
-    try:
-        rendered, wrong = _render(zoo, pixel_format(zoo), rows, progress)
-    except InputError as error:
-        rendered, wrong = Rendered(why_not=str(error)), {}
-    # Pictures that are not shown are the fault of a changed file, if there is one that has a part in them; else of the
+    kind, problems = kinds.of(manifest.kind), list(hashed.problems)
+    known = {problem.file for problem in problems}
+    sound: list[Shard] = []
+    for shard in manifest.in_order:
+        try:
+            found = list(_values(path, manifest, kind, shard))
+        except (InputError, OSError) as error:
+            problems += [] if shard.file in known else [Problem("unreadable", shard.file, str(error))]
+            continue
+        problems += found
+        sound.append(shard)
+    problems += _twice(path, manifest, sound)
+    lone = {shard.file: _lone(path, manifest, shard, sound) for shard in sound}
+    lost = [shard for shard in manifest.shards if shard.table == "sources" and shard not in sound]
+    for shard in sound:
+        problems += _orphans(path, kind, shard, lone[shard.file], lost)
+    sound = [shard for shard in sound if not len(lone[shard.file])]
+    zoo = Zoo(path, replace(manifest, shards=tuple(sound)))
+    # What is not as it should be is the fault of a changed file, if there is one that has a part in it; else of the
     # networks.
-    suspects = [*changed, *(shard for shard in shards if shard.kind == "inrs" and shard not in changed)]
-    problems += _not_shown(zoo, suspects, wrong)
-    return Report(tuple(problems), hashed.files, hashed.bytes, tuple(_counts(zoo, manifest, stored)), rendered)
+    changed = [shard for shard in sound if shard.file in known]
+    rows = np.union1d(evenly(zoo.rows(), kind.sample if sample is None else sample), _rows_of(zoo, changed))
+    doubtful = [np.flatnonzero(kind.doubtful(name, zoo.column(name))) for name in zoo.columns]
+    looked = kind.look(zoo, np.setdiff1d(rows, np.concatenate([zoo.broken(rows), *doubtful])), sets, progress)
+    suspects = [*changed, *(shard for shard in sound if shard.table == "rows" and shard not in changed)]
+    problems += _wrong(zoo, kind, suspects, looked.wrong)
+    return Report(
+        tuple(problems),
+        hashed.files,
+        hashed.bytes,
+        manifest.kind,
+        len(zoo),
+        len(zoo.group_numbers),
+        tuple(_counts(zoo)),
+        looked.rows,
+        looked.worst,
+        looked.why_not,
+    )
 
 
-# ---- rows
-
-
-def _unfit(path: Path, manifest: Manifest, shard: Shard) -> Problem | None:
-    """Why a shard's rows cannot be read or placed."""
-    try:
-        images = manifest.tensors(path, shard)["image"].numpy()
-    except (InputError, OSError) as error:
-        return Problem("unreadable", shard.file, str(error))
-    if np.any(np.diff(images) < 1) or (int(images[0]), int(images[-1]) + 1) != (shard.start, shard.stop):
-        sentence = (
-            f"{path / shard.file} has image numbers "
-            f"that do not increase from {shard.start} to {shard.stop - 1}; {REMEDY}"
-        )
-        return Problem("values", shard.file, sentence)
-    return None
-
-
-def _values(path: Path, manifest: Manifest, shards: Sequence[Shard]) -> Iterator[Problem]:
-    """Labels without a name, and PSNR that are not finite."""
-    for shard in shards:
-        tensors = manifest.tensors(path, shard)
-        if shard.kind == "images":
-            labels, names = tensors["label"].numpy(), len(manifest.label_names)
-            bad = (labels < 0) | (labels >= names)
-            what = f"labels that are not from 0 to {names - 1}"
-        else:
-            bad = ~np.isfinite(tensors["psnr"].numpy())
-            what = "a PSNR that is not finite"
-        if bad.any():
-            images = ", ".join(_some([str(image) for image in tensors["image"].numpy()[bad].tolist()]))
-            yield Problem("values", shard.file, f"{path / shard.file} has {what}, of image {images}; {REMEDY}")
-
-
-def _stored(path: Path, manifest: Manifest, shards: Sequence[Shard]) -> tuple[Images, list[Problem]]:
-    """Per part the sorted numbers of the images that the zoo has, each once; and those that it has twice."""
-    stored, problems = {}, []
-    for part in PARTS:
-        mine = {
-            s.file: manifest.tensors(path, s)["image"].numpy() for s in shards if (s.kind, s.part) == ("images", part)
-        }
-        stored[part], times = np.unique(np.concatenate([np.empty(0, np.int64), *mine.values()]), return_counts=True)
-        twice = stored[part][times > 1]
-        if len(twice):
-            within = [file for file, images in mine.items() if twice[0] in images]
-            sentence = (
-                f"{path} has {len(twice):,} images of {part} twice, the first is {twice[0]} in {' and '.join(within)}"
+def _values(path: Path, manifest: Manifest, kind: Kind, shard: Shard) -> Iterator[Problem]:
+    """Values of a shard that cannot be: labels without a name, parameters and figures that are not finite."""
+    if shard.table == "sources":
+        tensors = shards.open_sources(path, manifest, shard)
+        labels, names = tensors["label"].numpy(), len(manifest.settings["label_names"])
+        bad = np.flatnonzero((labels < 0) | (labels >= names))
+        if len(bad):
+            of = _some([str(index) for index in tensors["group"].numpy()[bad].tolist()])
+            what = f"labels that are not from 0 to {names - 1}, of {kind.group} {of}"
+            yield Problem("values", shard.file, f"{path / shard.file} has {what}; {REMEDY}")
+        return
+    found = shards.open_rows(path, manifest, shard)
+    zoo = Zoo(path, replace(manifest, shards=(shard,), sources=False))
+    broken = zoo.broken(zoo.rows())
+    doubtful = {name: kind.doubtful(name, found.columns[name]) for name in manifest.figures}
+    bad = np.flatnonzero(np.logical_or.reduce([np.zeros(shard.rows, bool), *doubtful.values()]))
+    for rows, what in (
+        (broken, "networks with parameters that are not finite"),
+        (
+            np.setdiff1d(bad, broken),
+            f"{' and '.join(name for name in doubtful if doubtful[name].any())} that cannot be",
+        ),
+    ):
+        if len(rows):
+            names_of = tuple(zoo.names(rows))
+            yield Problem(
+                "values",
+                shard.file,
+                f"{path / shard.file} has {what}: {_some(names_of)}; {_remedy(manifest)}",
+                names_of,
             )
-            problems.append(Problem("overlap", within[-1], f"{sentence}; take one of them out of the manifest"))
-    return stored, problems
 
 
-def _lone(path: Path, manifest: Manifest, shard: Shard, stored: Images) -> NDArray[np.int64]:
-    """The images that a shard has INRs of and the zoo has not."""
-    images = manifest.tensors(path, shard)["image"].numpy() if shard.kind == "inrs" else np.empty(0, np.int64)
-    return np.setdiff1d(images, stored[shard.part])
+def _remedy(manifest: Manifest) -> str:
+    """What helps against values that are bad although the file is as it was written: making it again makes the same."""
+    if "fit" in manifest.settings and "layout" not in manifest.settings:
+        return "they diverged; make a zoo with a lower --set descent.learning_rate in another folder"
+    if "recipe" in manifest.settings:
+        return "make the zoo in another folder with a lower learning rate"
+    return "leave these networks out of what is imported, and import it into another folder"
 
 
-def _orphans(path: Path, shard: Shard, lone: NDArray[np.int64], lost: Sequence[Shard]) -> Iterator[Problem]:
-    """INRs whose source image the manifest does not list; those of a `lost` file are not to blame."""
+def _indices(path: Path, manifest: Manifest, shard: Shard) -> NDArray[np.int64]:
+    """The indices of the groups of a shard, whatever the manifest says."""
+    if shard.table == "rows":
+        return shards.open_rows(path, manifest, shard).indices
+    return shards.open_sources(path, manifest, shard)["group"].numpy()
+
+
+def _twice(path: Path, manifest: Manifest, sound: Sequence[Shard]) -> Iterator[Problem]:
+    """Groups that one table has twice, with the same member."""
+    of_table: dict[tuple[Any, ...], dict[str, NDArray[np.int64]]] = {}
+    for shard in sound:
+        of_table.setdefault((shard.table, shard.part, shard.member), {})[shard.file] = _indices(path, manifest, shard)
+    for (table, part, member), files in of_table.items():
+        found, times = np.unique(np.concatenate(list(files.values())), return_counts=True)
+        twice = found[times > 1]
+        if len(twice):
+            within = [file for file, indices in files.items() if twice[0] in indices]
+            what = "sources" if table == "sources" else "groups" if member is None else f"networks {member}"
+            sentence = (
+                f"{path} has {len(twice):,} {what} of part {part} twice, the first is that of {twice[0]} in "
+                f"{' and '.join(within)}"
+            )
+            yield Problem("overlap", within[-1], f"{sentence}; take one of them out of the manifest")
+
+
+def _lone(path: Path, manifest: Manifest, shard: Shard, sound: Sequence[Shard]) -> NDArray[np.int64]:
+    """The groups of a shard of rows that should have sources and have none."""
+    if shard.table == "sources" or not manifest.sources:
+        return np.empty(0, np.int64)
+    stored = [_indices(path, manifest, s) for s in sound if (s.table, s.part) == ("sources", shard.part)]
+    return np.setdiff1d(_indices(path, manifest, shard), np.concatenate([np.empty(0, np.int64), *stored]))
+
+
+def _orphans(path: Path, kind: Kind, shard: Shard, lone: NDArray[np.int64], lost: Sequence[Shard]) -> Iterator[Problem]:
+    """Rows whose source the manifest does not list; those of a `lost` file are not to blame."""
     for other in lost:
         if other.part == shard.part:
             lone = lone[(lone < other.start) | (lone >= other.stop)]
     if len(lone):
-        names = tuple(f"{shard.part}-{image}-f{shard.fit}" for image in lone.tolist())
-        sentence = f"{path / shard.file} has INRs without a source image: {', '.join(_some(names))}"
-        yield Problem("orphans", shard.file, f"{sentence}; run the same fit command again to store them", names)
+        names = tuple(f"{shard.part}-{index}-{kind.letter}{shard.member}" for index in lone.tolist())
+        sentence = f"{path / shard.file} has {kind.networks} without a source {kind.group}: {_some(names)}"
+        yield Problem("orphans", shard.file, f"{sentence}; run the same command again to store them", names)
 
 
-def _overlaps(zoo: Zoo, shards: Sequence[Shard]) -> Iterator[Problem]:
-    """INRs that are there twice: neighbours, because rows are in order."""
-    same = [np.diff(column) == 0 for column in (zoo.parts, zoo.fits, zoo.indices)]
-    rows = np.flatnonzero(np.logical_and.reduce(same))
-    if len(rows):
-        names = tuple(zoo.names(rows))
-        within = [shard.file for shard in shards if shard.kind == "inrs" and rows[0] in _rows_of(zoo, [shard])]
-        sentence = f"{zoo.path} has INRs twice: {', '.join(_some(names))}; the first is in {' and '.join(within)}"
-        yield Problem("overlap", within[-1], f"{sentence}; take one of them out of the manifest", names)
-
-
-def _counts(zoo: Zoo, manifest: Manifest, stored: Images) -> Iterator[Count]:
-    for code, part in enumerate(PARTS):
-        splits = manifest.splits.assign(part, stored[part])
-        fitted = np.isin(stored[part], zoo.indices[zoo.parts == code])
-        for number, split in enumerate(SPLITS):
-            inrs, images = np.flatnonzero((zoo.parts == code) & (zoo.splits == number)), splits == number
-            if images.any():
-                fits, mean = (int(zoo.fits[inrs].max()) + 1, float(zoo.psnr[inrs].mean())) if len(inrs) else (0, None)
-                yield Count(part, split, int(images.sum()), len(inrs), fits, int((images & ~fitted).sum()), mean)
-
-
-def _rows_of(zoo: Zoo, shards: Sequence[Shard]) -> NDArray[np.int64]:
-    """The rows that have something in one of these shards: the INR itself, or its source image."""
-    touched = np.zeros(len(zoo), bool)
-    for s in shards:
-        inside = (zoo.parts == PARTS.index(s.part)) & (zoo.indices >= s.start) & (zoo.indices < s.stop)
-        touched |= inside if s.fit is None else inside & (zoo.fits == s.fit)
-    return np.flatnonzero(touched)
-
-
-# ---- pictures
-
-
-def tolerance(stored: Tensor, rounding: Tensor, peak: float) -> Tensor:
-    """What errors (B,), root mean square, may differ by from the `stored` ones: `DECIBEL` of these, and rounding.
-
-    `rounding` (B,) is what each network's float32 rendering differs from its float64 one by; it is capped, because a
-    network that was damaged may round as it likes.
-    """
-    return stored * (10 ** (DECIBEL / 20) - 1) + peak * FLOOR + (ROUNDING * rounding).clamp(max=peak * MOST_ROUNDING)
-
-
-def _errors(zoo: Zoo, pixels: PixelFormat, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-    """Root mean square (B,) float64 of: rendering minus source image, float32 rendering minus float64 rendering."""
-    _, *grid = zoo.image_shape
-    targets, weights = pixels.targets(zoo.images(rows)).double(), zoo.weights(rows)
-    error, rounding = torch.zeros(2, len(rows), dtype=torch.float64)
-    renderings = (blocks(pixels, networks, grid) for networks in (weights.to(torch.float64), weights))
-    for (points, exact), (_, single) in zip(*renderings, strict=True):
-        error += (exact - targets[:, :, points.start : points.stop]).square().sum(dim=(1, 2))
-        rounding += (exact - single).square().sum(dim=(1, 2))
-    return (error / targets[0].numel()).sqrt(), (rounding / targets[0].numel()).sqrt()
-
-
-def _render(
-    zoo: Zoo, pixels: PixelFormat, rows: NDArray[np.int64], progress: Progress
-) -> tuple[Rendered, dict[int, float]]:
-    """Render `rows` and compare with the stored PSNR; the rows that do not have it, with the one in dB that they
-    have.
-    """
-    peak = pixels.high - pixels.low
-    together = max(1, BLOCK_VALUES // (max(zoo.spec.widths) * int(np.prod(zoo.image_shape[1:]))))
-    wrong: dict[int, float] = {}
-    worst = 0.0
-    for first in range(0, len(rows), together):
-        some = rows[first : first + together]
-        error, rounding = _errors(zoo, pixels, some)
-        psnr = torch.from_numpy(zoo.psnr[some]).double()
-        stored = peak * 10 ** (-psnr / 20)
-        found, passes = pixels.psnr(error.square()), (error - stored).abs() <= tolerance(stored, rounding, peak)
-        wrong |= {int(row): float(value) for row, value, passed in zip(some, found, passes, strict=True) if not passed}
-        worst = max(worst, float((found - psnr).abs()[passes].max())) if passes.any() else worst
-        progress("rendering", first + len(some), len(rows), {"off by dB": worst})
-    return Rendered(len(rows), worst), wrong
-
-
-def _not_shown(zoo: Zoo, suspects: Sequence[Shard], wrong: dict[int, float]) -> Iterator[Problem]:
+def _wrong(zoo: Zoo, kind: Kind, suspects: Sequence[Shard], wrong: dict[int, str]) -> Iterator[Problem]:
     """One problem per shard: each of the `wrong` rows is laid to the first of the `suspects` that it has something
     in.
     """
@@ -275,20 +217,44 @@ def _not_shown(zoo: Zoo, suspects: Sequence[Shard], wrong: dict[int, float]) -> 
         bad = [row for row in _rows_of(zoo, [shard]).tolist() if row in left] if left else []
         if bad:
             names = tuple(zoo.names(np.array(bad)))
-            told = f"{names[0]} has {wrong[bad[0]]:.2f} dB where {zoo.psnr[bad[0]]:.2f} dB are stored"
             what = (
-                "INRs that do not show their images" if shard.kind == "inrs" else "images that their INRs do not show"
+                f"{kind.networks} that are not what the zoo says"
+                if shard.table == "rows"
+                else f"{kind.group}s that their {kind.networks} do not show"
             )
-            yield Problem(
-                "psnr",
-                shard.file,
-                f"{zoo.path / shard.file} has {what}: {', '.join(_some(names))} ({told}); {REMEDY}",
-                names,
-            )
+            told = f"{_some(names)} ({names[0]} has {left[bad[0]]})"
+            yield Problem("figures", shard.file, f"{zoo.path / shard.file} has {what}: {told}; {REMEDY}", names)
         for row in bad:
             del left[row]
 
 
-def _some(names: Sequence[str]) -> list[str]:
+def _rows_of(zoo: Zoo, some: Sequence[Shard]) -> NDArray[np.int64]:
+    """The rows that have something in one of these shards: the network itself, or its source."""
+    touched = np.zeros(len(zoo), bool)
+    for shard in some:
+        first, last = group_numbers(shard.part, np.array([shard.start, shard.stop]))
+        inside = (zoo.groups >= first) & (zoo.groups < last)
+        touched |= inside if shard.member is None else inside & (zoo.members == shard.member)
+    return np.flatnonzero(touched)
+
+
+def _counts(zoo: Zoo) -> Iterator[Count]:
+    groups = zoo.group_numbers if zoo.sources is None else zoo.sources.groups
+    splits = zoo.manifest.splits.of_groups(groups)
+    parts, parts_of_rows = parts_of(groups), zoo.parts
+    lacking = ~np.isin(groups, zoo.groups)
+    for code, part in enumerate(PARTS):
+        for number, split in enumerate(SPLITS):
+            mine = (parts == code) & (splits == number)
+            rows = np.flatnonzero((parts_of_rows == code) & (zoo.splits == number))
+            if mine.any():
+                columns = {name: zoo.column(name)[rows].astype(float) for name in zoo.columns}
+                means = {n: float(np.nanmean(c)) for n, c in columns.items() if np.isfinite(c).any()}
+                members = int(zoo.members[rows].max()) + 1 if len(rows) else 0
+                yield Count(part, split, int(mine.sum()), len(rows), members, int((mine & lacking).sum()), means)
+
+
+def _some(names: Sequence[str]) -> str:
     """The first few, and how many more there are."""
-    return [*names[:_NAMED], *([f"{len(names) - _NAMED:,} more"] if len(names) > _NAMED else [])]
+    more = [f"{len(names) - _NAMED:,} more"] if len(names) > _NAMED else []
+    return ", ".join([*names[:_NAMED], *more])

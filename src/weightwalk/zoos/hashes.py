@@ -7,77 +7,70 @@ itself.
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic
 
 from weightwalk import files
 from weightwalk.errors import InputError
 from weightwalk.progress import Progress, in_units, silent
-from weightwalk.zoos import listing
-from weightwalk.zoos.listing import Entry, L, Listing
-from weightwalk.zoos.manifest import Manifest
+from weightwalk.zoos import shards
+from weightwalk.zoos.manifest import FILE, REMAKE, Manifest, Shard
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with one file: `what` in a word, `sentence` for people, and the names of the INRs that it is known
+    """What is wrong with one file: `what` in a word, `sentence` for people, and the names of the rows that it is known
     to touch.
     """
 
     what: str
     file: str
     sentence: str
-    inrs: tuple[str, ...] = ()
+    rows: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Hashed(Generic[L]):
+class Hashed:
     """What hashing a zoo found; `manifest` is None where it is not as it was written, for then it says nothing
     reliable.
     """
 
-    manifest: L | None
+    manifest: Manifest | None
     problems: tuple[Problem, ...]
     files: int
     bytes: int
 
 
-def verify(path: Path, progress: Progress = silent) -> Hashed[Manifest]:
-    """`verify_as` for a zoo of INRs."""
-    return verify_as(path, Manifest.read, progress)
-
-
-def verify_as(path: Path, read: Callable[[Path], L], progress: Progress = silent) -> Hashed[L]:
-    """Hash every file of the zoo at `path`, whose manifest is read by `read`; raises InputError if there is no zoo.
+def verify(path: Path, progress: Progress = silent) -> Hashed:
+    """Hash every file of the zoo at `path`; raises InputError if there is no zoo.
 
     A file is `changed`, `missing`, `unreadable`, or a `stranger` that the manifest does not list.
     """
     path = Path(path)
-    file = path / listing.FILE
+    file = path / FILE
     if not file.is_file():
-        read(path)  # says what is there instead
+        Manifest.read(path)  # says what is there instead
     with _still(path):
         there = _files(path)
         content = file.read_bytes()
         try:
-            manifest = read(path)
+            manifest = Manifest.read(path)
             sound = manifest.content() == content
         except ValueError as error:  # an InputError, or numbers that are not whole
-            return Hashed(None, (Problem("changed", listing.FILE, str(error)),), 1, len(content))
+            return Hashed(None, (Problem("changed", FILE, str(error)),), 1, len(content))
     problems, count, done = [], 1, 0
     if not sound:
         sentence = f"{file} is not as it was written; restore it, or choose another folder"
-        problems.append(Problem("changed", listing.FILE, sentence))
+        problems.append(Problem("changed", FILE, sentence))
     total = sum(there.get(shard.file, 0) for shard in manifest.shards)
     for shard in manifest.shards:
         problem = _problem(path, manifest, shard, sound)
         problems += [problem] if problem else []
         count, done = count + (shard.file in there), done + there.pop(shard.file, 0)
         progress("hashing MiB", *in_units(done, total, 2**20), {})
-    for name in sorted(there.keys() - {listing.FILE}):
+    for name in sorted(there.keys() - {FILE}):
         remedy = (
             "finish the command that was interrupted, or delete it"
             if name.endswith(".safetensors")
@@ -113,7 +106,7 @@ def _still(path: Path) -> Iterator[None]:
         yield
 
 
-def _problem(path: Path, manifest: Listing, shard: Entry, sound: bool) -> Problem | None:
+def _problem(path: Path, manifest: Manifest, shard: Shard, sound: bool) -> Problem | None:
     """What hashing a shard's file found; where the manifest is `sound`, also what can be told about the place of a
     change.
     """
@@ -121,11 +114,10 @@ def _problem(path: Path, manifest: Listing, shard: Entry, sound: bool) -> Proble
     try:
         if files.sha256(file) == shard.sha256:
             return None
-        where = manifest.where(path, shard) if sound else ""
+        whole = not sound or shards.is_whole(path, manifest, shard)
+        where = "" if whole else ": it is truncated, or its header or columns are others"
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        return Problem("missing", shard.file, f"{file} is missing; {listing.REMAKE}")
+        return Problem("missing", shard.file, f"{file} is missing; {REMAKE}")
     except OSError as error:
-        return Problem(
-            "unreadable", shard.file, f"{file} cannot be read ({error.strerror}); delete it and {listing.REMAKE}"
-        )
-    return Problem("changed", shard.file, f"{file} is not as it was written{where}; delete it and {listing.REMAKE}")
+        return Problem("unreadable", shard.file, f"{file} cannot be read ({error.strerror}); delete it and {REMAKE}")
+    return Problem("changed", shard.file, f"{file} is not as it was written{where}; delete it and {REMAKE}")

@@ -19,7 +19,8 @@ from weightwalk.errors import InputError
 from weightwalk.registry import Registry
 from weightwalk.zoos.formats import Pixels, Signals, cifar, folder, grids, idx, sounds
 from weightwalk.zoos.formats.lazy import Lazy
-from weightwalk.zoos.splits import PARTS
+from weightwalk.zoos.manifest import check_name
+from weightwalk.zoos.splits import PARTS, Part
 
 _AXES = {1: ("sample",), 2: ("row", "column"), 3: ("plane", "row", "column")}  # what places on a grid are called
 _DIGITS = tuple("0123456789")
@@ -34,13 +35,14 @@ class ImageSet:
     """
 
     dataset: str
-    part: str
+    part: Part
     pixels: Pixels  # (N, C, *grid)
     labels: NDArray[np.int64]  # (N,), indices into label_names
     label_names: tuple[str, ...]
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "label_names", tuple(self.label_names))
+        check_name(self.dataset)
         if self.part not in PARTS:
             raise InputError(f"expected a part {', '.join(PARTS)}, got {self.part!r}")
         shape = self.pixels.shape
@@ -66,7 +68,7 @@ class ImageSet:
         labels: ArrayLike | None = None,
         *,
         dataset: str = "arrays",
-        part: str = "all",
+        part: Part = "all",
         label_names: tuple[str, ...] | None = None,
         keep_floats: bool = False,
         num_axes: int | None = None,
@@ -158,11 +160,11 @@ def _storable(x: NDArray[Any], keep_floats: bool) -> NDArray[Any]:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set that is known by name: its parts, and how to read one of them from a folder, which an embedded one
-    ignores.
+    """A data set that is known by name: its parts, and how to read one of them from a folder; an embedded
+    one has none.
     """
 
-    parts: tuple[str, ...]
+    parts: tuple[Part, ...]
     read: Callable[[Path, str], Signals]
     embedded: bool = False
 
@@ -170,18 +172,20 @@ class Dataset:
 DATASETS: Registry[Dataset] = Registry("data set")
 
 
-def parts(dataset: str) -> tuple[str, ...]:
+def parts(dataset: str) -> tuple[Part, ...]:
     """The parts that `load` knows of a data set: ("train", "test"), or ("all",) if there is no published split."""
     return DATASETS[dataset].parts
 
 
-def load(dataset: str, root: Path | None, part: str) -> ImageSet:
-    """One part of a data set from the published files under `root`, which embedded data sets ignore; downloads
-    nothing.
+def load(dataset: str, root: Path | None, part: Part) -> ImageSet:
+    """One part of a data set from the published files under `root`, which embedded data sets do not have;
+    downloads nothing.
     """
     entry = DATASETS[dataset]
     if part not in entry.parts:
         raise InputError(f"expected part {' or '.join(entry.parts)} of {dataset}, got {part!r}; choose one of these")
+    if root is not None and entry.embedded:
+        raise InputError(f"expected no folder of {dataset}, which scikit-learn brings, got {root}; leave --root out")
     if root is None and not entry.embedded:
         raise InputError(
             f"expected the folder of the {dataset} files as root, got none; name it with --root (nothing is downloaded)"
@@ -203,7 +207,7 @@ def _svhn(root: Path, part: str) -> Signals:
     return svhn.load(root, part)
 
 
-_TRAIN_TEST = ("train", "test")
+_TRAIN_TEST: tuple[Part, ...] = ("train", "test")
 DATASETS.register("digits")(Dataset(("all",), _digits, embedded=True))
 DATASETS.register("mnist")(
     Dataset(_TRAIN_TEST, partial(idx.load, subfolders=("mnist", "MNIST/raw"), label_names=_DIGITS))

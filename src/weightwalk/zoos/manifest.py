@@ -1,223 +1,224 @@
-"""What a zoo is on disk: immutable safetensors shards, and a manifest that is replaced as a whole after every shard.
+"""What a zoo is on disk: immutable safetensors shards (`shards.py`), and a manifest that is replaced as a whole.
 
-    ZOO/manifest.json  schema, settings, label names, split rule, provenance, shards
-    ZOO/images/<part>-<start>-<stop>.safetensors
-        pixels (N, C, *grid) uint8 or float32, label (N,) int64, image (N,) int64
-    ZOO/inrs/<part>-f<fit>-<start>-<stop>.safetensors
-        params (N, num_parameters) float32, psnr (N,) float32, image (N,) int64
+    ZOO/manifest.json                             settings, figures, split rule, provenance, shards, checksum
+    ZOO/rows/<part>[-m<member>]-<start>-<stop>.safetensors   networks: rows of the groups start <= index < stop
+    ZOO/sources/<part>-<start>-<stop>.safetensors  what the networks of these groups show, where a zoo has that
 
-`image` is an image's index within its part, strictly increasing in a shard; `start` is the first one and `stop` one
-past the last. `params` has the layout of `Weights.flat`. A shard counts once the manifest lists it: what a crash left
-beside it is overwritten by the next run. Nothing holds a time or a host name, so equal work gives equal bytes.
+A row is one network. A *group* (`splits.py`) is an image with its fits, or a run with its checkpoints; a fit or a
+checkpoint is a *member*. A shard counts once the manifest lists it: what a crash left beside it is overwritten by the
+next run. Nothing holds a time or a host name, so equal work gives equal bytes. Nothing that a manifest says is ever a
+path: the names of shards are derived from their numbers, and `kind` and `dataset` are plain names.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
-from torch import Tensor
-
-from weightwalk import files
+from weightwalk import config, files
 from weightwalk.errors import InputError
 from weightwalk.spec import NetworkSpec
-from weightwalk.zoos import listing
-from weightwalk.zoos.splits import PARTS, SplitRule
+from weightwalk.zoos.splits import MAX_INDEX, Part, SplitRule
 
-SCHEMA_VERSION = 1
-KINDS = ("images", "inrs")
-IMAGE_DTYPES = ("uint8", "float32")
-REMEDY = f"delete it and {listing.REMAKE}"
+SCHEMA_VERSION = 2
+FILE = "manifest.json"
+REMAKE = "run the command that made the zoo again, which puts it back"
+"""What to do about a shard that is gone."""
+REMEDY = f"delete it and {REMAKE}"
+"""What to do about a shard that is damaged."""
+
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}")
+
+Table = Literal["rows", "sources"]
+
+_SETTINGS: dict[str, Any] = {
+    "kind": str,
+    "dataset": str,
+    "spec": dict[str, Any],
+    "image_shape": tuple[int, ...],
+    "image_dtype": Literal["uint8", "float32"],
+    "label_names": tuple[str, ...],
+    "fit": dict[str, Any],
+    "recipe": dict[str, Any],
+    "init": str,
+    "layout": str,
+    "seed": int,
+    "runs": int,
+    "train_images": int,
+    "test_images": int,
+}
+"""The types of settings that are read; a zoo may have others, which are only compared."""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One file of `count` rows; `fit` is None for images.
+    """One file: `rows` rows of `groups` groups of `part`, the first of which is `start`, the last `stop` - 1.
 
+    `member` is the one that all rows are; None: the shard has all members of its groups, or it holds sources.
     `provenance` is set where it differs from the manifest's: on shards that another version added.
     """
 
-    kind: str
-    part: str
-    fit: int | None
+    table: Table
+    part: Part
+    member: int | None
     start: int
     stop: int
-    count: int
+    groups: int
+    rows: int
     sha256: str
     provenance: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        if (self.kind, self.fit is None) not in (("images", True), ("inrs", False)) or self.part not in PARTS:
-            raise InputError(f"expected a shard of {' or '.join(KINDS)} of {', '.join(PARTS)}, got {self}")
-        if not (0 <= self.start < self.stop and 1 <= self.count <= self.stop - self.start) or (
-            self.fit is not None and self.fit < 0
+        one_each = self.table == "sources" or self.member is not None
+        if (
+            not (0 <= self.start < self.stop <= MAX_INDEX and 1 <= self.groups <= self.stop - self.start)
+            or (self.member or 0) < 0
+            or (self.table == "sources" and self.member is not None)
+            or self.rows < 0
+            or (one_each and self.rows != self.groups)
         ):
-            raise InputError(f"expected a shard of images start <= i < stop and a fit number from 0, got {self}")
+            raise InputError(f"expected a shard of groups start <= index < stop, got {self}")
 
     @property
     def file(self) -> str:
         """Its path within the zoo."""
-        name = self.part if self.fit is None else f"{self.part}-f{self.fit}"
-        return f"{self.kind}/{name}-{self.start:06d}-{self.stop:06d}.safetensors"
-
-
-def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """A zoo's settings with the values that older versions left out, because there were no others: what two zoos are
-    compared by.
-    """
-    full = {"image_dtype": "uint8", **settings}
-    fit = full.get("fit")
-    if isinstance(fit, Mapping):
-        full["fit"] = fit = {"activation": "sine", **fit}
-        if isinstance(fit.get("omega"), float):
-            fit["omega"] = [fit["omega"]]
-        if isinstance(fit.get("pixels"), Mapping):
-            fit["pixels"] = {"fourier": None, **fit["pixels"]}
-        if isinstance(fit.get("descent"), Mapping):
-            descent = {"betas": [0.9, 0.999], **fit["descent"]}
-            if "schedule" in descent:
-                descent["decay"] = float(descent.pop("schedule") == "cosine")
-            fit["descent"] = descent
-    return full
+        member = "" if self.member is None else f"-m{self.member}"
+        return f"{self.table}/{self.part}{member}-{self.start:06d}-{self.stop:06d}.safetensors"
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a zoo holds; `settings` decide its identity, and have at least `spec` (`NetworkSpec.to_dict`) and
-    `image_shape` (C, *grid).
+    """What a zoo holds. `settings` decide its identity: at least `kind` and `dataset`; `spec` (`NetworkSpec.to_dict`)
+    where all networks have one; where there are sources also `image_shape` (C, *grid), `image_dtype`, `label_names`.
+
+    `figures` names what is known of every row, and its dtype, float32 or int64.
     """
 
     settings: dict[str, Any]
-    label_names: tuple[str, ...]
+    figures: dict[str, Literal["float32", "int64"]]
     splits: SplitRule
     provenance: dict[str, Any]
-    shards: tuple[Shard, ...] = ()
+    sources: bool = False
+    shards: tuple[Shard, ...] = field(default=())
 
     def __post_init__(self) -> None:
-        absent = {"spec", "image_shape"} - set(self.settings)
+        needed = ("kind", "dataset", *(("spec", "image_shape", "image_dtype", "label_names") if self.sources else ()))
+        absent = [key for key in needed if key not in self.settings]
         if absent:
             raise InputError(
-                f"expected settings with the keys spec and image_shape, got none for {' and '.join(sorted(absent))}"
+                f"expected settings with the keys {', '.join(needed)}, got none for {' and '.join(absent)}"
             )
+        for key, value in self.settings.items():
+            if key in _SETTINGS:
+                config.typed(_SETTINGS[key], value, f"settings.{key}")
+        for name in (self.settings["kind"], self.settings["dataset"], *self.figures):
+            check_name(name)
+        if any(not 1 <= size < 2**31 for size in self.settings.get("image_shape", ())):
+            raise InputError(f"expected sizes of at least 1 as image_shape, got {self.settings['image_shape']}")
+        for reserved in {"group", "member", "spec", "row", "weights", "label"} & set(self.figures):
+            raise InputError(f"expected figures under names of their own, got {reserved!r}")
 
     @property
-    def spec(self) -> NetworkSpec:
-        """The architecture of every network in the zoo."""
-        return NetworkSpec.from_dict(self.settings["spec"])
+    def kind(self) -> str:
+        """The name of its kind (see `kinds`)."""
+        return str(self.settings["kind"])
+
+    @cached_property
+    def spec(self) -> NetworkSpec | None:
+        """The architecture of every network, where the settings say so."""
+        value = self.settings.get("spec")
+        return None if value is None else spec_of(value)
 
     @property
     def identity(self) -> dict[str, Any]:
         """What has to be equal for more to be added."""
-        return {**completed(self.settings), "label_names": list(self.label_names), "splits": self.splits.to_dict()}
+        return {**self.settings, "figures": self.figures, "splits": config.to_dict(self.splits)}
 
-    def columns(self, kind: str) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """The tensors of a shard of this kind: dtype, and shape of one row. The first is the big one, the second the
-        small one.
-        """
-        if kind == "images":
-            dtype = self.settings.get("image_dtype", "uint8")
-            if dtype not in IMAGE_DTYPES:
-                raise InputError(f"expected image_dtype {' or '.join(IMAGE_DTYPES)}, got {dtype!r}")
-            return {
-                "pixels": (dtype, tuple(self.settings["image_shape"])),
-                "label": ("int64", ()),
-                "image": ("int64", ()),
-            }
-        return {"params": ("float32", (self.spec.num_parameters,)), "psnr": ("float32", ()), "image": ("int64", ())}
+    @cached_property
+    def in_order(self) -> tuple[Shard, ...]:
+        """The shards in the order of their tables, parts, members and groups."""
+        return tuple(sorted(self.shards, key=lambda s: (s.table, s.part, s.member or 0, s.start, s.stop)))
 
     def content(self) -> bytes:
-        """The file: JSON with a checksum of its values, the shards in the order of their names."""
-        shards = sorted(
-            ({"file": shard.file, **asdict(shard)} for shard in self.shards), key=lambda entry: str(entry["file"])
-        )
-        value = {"schema_version": SCHEMA_VERSION, **asdict(self), "splits": self.splits.to_dict(), "shards": shards}
-        return listing.sealed(value)
+        """The file: indented JSON with a checksum of its values."""
+        value = {
+            "schema_version": SCHEMA_VERSION,
+            "settings": self.settings,
+            "figures": self.figures,
+            "splits": config.to_dict(self.splits),
+            "provenance": self.provenance,
+            "sources": self.sources,
+            "shards": [asdict(shard) for shard in self.in_order],
+        }
+        return (json.dumps({**value, "checksum": config.fingerprint(value)}, indent=2) + "\n").encode()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Sixteen hex digits that name what is in the zoo: its settings and every shard's hash."""
+        return hashlib.sha256(self.content()).hexdigest()[:16]
 
     def write(self, folder: Path) -> None:
         """Replace the manifest of the zoo in `folder`, wholly or not at all."""
-        files.write_bytes(folder / listing.FILE, self.content())
+        files.write_bytes(folder / FILE, self.content())
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
-        """The manifest of the zoo in `folder`; a missing, broken or newer one is an `InputError`."""
-        path = folder / listing.FILE
-        value = listing.read_sealed(folder, SCHEMA_VERSION)
-        if isinstance(value, dict) and value.get("contents") == listing.TRAINED:
+        """The manifest of the zoo in `folder`; one that is missing, broken, newer or not as it was written is an
+        `InputError`.
+        """
+        path = Path(folder) / FILE
+        if not Path(folder).is_dir():
+            found = "a file" if Path(folder).exists() else "nothing"
+            raise InputError(f"expected the folder of a zoo, found {found} at {folder}; check the path")
+        value = files.read_json(path, "a zoo's manifest")
+        version = value.get("schema_version") if isinstance(value, dict) else None
+        if isinstance(version, int) and version > SCHEMA_VERSION:
             raise InputError(
-                f"expected a zoo of INRs, found one of trained networks at {folder}; make one with weightwalk fit"
+                f"expected manifest schema {SCHEMA_VERSION}, got {version} in {path}, which a newer weightwalk wrote; "
+                "upgrade weightwalk"
+            )
+        if isinstance(version, int) and version < SCHEMA_VERSION:
+            raise InputError(
+                f"expected manifest schema {SCHEMA_VERSION}, got {version} in {path}, which an older weightwalk wrote; "
+                "make the zoo again in another folder"
             )
         try:
-            entries = [{key: entry[key] for key in entry if key != "file"} for entry in value["shards"]]
-            manifest = cls(
-                settings=dict(value["settings"]),
-                label_names=tuple(value["label_names"]),
-                splits=SplitRule.from_dict(value["splits"]),
-                provenance=dict(value["provenance"]),
-                shards=tuple(Shard(**entry) for entry in entries),
-            )
-            for kind in KINDS:
-                manifest.columns(kind)
-        except (KeyError, TypeError, ValueError) as error:
+            plain = {key: entry for key, entry in value.items() if key not in ("schema_version", "checksum")}
+            manifest: Manifest = config.from_dict(cls, plain)
+            _ = manifest.spec
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
             raise InputError(
                 f"expected the manifest of a zoo at {path}, got other JSON ({type(error).__name__}: {error}); "
-                "restore it, or fit into another folder"
+                "restore it, or choose another folder"
             ) from None
+        rest = {key: entry for key, entry in value.items() if key != "checksum"}
+        if value.get("checksum") != config.fingerprint(rest):
+            raise InputError(
+                f"{path} is not as it was written, for its checksum is another one; restore it, or choose another "
+                "folder"
+            )
         return manifest
 
-    def tensors(self, folder: Path, shard: Shard) -> dict[str, Tensor]:
-        """A shard's tensors, as lazy memory maps, once its header says what this manifest does."""
-        path = folder / shard.file
-        columns = self.columns(shard.kind)
-        try:
-            with safe_open(path, "pt") as handle:
-                tensors = {name: handle.get_tensor(name) for name in columns}
-        except FileNotFoundError:
-            raise InputError(f"expected a shard of the zoo at {path}, found no such file; {listing.REMAKE}") from None
-        except SafetensorError as error:
-            raise InputError(
-                f"expected a whole shard at {path}, got a truncated or corrupt file ({error}); {REMEDY}"
-            ) from None
-        for name, (dtype, shape) in columns.items():
-            expected, got = (
-                (dtype, (shard.count, *shape)),
-                (str(tensors[name].dtype).removeprefix("torch."), tuple(tensors[name].shape)),
-            )
-            if got != expected:
-                raise InputError(
-                    f"expected {name} {expected[1]} {expected[0]} in the shard {path}, got {got[1]} {got[0]}; {REMEDY}"
-                )
-        return tensors
 
-    def is_whole(self, folder: Path, shard: Shard) -> bool:
-        """Whether the shard's file is there and has the size and header that it should."""
-        try:
-            self.tensors(folder, shard)
-        except InputError:
-            return False
-        return True
+def check_name(name: str) -> None:
+    """InputError unless a kind, data set or figure is called by a plain name, which is never a path."""
+    if not _PLAIN_NAME.fullmatch(name):
+        raise InputError(f"expected a plain name of up to 64 letters, digits, spaces and . _ + -, got {name!r}")
 
-    def where(self, folder: Path, shard: Shard) -> str:
-        """The place of a change in a shard, as far as its size, header and image numbers are known from the
-        manifest.
-        """
-        columns = self.columns(shard.kind)
-        *others, image = columns
-        blank = save({name: np.zeros((shard.count, *shape), dtype) for name, (dtype, shape) in columns.items()})
-        size = (folder / shard.file).stat().st_size
-        if size != len(blank):
-            return f": it has {size:,} bytes, {len(blank):,} were written"
-        head = 8 + int.from_bytes(blank[:8], "little")
-        with open(folder / shard.file, "rb") as handle:
-            if handle.read(head) != blank[:head]:
-                return ": its header is another one"
-        if shard.count < shard.stop - shard.start:
-            return ""  # there are gaps, and nobody knows where
-        images = self.tensors(folder, shard)[image].numpy()
-        if not np.array_equal(images, np.arange(shard.start, shard.stop)):
-            return f": its tensor {image} is another one"
-        return f": it is in {' or '.join(others)}, for the header and {image} are right"
+
+def spec_of(value: Mapping[str, Any]) -> NetworkSpec:
+    """`NetworkSpec.from_dict`; anything that is none is an `InputError`."""
+    try:
+        return NetworkSpec.from_dict(dict(value))
+    except InputError:
+        raise
+    except Exception as error:  # values of other types may raise anything
+        raise InputError(
+            f"expected the spec of a network, got other values ({type(error).__name__}: {error})"
+        ) from None

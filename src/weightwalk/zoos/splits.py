@@ -1,23 +1,46 @@
-"""Which split an image belongs to: a function of its part and its index, so that all fits of one image share it."""
+"""Which split a group of rows belongs to: a function of its part and index, so that all members of a group share it.
+
+A *group* is an image with the INRs that were fitted to it, or a run with its checkpoints. Its number is its index
+within its part, plus 2^40 for the part `train` and 2^41 for `test`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from weightwalk import config
 from weightwalk.errors import InputError
 from weightwalk.registry import unknown
 
-PARTS = ("train", "test", "all")
+Part = Literal["train", "test", "all"]
+PARTS: tuple[Part, ...] = ("train", "test", "all")
 """The parts that a data set is published in; `all` is the one part of a data set that comes without a test part."""
 
 SPLITS = ("train", "val", "test")
 """The splits of a zoo; a split's code is its position here."""
+
+MAX_INDEX = 2**40
+_PART_OF = np.array([PARTS.index(part) for part in ("all", "train", "test")])  # by a group's number // MAX_INDEX
+
+
+def group_numbers(part: str, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The numbers of the groups `indices` (n,) of one part."""
+    code = int(np.flatnonzero(PARTS.index(part) == _PART_OF)[0])
+    return np.asarray(indices, np.int64) + code * MAX_INDEX
+
+
+def parts_of(groups: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Codes into `PARTS` of groups (n,)."""
+    codes: NDArray[np.int64] = _PART_OF[groups // MAX_INDEX]
+    return codes
+
+
+def indices_of(groups: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The indices of groups (n,) within their parts."""
+    return groups % MAX_INDEX
 
 
 @dataclass(frozen=True)
@@ -81,11 +104,9 @@ class SplitRule:
             codes[np.isin(indices % 10, self.test_digits)] = SPLITS.index("test")
         return codes
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, without what is not set: the files of zoos that do without it stay as they were."""
-        return {name: value for name, value in config.to_dict(self).items() if value is not None}
-
-    @classmethod
-    def from_dict(cls, value: Mapping[str, Any]) -> SplitRule:
-        """The inverse of `to_dict`."""
-        return config.from_dict(cls, {"bounds": None, "val_images": None, **value})
+    def of_groups(self, groups: NDArray[np.int64]) -> NDArray[np.int8]:
+        """Codes into `SPLITS` of the groups with these numbers (n,): (n,)."""
+        codes = np.zeros(len(groups), np.int8)
+        for code in np.unique(parts := parts_of(groups)).tolist():
+            codes[parts == code] = self.assign(PARTS[code], indices_of(groups[parts == code]))
+        return codes

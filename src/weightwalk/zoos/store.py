@@ -1,325 +1,328 @@
-"""A zoo on disk: `ZooWriter` adds shards, `Zoo` reads rows at random. Its files: `manifest.py`; whether they still are:
-`hashes.py`.
+"""A zoo that is read: `Zoo`, a table of networks whose rows are taken at random out of memory maps.
+
+Its files: `manifest.py`, `shards.py`; adding to it: `writer.py`; whether it can be trusted: `check.py`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import save
 from torch import Tensor
+from torch.utils.data import Dataset, default_collate
 
-from weightwalk import files
 from weightwalk.errors import InputError
 from weightwalk.registry import unknown
+from weightwalk.spec import NetworkSpec
 from weightwalk.weights import Weights
-from weightwalk.zoos import listing
-from weightwalk.zoos import manifest as manifests
-from weightwalk.zoos.manifest import Manifest, Shard
-from weightwalk.zoos.splits import PARTS, SPLITS, SplitRule
-
-_MAX_IMAGES = 2**40
-_NAME = re.compile(rf"({'|'.join(PARTS)})-(0|[1-9][0-9]{{0,11}})-f(0|[1-9][0-9]{{0,11}})")
-
-Array = NDArray[Any] | Tensor
+from weightwalk.zoos import kinds, shards
+from weightwalk.zoos.manifest import Manifest
+from weightwalk.zoos.rows import Rows, numbers_of
+from weightwalk.zoos.sources import Sources
+from weightwalk.zoos.splits import SPLITS, group_numbers, indices_of, parts_of
 
 
-class ZooWriter:
-    """Adds shards to a zoo. Several processes may add to one zoo: each addition takes a lock and reads the manifest
-    anew.
+class Zoo(Dataset[dict[str, Any]]):
+    """Random access to the networks of a zoo, and to what they show, where it has that (`sources`).
 
-    Adding the shard that is there, byte for byte, does nothing, so that a task may run twice; to add another result for
-    the same image and fit is an `InputError`.
-    """
+    Rows are ordered by part, then, where shards are of one member each (INRs), by member and group, else (trained
+    networks) by group and member, however the zoo was cut into shards. In memory are only arrays over all rows (N,),
+    some 60 bytes a row: `groups` (the number of the image or run, see `splits.py`), `members` (the fit or checkpoint),
+    `spec_codes` (positions in `specs`, the architectures in the order of their first shards), `splits` (codes into
+    `SPLITS`), and the figures, `column(name)`.
 
-    def __init__(self, path: Path, provenance: dict[str, Any]):
-        self.path = path
-        self.provenance = provenance
-        self._held: list[Manifest] | None = None  # while it is locked: the one on disk with what was added since
-
-    @classmethod
-    def open(
-        cls,
-        path: Path,
-        *,
-        settings: Mapping[str, Any],
-        label_names: Sequence[str],
-        splits: SplitRule,
-        provenance: Mapping[str, Any],
-    ) -> ZooWriter:
-        """Create the zoo, or open the one that is there to add to it: it must have been made with equal settings.
-
-        Shards that are missing or truncated leave the manifest, so that `done` does not count them.
-        """
-        path = Path(path)
-        asked = Manifest(_plain(settings), tuple(label_names), splits, _plain(provenance))
-        listing.begin(path, asked, Manifest.read)
-        return cls(path, asked.provenance)
-
-    def done(self, part: str, fit: int | None = None) -> NDArray[np.int64]:
-        """Sorted indices of the images of `part` that have this fit; without `fit`, of those whose pixels are
-        stored.
-        """
-        return _done(self.path, Manifest.read(self.path), part, fit)
-
-    def add_images(self, part: str, indices: Array, pixels: Array, labels: Array) -> None:
-        """One shard of source images: `indices` (N,) within the part, increasing; `pixels` (N, C, *grid); `labels` (N,)
-        int64.
-        """
-        self._add("images", part, None, {"pixels": pixels, "label": labels, "image": indices})
-
-    def add_inrs(self, part: str, fit: int, indices: Array, params: Array, psnr: Array) -> None:
-        """One shard of INRs of stored images: `params` (N, num_parameters) and `psnr` (N,), float32, of fit number
-        `fit`.
-        """
-        self._add("inrs", part, fit, {"params": params, "psnr": psnr, "image": indices})
-
-    @contextmanager
-    def together(self) -> Iterator[None]:
-        """Additions within count when it ends, all at once: the manifest, which grows with the zoo, is read and written
-        once.
-        """
-        if self._held is not None:
-            yield
-            return
-        with listing.held(self.path, Manifest.read) as self._held:
-            try:
-                yield
-            finally:
-                self._held = None
-
-    def _add(self, kind: str, part: str, fit: int | None, columns: Mapping[str, Array]) -> None:
-        with self.together():
-            assert self._held is not None
-            manifest = self._held[0]
-            arrays = _checked(manifest, kind, part, columns)
-            content = save(arrays)
-            images = arrays["image"]
-            shard = Shard(
-                kind,
-                part,
-                fit,
-                start=int(images[0]),
-                stop=int(images[-1]) + 1,
-                count=len(images),
-                sha256=hashlib.sha256(content).hexdigest(),
-                provenance=None if self.provenance == manifest.provenance else self.provenance,
-            )
-            if any((old.file, old.sha256) == (shard.file, shard.sha256) for old in manifest.shards):
-                return
-            within = (shard.start, shard.stop)
-            twice = np.intersect1d(images, _done(self.path, manifest, part, fit, within))
-            if len(twice):
-                what = "the pixels" if fit is None else f"fit {fit}"
-                raise InputError(
-                    f"{self.path} already has {what} of {part} image {twice[0]}; add only what is not in ZooWriter.done"
-                )
-            if kind == "inrs":
-                missing = np.setdiff1d(images, _done(self.path, manifest, part, None, within))
-                if len(missing):
-                    raise InputError(
-                        f"{self.path} has no pixels of {part} image {missing[0]}; add them first with "
-                        "ZooWriter.add_images"
-                    )
-            self._held[0] = replace(manifest, shards=(*manifest.shards, shard))
-            files.write_bytes(self.path / shard.file, content)
-
-
-class Zoo:
-    """Random access to the INRs of a zoo and to their source images, out of memory maps.
-
-    Rows are ordered by part, fit and image, however the zoo was cut into shards. In memory are only arrays over all
-    rows (R,), some 70 bytes a row and 50 an image: `parts` (codes into `PARTS`), `fits` and `indices` (of the image
-    within its part) int64, `labels` int64, `splits` int8 (codes into `SPLITS`), `psnr` float32, and `image_keys` int64,
-    one number per source image, which later additions do not change.
+    A sample `zoo[row]` is a dictionary of `weights` (one network), `row`, `group`, `member`, the figures, and `label`
+    where there are sources. `DataLoader(zoo, batch_size=64, shuffle=True)` joins them; `collate_fn=zoo.collate` also
+    those of several architectures; `batches` does the same faster, in this process. A zoo is pickled and copied as its
+    path and manifest; the copy maps the files anew.
     """
 
     def __init__(self, path: Path, manifest: Manifest):
-        self.path = path
-        self.settings = manifest.settings
-        self.label_names = manifest.label_names
-        self.provenance = manifest.provenance
-        self.spec = manifest.spec
-        self.image_shape: tuple[int, ...] = tuple(manifest.settings["image_shape"])
-        self._images, self._inrs = (_Table(path, manifest, kind) for kind in manifests.KINDS)
-        self.image_keys = self._inrs.keys
-        self.parts, self.fits, self.indices = self._inrs.parts, self._inrs.fits, self._inrs.images
-        self.psnr: NDArray[np.float32] = self._inrs.values
-        self._picture = np.searchsorted(self._images.keys, self.image_keys)
-        found = np.append(self._images.keys, -1)[self._picture] == self.image_keys
-        if not found.all():
-            raise InputError(
-                f"expected the source image of every INR in {path}, found {np.count_nonzero(~found)} INRs without; "
-                "run the same fit command again to store them"
-            )
-        self.labels: NDArray[np.int64] = self._images.values[self._picture]
-        self.splits = np.zeros(len(self), np.int8)
-        for code, part in enumerate(PARTS):
-            mine = self.parts == code
-            self.splits[mine] = manifest.splits.assign(part, self.indices[mine])
+        self.path = Path(path)
+        self.manifest = manifest
+        self.settings, self.provenance, self.kind = manifest.settings, manifest.provenance, manifest.kind
+        self.columns: tuple[str, ...] = tuple(manifest.figures)
+        table = [shard for shard in manifest.in_order if shard.table == "rows"]
+        codes: dict[NetworkSpec, int] = {} if manifest.spec is None else {manifest.spec: 0}
+        columns: dict[str, list[NDArray[Any]]] = {
+            name: [np.empty(0, np.int64)] for name in ("group", "member", "spec", "order", "view", "at")
+        }
+        columns |= {name: [np.empty(0, dtype)] for name, dtype in manifest.figures.items()}
+        self._views: list[memoryview] = []
+        self._told: dict[int, tuple[int, dict[str, Any]]] = {}  # by group: its spec, and what is kept of it
+        listed = [np.empty(0, np.int64)]
+        for shard in table:
+            found = shards.open_rows(self.path, manifest, shard)
+            local = found.columns["spec"]
+            at = np.zeros(len(local), np.int64)
+            for code, spec in enumerate(found.specs):
+                codes.setdefault(spec, len(codes))
+                mine = local == code
+                at[mine] = np.arange(np.count_nonzero(mine)) * (4 * spec.num_parameters)
+            columns["group"].append(group_numbers(shard.part, found.columns["group"]))
+            columns["member"].append(found.columns["member"])
+            columns["spec"].append(np.array([codes[spec] for spec in found.specs], np.int64)[local])
+            columns["order"].append(np.full(len(local), -1 if shard.member is None else shard.member))
+            columns["view"].append(len(self._views) + local)
+            columns["at"].append(at)
+            for name in manifest.figures:
+                columns[name].append(found.columns[name])
+            self._views += [params.reshape(-1).view(np.uint8).data for params in found.params]
+            numbers = group_numbers(shard.part, found.indices)
+            listed.append(numbers)
+            if found.header:
+                told = ((codes[found.specs[code]], info) for _, code, info in found.header)
+                self._told |= dict(zip(numbers.tolist(), told, strict=True))
+        joined = {name: np.concatenate(pieces) for name, pieces in columns.items()}
+        order = np.lexsort((joined["member"], joined["group"], joined["order"], parts_of(joined["group"])))
+        of_row = {name: column[order] for name, column in joined.items()}
+        self.specs: tuple[NetworkSpec, ...] = tuple(codes)
+        self.groups: NDArray[np.int64] = of_row["group"]
+        self.members: NDArray[np.int64] = of_row["member"]
+        self.spec_codes: NDArray[np.int64] = of_row["spec"]
+        self.splits: NDArray[np.int8] = manifest.splits.of_groups(self.groups)
+        self.group_numbers: NDArray[np.int64] = np.unique(np.concatenate(listed))
+        """All groups, also those without rows, as a run is that diverged before its first checkpoint."""
+        self._figures = {name: of_row[name] for name in manifest.figures}
+        self._view, self._at = of_row["view"].astype(np.int32), of_row["at"]
+        self.sources = Sources(self.path, manifest, self.groups) if manifest.sources else None
 
     @classmethod
-    def open(cls, path: Path) -> Zoo:
-        """Read the manifest and map every shard; a missing, truncated or foreign one is an `InputError` that names
-        it.
+    def open(cls, path: Path | str) -> Self:
+        """Read the manifest and map every shard; a missing, changed, truncated or foreign one is an `InputError` that
+        names it.
         """
         return cls(Path(path), Manifest.read(Path(path)))
 
-    def __len__(self) -> int:
-        return len(self.image_keys)
+    def __reduce__(self) -> tuple[type[Self], tuple[Path, Manifest]]:
+        return type(self), (self.path, self.manifest)
 
-    def rows(self, split: str | None = None, max_fits: int | None = None) -> NDArray[np.int64]:
-        """Increasing row numbers of a split (default: all), of the fits numbered below `max_fits` (default: all)."""
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    @property
+    def fingerprint(self) -> str:
+        """Names what is in the zoo: another one where a row was added or changed."""
+        return self.manifest.fingerprint
+
+    @property
+    def spec(self) -> NetworkSpec:
+        """The only architecture."""
+        if len(self.specs) != 1:
+            raise InputError(
+                f"expected networks of one architecture in {self.path}, got {len(self.specs)}; read them by Zoo.buckets"
+            )
+        return self.specs[0]
+
+    @property
+    def parts(self) -> NDArray[np.int64]:
+        """Codes into `PARTS` (N,)."""
+        return parts_of(self.groups)
+
+    @property
+    def indices(self) -> NDArray[np.int64]:
+        """The index (N,) of each row's group within its part."""
+        return indices_of(self.groups)
+
+    def rows(self, split: str | None = None, members: int | Literal["last"] | None = None) -> NDArray[np.int64]:
+        """Increasing row numbers of a split (default: all): all members of each group, those numbered below `members`,
+        or the last one. All members of a group are in one split.
+        """
         if split is not None and split not in SPLITS:
             raise InputError(unknown("split", split, list(SPLITS)))
         chosen = np.ones(len(self), bool) if split is None else self.splits == SPLITS.index(split)
-        return np.flatnonzero(chosen if max_fits is None else chosen & (self.fits < max_fits))
+        if isinstance(members, int):
+            chosen &= self.members < members
+        rows = np.flatnonzero(chosen)
+        if members == "last" and len(rows):
+            rows = rows[np.lexsort((self.members[rows], self.groups[rows]))]
+            rows = np.sort(rows[np.append(np.diff(self.groups[rows]) != 0, True)])
+        return rows
 
-    def weights(self, rows: NDArray[np.int64] | Tensor) -> Weights:
-        """The networks of `rows` (B,), in that order; a copy, so that changing it changes nothing on disk."""
-        return Weights(self.spec, self._inrs.gather(np.asarray(rows)))
+    def column(self, name: str) -> NDArray[Any]:
+        """A value per row (N,): `group`, `member` (int64), or one of the figures, `columns`."""
+        known = {"group": self.groups, "member": self.members, **self._figures}
+        if name not in known:
+            raise InputError(unknown("column", name, list(known)))
+        return known[name]
 
-    def images(self, rows: NDArray[np.int64] | Tensor) -> Tensor:
-        """The source images of `rows` (B,), in that order: (B, C, *grid), uint8 or float32 as they were stored."""
-        return self._images.gather(self._picture[np.asarray(rows)])
+    def info(self, group: int) -> dict[str, Any]:
+        """What is kept of a group: a run's hyperparameters; nothing of an image."""
+        return dict(self._group(group)[1])
 
-    def names(self, rows: NDArray[np.int64] | Tensor) -> list[str]:
-        """What to call `rows` in front of people: part, image index and fit, as in `train-17-f0`."""
-        rows = np.asarray(rows)
-        columns = (column[rows].tolist() for column in (self.parts, self.indices, self.fits))
-        return [f"{PARTS[part]}-{image}-f{fit}" for part, image, fit in zip(*columns, strict=True)]
+    def spec_of(self, group: int) -> NetworkSpec:
+        """The architecture of a group's networks."""
+        return self.specs[self._group(group)[0]]
+
+    def _group(self, group: int) -> tuple[int, dict[str, Any]]:
+        at = np.searchsorted(self.group_numbers, group)
+        if at == len(self.group_numbers) or self.group_numbers[at] != group:
+            word = kinds.of(self.kind).group
+            raise InputError(f"{self.path} has no {word} {group}; it has {len(self.group_numbers):,}")
+        return self._told.get(int(group), (0, {}))
+
+    def buckets(self, rows: Rows) -> list[tuple[NDArray[np.int64], Weights]]:
+        """The networks of `rows` (B,), those of one spec together: positions in `rows`, increasing, and the networks at
+        them.
+
+        Copies, so that changing them changes nothing on disk. The buckets come in the order of `specs`.
+        """
+        rows = self._numbers(rows)
+        codes = self.spec_codes[rows]
+        positions = [(int(code), np.flatnonzero(codes == code)) for code in np.unique(codes)]
+        return [(at, Weights(self.specs[code], self._flat(code, rows[at]))) for code, at in positions]
+
+    def weights(self, rows: Rows) -> Weights:
+        """The networks of `rows` (B,), in that order, where all have one spec."""
+        rows = self._numbers(rows)
+        if len(self.specs) > 1 and len(np.unique(self.spec_codes[rows])) != 1:
+            raise InputError(
+                f"expected rows of one architecture, got {len(np.unique(self.spec_codes[rows]))} architectures; take "
+                "them from Zoo.buckets"
+            )
+        code = int(self.spec_codes[rows[0]]) if len(rows) and len(self.specs) > 1 else 0
+        return Weights(self.specs[code], self._flat(code, rows))
+
+    def sequence(self, rows: Rows) -> Weights | list[Weights]:
+        """The networks of `rows` (B,), in that order: as one batch where all have one spec, else each as its own."""
+        buckets = self.buckets(rows)
+        if len(buckets) == 1:
+            return buckets[0][1]
+        single = {int(place): (of_spec, k) for at, of_spec in buckets for k, place in enumerate(at)}
+        return [single[place][0][single[place][1]] for place in range(len(single))]
+
+    def _flat(self, code: int, rows: NDArray[np.int64]) -> Tensor:
+        """Parameters (B, P) of `rows`, which have the spec number `code`.
+
+        Joining slices of the maps takes as long at any size of shard, and less than grouping the rows by shard for
+        numpy or torch to index, because a random batch has only a few rows in each.
+        """
+        width = self.specs[code].num_parameters
+        views, size = self._views, 4 * width
+        content = bytearray().join(
+            [
+                views[view][start : start + size]
+                for view, start in zip(self._view[rows].tolist(), self._at[rows].tolist(), strict=True)
+            ]
+        )
+        return torch.from_numpy(np.ndarray((len(rows), width), np.float32, buffer=content))
+
+    def _numbers(self, rows: Rows) -> NDArray[np.int64]:
+        return numbers_of(rows, len(self), self.described)
+
+    def broken(self, rows: Rows) -> NDArray[np.int64]:
+        """Those of `rows`, in their order, whose parameters are not all finite."""
+        rows = self._numbers(rows)
+        whole = np.ones(len(rows), bool)
+        for first in range(0, len(rows), _CHUNK):
+            for at, networks in self.buckets(rows[first : first + _CHUNK]):
+                whole[first + at] = networks.flat.isfinite().all(dim=1).numpy()
+        return rows[~whole]
+
+    # ---- names
+
+    def names(self, rows: Rows) -> list[str]:
+        """What to call `rows` in front of people: `train-17-f0` for fit 0 of an image, `run-17-e5` for a checkpoint
+        after 5 epochs.
+        """
+        return kinds.of(self.kind).names(self, self._numbers(rows))
 
     def find(self, names: Sequence[str]) -> NDArray[np.int64]:
         """The rows (B,) of `names`, in that order: the inverse of `names`. InputError for a name that the zoo does not
         have.
         """
-        rows = np.full(len(names), -1, np.int64)
-        places: dict[tuple[str, int], list[tuple[int, int]]] = {}  # (part, fit) -> (position in names, image)
-        for position, name in enumerate(names):
-            found = _NAME.fullmatch(name)
-            if found:
-                places.setdefault((found[1], int(found[3])), []).append((position, int(found[2])))
-        for (part, fit), wanted in places.items():
-            of_fit = np.flatnonzero((self.parts == PARTS.index(part)) & (self.fits == fit))  # whose images increase
-            positions, images = (np.array(column) for column in zip(*wanted, strict=True))
-            at = np.searchsorted(self.indices[of_fit], images)
-            there = np.append(self.indices[of_fit], -1)[at] == images
-            rows[positions[there]] = of_fit[at[there]]
-        if (rows < 0).any():
-            raise InputError(f"unknown INR {names[int((rows < 0).argmax())]!r}; {self.described()}")
-        return rows
+        return kinds.of(self.kind).find(self, names)
 
     def described(self) -> str:
         """What rows and names there are, for sentences: `ZOO has 60 INRs, rows 0 to 59, all-0-f0 to all-59-f0`."""
+        networks = kinds.of(self.kind).networks
         if not len(self):
-            return f"{self.path} has no INRs yet"
+            return f"{self.path} has no {networks} yet"
         first, last = self.names(np.array([0, len(self) - 1]))
-        return f"{self.path} has {len(self):,} INRs, rows 0 to {len(self) - 1}, {first} to {last}"
+        return f"{self.path} has {len(self):,} {networks}, rows 0 to {len(self) - 1}, {first} to {last}"
 
+    # ---- samples
 
-class _Table:
-    """All rows of the shards of one kind, ordered by (part, fit, image): small columns in memory, the big one on
-    disk.
-    """
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        if not -len(self) <= row < len(self):
+            raise IndexError(f"row {row} of {len(self)}")
+        return self.__getitems__([row])[0]
 
-    def __init__(self, folder: Path, manifest: Manifest, kind: str):
-        columns = manifest.columns(kind)
-        big, small, image = columns
-        shards = [shard for shard in manifest.shards if shard.kind == kind]
-        tensors = [manifest.tensors(folder, shard) for shard in shards]
-        counts = np.array([shard.count for shard in shards], np.int64)
+    def __getitems__(self, rows: Sequence[int]) -> list[dict[str, Any]]:
+        """The samples of several rows, out of one read: what a DataLoader asks for."""
+        numbers = self._numbers(rows)
+        values = {name: column.tolist() for name, column in self._of(numbers).items()}
+        networks = self.sequence(numbers)
+        return [
+            {"weights": networks[k], **{name: column[k] for name, column in values.items()}}
+            for k in range(len(numbers))
+        ]
 
-        def joined(name: str) -> NDArray[Any]:
-            return np.concatenate([np.empty(0, columns[name][0]), *(shard[name].numpy() for shard in tensors)])
+    def _of(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """The columns of samples."""
+        columns = {"group": self.groups, "member": self.members, **self._figures}
+        if self.sources is not None:
+            columns["label"] = self.sources.labels
+        return {"row": rows, **{name: column[rows] for name, column in columns.items()}}
 
-        # Per row: part, fit, shard, and the position in the shard.
-        parts = np.repeat(np.array([PARTS.index(shard.part) for shard in shards], np.int64), counts)
-        fits = np.repeat(np.array([-1 if shard.fit is None else shard.fit for shard in shards], np.int64), counts)
-        owner = np.repeat(np.arange(len(shards)), counts)
-        position = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
-        images = joined(image)
-        order = np.lexsort((images, fits, parts))
+    def collate(self, samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Samples as one batch: `weights` as one `Weights` where all have one spec, else as a list of networks."""
+        networks = [sample["weights"] for sample in samples]
+        batch = default_collate([{key: value for key, value in s.items() if key != "weights"} for s in samples])
+        one = all(network.spec == networks[0].spec for network in networks)
+        return {"weights": Weights.cat(networks) if one else networks, **batch}
 
-        self.parts, self.fits, self.images, self.values = parts[order], fits[order], images[order], joined(small)[order]
-        self.keys: NDArray[np.int64] = self.parts * _MAX_IMAGES + self.images
-        self._dtype, self._shape = columns[big]
-        self._row_bytes = np.dtype(self._dtype).itemsize * int(np.prod(self._shape))
-        self._views = [shard[big].numpy().data.cast("B") for shard in tensors]
-        self._shard, self._offset = owner[order], position[order] * self._row_bytes
+    def batches(
+        self, rows: Rows | str, batch_size: int, generator: torch.Generator | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Batches, as a DataLoader with `collate` gives them, of `rows` or of a split: shuffled if there is a
+        `generator`.
 
-    def gather(self, rows: NDArray[np.int64]) -> Tensor:
-        """Copies of the big column's `rows` (B,): (B, ...).
-
-        Joining slices of the maps takes as long at any size of shard, and less than grouping the rows by shard for
-        numpy or torch to index, because a random batch has only a few rows in each.
+        A batch of B rows costs one read and a tensor per column; columns are tensors (B,).
         """
-        shards, offsets = self._shard[rows].tolist(), self._offset[rows].tolist()
-        views, size = self._views, self._row_bytes
-        content = bytearray().join(
-            [views[shard][offset : offset + size] for shard, offset in zip(shards, offsets, strict=True)]
-        )
-        return torch.from_numpy(np.ndarray((len(shards), *self._shape), self._dtype, buffer=content))
+        if batch_size < 1:
+            raise InputError(f"expected a batch size of at least 1, got {batch_size}")
+        numbers = self.rows(rows) if isinstance(rows, str) else self._numbers(rows)
+        if generator is not None:
+            numbers = numbers[torch.randperm(len(numbers), generator=generator).numpy()]
+        for first in range(0, len(numbers), batch_size):
+            chosen = numbers[first : first + batch_size]
+            columns = {
+                name: torch.from_numpy(np.ascontiguousarray(column)) for name, column in self._of(chosen).items()
+            }
+            yield {"weights": self.sequence(chosen), **columns}
 
+    # ---- what the networks show
 
-def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
-    """As JSON gives it back: lists for tuples."""
-    plain: dict[str, Any] = json.loads(json.dumps(dict(value)))
-    return plain
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """The label (N,) of what each row shows."""
+        return self._shown().labels
 
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """What the labels are called."""
+        return self._shown().label_names
 
-def _done(
-    folder: Path, manifest: Manifest, part: str, fit: int | None, within: tuple[int, int] = (0, _MAX_IMAGES)
-) -> NDArray[np.int64]:
-    """Sorted image indices of the shards of (part, fit) that reach into the range `within`; opens only shards with
-    gaps.
-    """
-    found = [np.empty(0, np.int64)]
-    for shard in manifest.shards:
-        if (shard.part, shard.fit) == (part, fit) and shard.start < within[1] and within[0] < shard.stop:
-            dense = shard.count == shard.stop - shard.start
-            found.append(
-                np.arange(shard.start, shard.stop) if dense else manifest.tensors(folder, shard)["image"].numpy()
-            )
-    return np.sort(np.concatenate(found))
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(C, *grid) of what the networks show."""
+        return self._shown().image_shape
 
+    def images(self, rows: Rows) -> Tensor:
+        """What the networks of `rows` (B,) show, in that order: (B, C, *grid), uint8 or float32 as it was stored."""
+        return self._shown().images(self._numbers(rows))
 
-def _checked(manifest: Manifest, kind: str, part: str, columns: Mapping[str, Array]) -> dict[str, NDArray[Any]]:
-    """Contiguous arrays of the dtypes and shapes of this zoo's shards, or what is wrong with them."""
-    arrays = {name: np.ascontiguousarray(column) for name, column in columns.items()}
-    images, labels = arrays["image"], arrays.get("label")
-    for name, (dtype, shape) in manifest.columns(kind).items():
-        got = arrays[name]
-        if images.size == 0 or (str(got.dtype), got.shape) != (dtype, (images.size, *shape)):
+    def _shown(self) -> Sources:
+        if self.sources is None:
             raise InputError(
-                f"expected {name} {('N', *shape)} {dtype}, a row for each of N > 0 images, got {got.shape} {got.dtype}"
+                f"expected a zoo of INRs, got one of {self.kind} networks at {self.path}, which show nothing"
             )
-    if images[0] < 0 or images[-1] >= _MAX_IMAGES or np.any(np.diff(images) < 1):
-        raise InputError(
-            f"expected strictly increasing image indices from 0, got {images}; sort them and leave duplicates out"
-        )
-    if kind == "images" and not np.isfinite(arrays["pixels"]).all():
-        bad = images[~np.isfinite(arrays["pixels"]).reshape(len(images), -1).all(axis=1)]
-        raise InputError(
-            f"expected finite pixels, got NaN or infinity in {part} image {bad[0]}; mend it or leave it out"
-        )
-    if labels is not None and (labels.min() < 0 or labels.max() >= len(manifest.label_names)):
-        raise InputError(
-            f"expected labels from 0 to {len(manifest.label_names) - 1}, got {labels.min()} to {labels.max()}; name "
-            "every label"
-        )
-    if any((shard.part == "all") != (part == "all") for shard in manifest.shards):
-        raise InputError(
-            f"a zoo cannot hold part 'all' beside another, got {part!r}: an image could be in two splits; choose "
-            "another --out"
-        )
-    return arrays
+        return self.sources
+
+
+_CHUNK = 4096  # rows that are looked at together

@@ -1,5 +1,4 @@
-"""Work as tasks: what one task of fitting is, and who does tasks of any work (this process, local processes, a Ray
-cluster).
+"""Work as tasks, and who does them: this process, local processes, a Ray cluster.
 
 A task carries all that it needs and answers with plain arrays; it touches no file. So it may run anywhere, be lost with
 its machine and run again: the result is the same, and only the process that asked for it writes.
@@ -15,24 +14,14 @@ import threading
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol, TypeVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from weightwalk import devices
 from weightwalk.errors import InputError
-from weightwalk.networks.starts import SHARED, Key, Scheme, initialise
 from weightwalk.registry import Registry
-from weightwalk.spec import NetworkSpec
-from weightwalk.weights import Weights
-from weightwalk.zoos import engine
-from weightwalk.zoos.engine import Descent
-from weightwalk.zoos.pixels import PixelFormat
-from weightwalk.zoos.splits import PARTS
 
 TRIES = 4  # of a task whose worker dies
 _AHEAD = 3  # tasks per worker that are under way: enough that none waits
@@ -54,65 +43,6 @@ class Doable(Protocol[T_contra, R_co]):
 def do(job: Doable[T, R], task: T) -> R:
     """Do one task of a job: what is sent to workers."""
     return job.do(task)
-
-
-@dataclass(frozen=True)
-class Job:
-    """What all tasks of one zoo share. `start` is "independent", "shared", or one network's parameters
-    (num_parameters,).
-    """
-
-    spec: NetworkSpec
-    scheme: Scheme
-    start: str | NDArray[np.float32]
-    seed: int
-    pixels: PixelFormat
-    descent: Descent
-    grid: tuple[int, ...]
-    device: str = "cpu"
-    mode: engine.Mode = "auto"
-
-    def do(self, task: Task, /) -> Result:
-        return work(self, task)
-
-
-@dataclass(frozen=True)
-class Task:
-    """Fit number `fit` of some images of a part: their indices (N,) and what is fitted, (N, C, *grid)."""
-
-    part: str
-    fit: int
-    images: NDArray[np.int64]
-    signals: NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Result:
-    """Of one task: parameters (N, num_parameters) and PSNR in dB (N,)."""
-
-    part: str
-    fit: int
-    images: NDArray[np.int64]
-    params: NDArray[np.float32]
-    psnr: NDArray[np.float32]
-
-
-def work(job: Job, task: Task) -> Result:
-    """Do one task."""
-    device = torch.device(job.device)
-    coordinates = job.pixels.coordinates(job.grid, device)
-    targets = job.pixels.targets(torch.from_numpy(np.ascontiguousarray(task.signals)).to(device))
-    networks, errors = engine.fit(_starts(job, task).to(device), coordinates, targets, job.descent, job.mode)
-    return Result(task.part, task.fit, task.images, networks.flat.cpu().numpy(), job.pixels.psnr(errors).cpu().numpy())
-
-
-def _starts(job: Job, task: Task) -> Weights:
-    if not isinstance(job.start, str):
-        return Weights(job.spec, torch.from_numpy(np.tile(job.start, (len(task.images), 1))))
-    if job.start == "shared":
-        return initialise(job.spec, [Key(job.seed, 0, SHARED, task.fit)], job.scheme)[[0] * len(task.images)]
-    part = PARTS.index(task.part)
-    return initialise(job.spec, [Key(job.seed, part, int(image), task.fit) for image in task.images], job.scheme)
 
 
 class Workers(Protocol):

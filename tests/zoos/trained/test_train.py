@@ -10,11 +10,11 @@ import torch
 
 from weightwalk import InputError
 from weightwalk.steps import Learned
+from weightwalk.zoos.check import check
+from weightwalk.zoos.store import Zoo
 from weightwalk.zoos.trained import train as module
 from weightwalk.zoos.trained import trainer
-from weightwalk.zoos.trained.check import check
 from weightwalk.zoos.trained.pictures import Pictures
-from weightwalk.zoos.trained.store import TrainedZoo, final_rows
 from weightwalk.zoos.trained.train import TrainJob, train_zoo
 from weightwalk.zoos.work import Inline, Processes
 
@@ -32,8 +32,8 @@ def test_a_zoo_of_every_kind(kind, sets, quick, tmp_path):
     chosen = quick(kind)
     outcome = train_zoo(sets, tmp_path / "zoo", chosen, runs=6)
     assert (outcome.trained, outcome.already_there, outcome.finished) == (6, 0, True)
-    zoo = TrainedZoo.open(tmp_path / "zoo")
-    assert (zoo.kind, zoo.runs, zoo.settings["dataset"]) == (kind, tuple(range(6)), "quarters")
+    zoo = Zoo.open(tmp_path / "zoo")
+    assert (zoo.kind, zoo.group_numbers.tolist(), zoo.settings["dataset"]) == (kind, list(range(6)), "quarters")
     wanted = {"cnn": [0, 1, 3] * 6, "wild-park": [1, 2] * 6, "vit": [1, 2] * 3}[kind]
     assert zoo.column("epoch").tolist() == wanted
     assert (len(zoo.specs) > 1) == (kind != "vit")
@@ -48,22 +48,22 @@ def test_a_zoo_of_every_kind(kind, sets, quick, tmp_path):
             zoo.column("test_loss")[row], rel=1e-4
         )
     report = check(tmp_path / "zoo", 3, sets)
-    assert (report.problems, report.runs, report.scored) == ((), 6, 3)
+    assert (report.problems, report.groups, report.looked_at) == ((), 6, 3)
 
 
 def test_networks_learn(sets, quick, tmp_path):
     train_zoo(sets, tmp_path / "zoo", quick("wild-park", "epochs=25", "learning_rate=0.01", "train_images=80"), runs=2)
-    zoo = TrainedZoo.open(tmp_path / "zoo")
-    assert zoo.column("test_accuracy")[final_rows(zoo)].max() > 0.5
+    zoo = Zoo.open(tmp_path / "zoo")
+    assert zoo.column("test_accuracy")[zoo.rows(members="last")].max() > 0.5
     assert zoo.column("train_loss")[1] < zoo.column("train_loss")[0]
 
 
 def test_a_table_of_positions_stays_as_it_is(sets, quick, tmp_path):
     train_zoo(sets, tmp_path / "zoo", quick("vit"), runs=2)
-    zoo = TrainedZoo.open(tmp_path / "zoo")
+    zoo = Zoo.open(tmp_path / "zoo")
     (layer,) = (number for number, layer in enumerate(zoo.specs[0].layers) if isinstance(layer, Learned))
     weights = zoo.weights(zoo.rows())
-    start = module.begin(quick("vit").plan((3, 16, 16), 4, 0, 0), 0, 0)
+    start = module.begin(quick("vit").drawn((3, 16, 16), 4, 0, 0), 0, 0)
     field = next(field for field in zoo.specs[0].fields if field.layer == layer)
     assert torch.equal(weights.weights[layer][0].flatten(), start[field.start : field.stop])
     assert not torch.equal(
@@ -75,10 +75,10 @@ def test_a_table_of_positions_stays_as_it_is(sets, quick, tmp_path):
 def test_a_run_is_the_same_alone(kind, sets, quick, tmp_path):
     chosen = quick(kind)
     train_zoo(sets, tmp_path / "zoo", chosen, runs=5)
-    zoo = TrainedZoo.open(tmp_path / "zoo")
+    zoo = Zoo.open(tmp_path / "zoo")
     Pictures.of(sets, chosen).save(tmp_path)
     alone = TrainJob(chosen, 4, 0, str(tmp_path)).do(3)
-    rows = np.flatnonzero(zoo.column("run") == 3)
+    rows = np.flatnonzero(zoo.column("group") == 3)
     np.testing.assert_array_equal(zoo.weights(rows).flat.numpy(), alone.params)
     other = TrainJob(chosen, 4, 1, str(tmp_path)).do(3)
     assert not np.array_equal(other.params, alone.params) if len(other.params) == len(alone.params) else True
@@ -98,7 +98,6 @@ class Dies(Inline):
 
 
 def test_an_interrupted_zoo_ends_in_the_same_bytes(sets, quick, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "SHARD_RUNS", 4)
     chosen = quick("wild-park")
     train_zoo(sets, tmp_path / "quiet", chosen, runs=10)
     done = []
@@ -108,25 +107,24 @@ def test_an_interrupted_zoo_ends_in_the_same_bytes(sets, quick, tmp_path, monkey
             train_zoo(sets, tmp_path / "killed", chosen, runs=10, workers=Dies(after))
     stopped = iter([False, False, True])
     outcome = train_zoo(sets, tmp_path / "killed", chosen, runs=10, should_stop=lambda: next(stopped))
-    assert (outcome.finished, outcome.already_there) == (False, 4)
+    assert (outcome.finished, outcome.already_there) == (False, 5)
     last = train_zoo(sets, tmp_path / "killed", chosen, runs=10)
     assert last.finished
     assert content(tmp_path / "killed") == content(tmp_path / "quiet")
-    assert not list((tmp_path / "killed").glob(".waiting*"))
     # a finished run is never done again: only those that were under way when the process died
     assert sorted(set(done)) == list(range(10))
     assert len(done) == 10 + 3
     assert train_zoo(sets, tmp_path / "killed", chosen, runs=10).trained == 0
 
 
-def test_fewer_runs_leave_what_waits_for_more(sets, quick, tmp_path):
+def test_fewer_runs_leave_what_was_made_for_more(sets, quick, tmp_path):
     chosen = quick("vit")
     with pytest.raises(KeyboardInterrupt):
         train_zoo(sets, tmp_path / "zoo", chosen, runs=8, workers=Dies(6))
     assert train_zoo(sets, tmp_path / "zoo", chosen, runs=3).finished
-    assert TrainedZoo.open(tmp_path / "zoo").runs == (0, 1, 2)
+    assert Zoo.open(tmp_path / "zoo").group_numbers.tolist() == [0, 1, 2, 3, 4, 5]
     train_zoo(sets, tmp_path / "zoo", chosen, runs=8)
-    assert TrainedZoo.open(tmp_path / "zoo").runs == tuple(range(8))
+    assert Zoo.open(tmp_path / "zoo").group_numbers.tolist() == list(range(8))
 
 
 @pytest.mark.slow
@@ -147,12 +145,12 @@ def test_runs_that_diverge_keep_what_was_before(sets, quick, tmp_path, monkeypat
     chosen = quick("cnn", "train_fractions=1")
     outcome = train_zoo(sets, tmp_path / "some", chosen, runs=2)
     assert outcome.diverged == 0
-    assert TrainedZoo.open(tmp_path / "some").column("epoch").tolist() == [0, 1, 0, 1]
+    assert Zoo.open(tmp_path / "some").column("epoch").tolist() == [0, 1, 0, 1]
     outcome = train_zoo(sets, tmp_path / "none", replace(chosen, checkpoints=()), runs=2)
     assert outcome.diverged == 2
-    zoo = TrainedZoo.open(tmp_path / "none")
-    assert (len(zoo), zoo.runs) == (0, (0, 1))
-    assert len(final_rows(zoo)) == 0
+    zoo = Zoo.open(tmp_path / "none")
+    assert (len(zoo), zoo.group_numbers.tolist()) == (0, [0, 1])
+    assert len(zoo.rows(members="last")) == 0
     assert not check(tmp_path / "none").problems
 
 

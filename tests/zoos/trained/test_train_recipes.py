@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 
 from weightwalk import InputError
-from weightwalk.zoos.trained.recipes import TRAIN_RECIPES, Draw, order, recipe
+from weightwalk.zoos.trained.draws import Draw
+from weightwalk.zoos.trained.recipes import TRAIN_RECIPES, order, recipe
 
 SHAPES = {"cnn": (1, 32, 32), "wild-park": (3, 32, 32), "vit": (3, 32, 32)}
 
 
 def plans(name: str, count: int, seed: int = 0):
     chosen = TRAIN_RECIPES[name]
-    return [chosen.plan(SHAPES[chosen.kind], 10, seed, run) for run in range(count)]
+    return [chosen.drawn(SHAPES[chosen.kind], 10, seed, run) for run in range(count)]
 
 
 def test_the_small_cnn_zoo_draws_what_the_paper_does():
@@ -60,7 +61,7 @@ def test_vits_stop_one_after_another():
     assert [plan.checkpoints for plan in drawn[:9]] == [(1,), (2,), (3,), (4,), (6,), (11,), (14,), (19,), (24,)]
     assert [plan.checkpoints for plan in drawn[9:]] == [plan.checkpoints for plan in drawn[:9]]
     short = recipe("vit", None, ["epochs=5", "checkpoints=0,2"])
-    assert [short.plan((3, 32, 32), 10, 0, run).checkpoints for run in (0, 2, 8)] == [(0, 1), (0, 2, 3), (0, 2, 5)]
+    assert [short.drawn((3, 32, 32), 10, 0, run).checkpoints for run in (0, 2, 8)] == [(0, 1), (0, 2, 3), (0, 2, 5)]
 
 
 @pytest.mark.parametrize("name", TRAIN_RECIPES)
@@ -80,7 +81,7 @@ def test_numbers_do_not_depend_on_how_they_are_used():
 
 def test_an_epoch_sees_its_fraction_once():
     chosen = TRAIN_RECIPES["cnn-published"]
-    plan = replace(chosen.plan((1, 32, 32), 10, 0, 0), train_fraction=0.25)
+    plan = replace(chosen.drawn((1, 32, 32), 10, 0, 0), train_fraction=0.25)
     one, two = (order(plan, chosen, 8000, 0, 0, epoch) for epoch in (1, 2))
     assert len(one) == 1536  # three whole batches of 2,000 pictures
     assert one.dtype == np.int32
@@ -94,7 +95,7 @@ def test_an_epoch_sees_its_fraction_once():
 def test_recipes_can_be_changed():
     changed = recipe("cnn", None, ["epochs=3", "optimizers=sgd", "learning_rate=0.1,0.1", "checkpoints=1"])
     assert (changed.name, changed.kept) == ("cnn (changed)", (1, 3))
-    assert all(changed.plan((1, 28, 28), 10, 0, run).learning_rate == pytest.approx(0.1) for run in range(4))
+    assert all(changed.drawn((1, 28, 28), 10, 0, run).learning_rate == pytest.approx(0.1) for run in range(4))
     assert recipe("vit", "vit-published", []).name == "vit-published"
     assert recipe("wild-park", None, ["mean=0.5", "std=0.25"]).normalisation(3) == ([4 / 255] * 3, [-2.0] * 3)
 
@@ -105,19 +106,19 @@ def test_recipes_can_be_changed():
         ("gan", None, [], "unknown kind of zoo 'gan'"),
         ("cnn", "vit", [], "expected a recipe of cnn networks"),
         ("cnn", "small", [], "unknown recipe of trained networks"),
-        ("cnn", None, ["epochs=0"], "at least one epoch"),
+        ("cnn", None, ["epochs=0"], "epochs must be a number of at least 1"),
         ("cnn", None, ["checkpoints=3,1"], "increasing numbers"),
-        ("cnn", None, ["train_images=0"], "at least one picture"),
+        ("cnn", None, ["train_images=0"], "train_images must be a number of at least 1"),
         ("cnn", None, ["optimizers=lamb"], "unknown optimizer 'lamb'"),
         ("cnn", None, ["inits=zero"], "unknown init 'zero'"),
         ("cnn", None, ["activations="], "at least one activation"),
-        ("cnn", None, ["learning_rate=0.1"], "learning_rate as two positive numbers"),
-        ("cnn", None, ["dropout=0,1"], "dropout below 1"),
-        ("cnn", None, ["train_fractions=2"], "train_fractions above 0"),
+        ("cnn", None, ["learning_rate=0.1"], "learning_rate as two numbers"),
+        ("cnn", None, ["dropout=0,1"], "dropout must be a number of at least 0 and below 1"),
+        ("cnn", None, ["train_fractions=2"], "train_fractions must be a number above 0"),
         ("wild-park", None, ["kernels=4"], "odd kernels"),
-        ("wild-park", None, ["layers=40"], "1 to 12 layers"),
+        ("wild-park", None, ["layers=40"], "layers must be a number of at least 1 and of at most 12"),
         ("vit", None, ["stops="], "stops"),
-        ("vit", None, ["std=0"], "positive standard deviations"),
+        ("vit", None, ["std=0"], "std must be a number above 0"),
         ("cnn", None, ["steps=3"], "unknown setting 'steps'"),
     ],
 )
@@ -128,6 +129,6 @@ def test_what_cannot_be_is_refused(kind, name, settings, match):
 
 def test_pictures_that_do_not_fit_are_refused():
     with pytest.raises(InputError, match="at least 15 x 15"):
-        TRAIN_RECIPES["cnn"].plan((1, 8, 8), 10, 0, 0)
+        TRAIN_RECIPES["cnn"].drawn((1, 8, 8), 10, 0, 0)
     with pytest.raises(InputError, match="one for each of 1 channels"):
         TRAIN_RECIPES["wild-park"].normalisation(1)

@@ -1,14 +1,15 @@
-"""Changed files and wrong numbers are found."""
-
-from dataclasses import replace
+"""Changed files and wrong numbers are found in zoos of trained networks."""
 
 import numpy as np
 import pytest
 
 from weightwalk import InputError
-from weightwalk.zoos.trained.check import check
-from weightwalk.zoos.trained.store import TrainedWriter, TrainedZoo, unpack
-from weightwalk.zoos.trained.train import train_zoo
+from weightwalk.zoos.check import check
+from weightwalk.zoos.manifest import Manifest
+from weightwalk.zoos.shards import Group, open_rows
+from weightwalk.zoos.store import Zoo
+from weightwalk.zoos.trained.train import COLUMNS, train_zoo
+from weightwalk.zoos.writer import ZooWriter
 
 
 @pytest.fixture
@@ -17,30 +18,35 @@ def zoo(sets, quick, tmp_path):
     return tmp_path / "zoo"
 
 
-def shard(zoo):
-    (path,) = (zoo / "runs").iterdir()
-    return path
-
-
 def rewritten(zoo, name, change):
     """A zoo of the same runs with other test accuracies, whose hashes are right."""
-    writer = TrainedWriter.open(zoo.parent / name, settings=TrainedZoo.open(zoo).settings, provenance={})
-    runs = unpack(shard(zoo))
-    writer.add(
-        [replace(run, figures={**run.figures, "test_accuracy": change(run.figures["test_accuracy"])}) for run in runs]
-    )
+    manifest, opened = Manifest.read(zoo), Zoo.open(zoo)
+    writer = ZooWriter.open(zoo.parent / name, settings=manifest.settings, figures=COLUMNS, provenance={})
+    for shard in manifest.in_order:
+        figures = open_rows(zoo, manifest, shard).columns
+        writer.add_groups(
+            [
+                Group(
+                    shard.start,
+                    opened.spec,
+                    opened.weights(opened.groups == shard.start).flat.numpy(),
+                    {name: figures[name] for name in COLUMNS} | {"test_accuracy": change(figures["test_accuracy"])},
+                    opened.info(shard.start),
+                )
+            ]
+        )
     return zoo.parent / name
 
 
 def test_a_zoo_that_is_well(zoo, sets):
     report = check(zoo, 100, sets)
-    assert (report.problems, report.runs, report.checkpoints, report.scored, report.files) == ((), 4, 4, 4, 2)
+    assert (report.problems, report.groups, report.rows, report.looked_at, report.files) == ((), 4, 4, 4, 5)
     assert report.worst < 1e-6
     assert report.to_dict()["ok"]
 
 
 def test_every_changed_byte_is_found(zoo):
-    for path in (shard(zoo), zoo / "manifest.json"):
+    for path in (zoo / "rows" / "all-000002-000003.safetensors", zoo / "manifest.json"):
         whole = path.read_bytes()
         for place in range(0, len(whole), len(whole) // 7):
             path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
@@ -50,9 +56,9 @@ def test_every_changed_byte_is_found(zoo):
 
 
 def test_missing_files_and_strangers_are_found(zoo):
-    (zoo / "runs" / "000099-000100.safetensors").write_bytes(b"")
+    (zoo / "rows" / "all-000099-000100.safetensors").write_bytes(b"")
     assert "finish the command that was interrupted" in check(zoo).problems[0].sentence
-    shard_of = zoo / "runs" / "000000-000004.safetensors"
+    shard_of = zoo / "rows" / "all-000000-000001.safetensors"
     shard_of.unlink()
     assert {problem.what for problem in check(zoo).problems} == {"missing", "stranger"}
 
@@ -60,12 +66,16 @@ def test_missing_files_and_strangers_are_found(zoo):
 def test_wrong_accuracies_are_found(zoo, sets):
     other = rewritten(zoo, "other", lambda values: values + np.float32(0.1))
     assert not check(other).problems
-    (problem,) = check(other, 10, sets).problems
-    assert problem.what == "accuracy"
-    assert "run-0-e1" in problem.inrs
+    problems = check(other, 10, sets).problems
+    assert {problem.what for problem in problems} == {"figures"}
+    assert "run-0-e1" in problems[0].rows
+    assert "a test accuracy of" in problems[0].sentence
     for value in (1.5, -0.1, np.nan, np.inf):
         bad = rewritten(zoo, f"other {value}", lambda values, value=value: np.full_like(values, value))
-        assert "has test_accuracy that are not finite or cannot be" in check(bad).problems[0].sentence
+        assert (
+            "has test_accuracy that cannot be: run-0-e1; make the zoo in another folder"
+            in check(bad).problems[0].sentence
+        )
 
 
 def test_another_data_set_is_refused(zoo, sets):

@@ -84,6 +84,8 @@ def _check_example(example_input: Tensor) -> None:
     if not isinstance(example_input, Tensor) or example_input.dim() < 1 or not example_input.numel():
         got = f"{tuple(example_input.shape)}" if isinstance(example_input, Tensor) else type(example_input).__name__
         raise InputError(f"expected an example input, a tensor (N, ...) with examples along its first axis, got {got}")
+    if example_input.layout != torch.strided:
+        raise InputError("expected a dense example input, got a sparse one; make it dense with `.to_dense()`")
 
 
 def _check_module(module: nn.Module) -> None:
@@ -96,17 +98,19 @@ def _check_module(module: nn.Module) -> None:
             )
         if isinstance(child, nn.modules.lazy.LazyModuleMixin) and child.has_uninitialized_params():  # type: ignore[misc]
             raise InputError(f"module {path!r} ({type(child).__name__}) has no weights yet; run it once on an example")
+    buffers = dict(module.named_buffers())
     named = [
         *module.named_parameters(),
-        *((n, b) for n, b in module.named_buffers() if n.endswith(("running_mean", "running_var"))),
+        *((n, b) for n, b in buffers.items() if n.endswith(("running_mean", "running_var"))),
     ]
     if not any(True for _ in module.parameters()):
         raise InputError(f"{type(module).__name__} has no parameters, so there are no weights to read")
-    for name, tensor in named:
+    for name, tensor in [*named, *buffers.items()]:
         if tensor.is_meta:
             raise InputError(f"{name} has no values (it is on the meta device); load the weights first")
         if tensor.layout != torch.strided:
             raise InputError(f"{name} is sparse; make it dense with `.to_dense()`")
+    for name, tensor in named:
         if tensor.is_complex():
             raise InputError(f"{name} is complex ({tensor.dtype}); only networks of real numbers are read")
         if tensor.dtype not in DTYPES:

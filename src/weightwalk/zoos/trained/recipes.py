@@ -7,11 +7,10 @@ fifth of the training pictures and few epochs. Those that end in `-published` ar
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,60 +20,11 @@ from weightwalk.errors import InputError
 from weightwalk.networks.architectures import simple_vit, small_cnn, wild_park
 from weightwalk.networks.starts import CLASSIFIER_SCHEMES, Key, uniform
 from weightwalk.registry import Registry, unknown
-from weightwalk.spec import ACTIVATIONS, NetworkSpec
+from weightwalk.spec import ACTIVATIONS
+from weightwalk.zoos.trained.draws import ORDERS, Draw, Drawn
 from weightwalk.zoos.trained.trainer.settings import OPTIMIZERS, Optimizer
 
-STARTS, DRAWS, ORDERS, SHIFTS, DROPS = range(5)
-"""What is drawn, each from a generator of its own: parts of `Key`."""
-
-
 _SMALLEST = 15  # pixels a side of which three convolutions of the Small CNN Zoo leave one
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What one run does: its network, its start (see `networks.starts.classifier`), its descent, and when checkpoints
-    are kept.
-
-    `checkpoints` are numbers of epochs, increasing; training ends with the last. `hyperparameters` are what a zoo keeps
-    of all this.
-    """
-
-    spec: NetworkSpec
-    scheme: str
-    std: float
-    optimizer: Optimizer
-    learning_rate: float
-    weight_decay: float
-    dropout: float
-    train_fraction: float
-    checkpoints: tuple[int, ...]
-
-    @property
-    def hyperparameters(self) -> dict[str, Any]:
-        """As a zoo keeps them."""
-        names = ("optimizer", "learning_rate", "weight_decay", "dropout", "train_fraction")
-        std = {"init_std": self.std} if self.scheme in ("normal", "truncated") else {}
-        return {"init": self.scheme, **std, **{name: getattr(self, name) for name in names}}
-
-
-class Draw:
-    """Numbers that a run draws, one after another; the k-th is the same whatever is done with the others."""
-
-    def __init__(self, seed: int, run: int):
-        self._numbers = iter(uniform(Key(seed, DRAWS, run, 0), 64).tolist())
-
-    def between(self, bounds: tuple[float, ...]) -> float:
-        """Uniform between two numbers."""
-        return bounds[0] + (bounds[1] - bounds[0]) * float(next(self._numbers))
-
-    def log_between(self, bounds: tuple[float, ...]) -> float:
-        """Log-uniform between two positive numbers."""
-        return math.exp(self.between((math.log(bounds[0]), math.log(bounds[1]))))
-
-    def one_of(self, options: Sequence[Any]) -> Any:
-        """One of some options, all equally likely."""
-        return options[int(next(self._numbers) * len(options))]
 
 
 @dataclass(frozen=True)
@@ -108,24 +58,16 @@ class TrainRecipe(ABC):
         object.__setattr__(self, "checkpoints", tuple(self.checkpoints))
         object.__setattr__(self, "mean", tuple(self.mean))
         object.__setattr__(self, "std", tuple(self.std))
-        if self.epochs < 1 or self.batch_size < 1:
-            raise InputError(
-                f"expected at least one epoch and one picture a batch, got epochs={self.epochs} "
-                f"batch_size={self.batch_size}"
-            )
-        if not (self.mean and self.std) or not all(std > 0 for std in self.std):
-            raise InputError(f"expected means and positive standard deviations, got mean={self.mean} std={self.std}")
-        if any(limit is not None and limit < 1 for limit in (self.train_images, self.test_images, self.scored_images)):
-            raise InputError(
-                "expected limits of at least one picture, or none, "
-                f"got train_images={self.train_images} test_images={self.test_images} "
-                f"scored_images={self.scored_images}"
-            )
-        if any(number < 0 for number in self.checkpoints) or list(self.checkpoints) != sorted(set(self.checkpoints)):
+        config.bounded(self, "epochs batch_size train_images test_images scored_images", 1)
+        config.bounded(self, "checkpoints", 0)
+        config.bounded(self, "std", above=0)
+        if not (self.mean and self.std):
+            raise InputError(f"expected means and standard deviations, got mean={self.mean} std={self.std}")
+        if list(self.checkpoints) != sorted(set(self.checkpoints)):
             raise InputError(f"expected increasing numbers of epochs from 0 as checkpoints, got {self.checkpoints}")
 
     @abstractmethod
-    def plan(self, image_shape: tuple[int, ...], classes: int, seed: int, run: int) -> Plan:
+    def drawn(self, image_shape: tuple[int, ...], classes: int, seed: int, run: int) -> Drawn:
         """What a run does with pictures (C, H, W)."""
 
     @property
@@ -150,14 +92,6 @@ def _check(name: str, values: Sequence[str], known: Collection[str]) -> None:
             raise InputError(unknown(name, value, list(known)))
     if not values:
         raise InputError(f"expected at least one {name}, got none; known: {', '.join(known)}")
-
-
-def _check_ranges(**ranges: tuple[float, ...]) -> None:
-    for name, bounds in ranges.items():
-        if len(bounds) != 2 or not 0 <= bounds[0] <= bounds[1] or (name != "dropout" and not bounds[0] > 0):
-            raise InputError(f"expected {name} as two positive numbers, the lower first, got {bounds}")
-    if ranges["dropout"][1] >= 1:
-        raise InputError(f"expected dropout below 1, got {ranges['dropout']}")
 
 
 @dataclass(frozen=True)
@@ -189,17 +123,23 @@ class SmallCNN(TrainRecipe):
         _check("optimizer", self.optimizers, OPTIMIZERS)
         _check("init", self.inits, CLASSIFIER_SCHEMES)
         _check("activation", self.activations, ACTIVATIONS)
-        _check_ranges(learning_rate=self.learning_rate, l2=self.l2, init_std=self.init_std, dropout=self.dropout)
-        if not self.train_fractions or not all(0 < fraction <= 1 for fraction in self.train_fractions):
-            raise InputError(f"expected train_fractions above 0 and up to 1, got {self.train_fractions}")
+        config.bounded(self, "learning_rate l2 init_std", above=0)
+        config.bounded(self, "dropout", 0, below=1)
+        config.bounded(self, "train_fractions", above=0, most=1)
+        for name in ("learning_rate", "l2", "init_std", "dropout"):
+            bounds = getattr(self, name)
+            if len(bounds) != 2 or bounds[0] > bounds[1]:
+                raise InputError(f"expected {name} as two numbers, the lower first, got {bounds}")
+        if not self.train_fractions:
+            raise InputError("expected at least one of train_fractions, got none")
 
-    def plan(self, image_shape: tuple[int, ...], classes: int, seed: int, run: int) -> Plan:
+    def drawn(self, image_shape: tuple[int, ...], classes: int, seed: int, run: int) -> Drawn:
         if min(image_shape[1:]) < _SMALLEST:
             raise InputError(
                 f"expected pictures of at least {_SMALLEST} x {_SMALLEST} for three convolutions, got {image_shape[1:]}"
             )
         draw = Draw(seed, run)
-        return Plan(
+        return Drawn(
             optimizer=draw.one_of(self.optimizers),
             learning_rate=draw.log_between(self.learning_rate),
             weight_decay=2.0 * draw.log_between(self.l2),
@@ -237,23 +177,23 @@ class WildPark(TrainRecipe):
         super().__post_init__()
         _check("optimizer", [self.optimizer], OPTIMIZERS)
         _check("activation", self.activations, ACTIVATIONS)
-        sizes = (*self.layers, *self.channels, *self.kernels)
-        if not (self.layers and self.channels and self.kernels) or min(sizes) < 1 or max(self.layers) > 12:
-            raise InputError(
-                "expected 1 to 12 layers, and channels and kernels of at least 1, "
-                f"got layers={self.layers} channels={self.channels} kernels={self.kernels}"
-            )
+        config.bounded(self, "layers", 1, most=12)
+        config.bounded(self, "channels kernels", 1)
+        config.bounded(self, "learning_rate", above=0)
+        config.bounded(self, "weight_decay", 0)
+        if not (self.layers and self.channels and self.kernels):
+            raise InputError("expected at least one of layers, channels and kernels each, got none")
         if any(kernel % 2 == 0 for kernel in self.kernels):
             raise InputError(f"expected odd kernels, which keep the size of the values, got {self.kernels}")
 
-    def plan(self, image_shape: tuple[int, ...], classes: int, seed: int, run: int) -> Plan:
+    def drawn(self, image_shape: tuple[int, ...], classes: int, seed: int, run: int) -> Drawn:
         draw = Draw(seed, run)
         depth = draw.one_of(self.layers)
         widths, kernels, activations = (
             [draw.one_of(options) for _ in range(depth)] for options in (self.channels, self.kernels, self.activations)
         )
         residual = [-1, *(draw.one_of((-1, *range(i - 1))) for i in range(1, depth))]
-        return Plan(
+        return Drawn(
             wild_park(widths, kernels, activations, residual, image_shape[0], classes),
             *("torch", 0.0, self.optimizer, self.learning_rate, self.weight_decay, 0.0, 1.0),
             checkpoints=self.kept,
@@ -286,12 +226,15 @@ class ViT(TrainRecipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check("optimizer", [self.optimizer], OPTIMIZERS)
-        if not self.stops or min(self.stops) < 0:
-            raise InputError(f"expected numbers of epochs from 0 as stops, got {self.stops}")
+        config.bounded(self, "stops", 0)
+        config.bounded(self, "dim depth heads dim_head mlp patch", 1)
+        config.bounded(self, "learning_rate", above=0)
+        if not self.stops:
+            raise InputError("expected numbers of epochs as stops, got none")
 
-    def plan(self, image_shape: tuple[int, ...], classes: int, seed: int, run: int) -> Plan:
+    def drawn(self, image_shape: tuple[int, ...], classes: int, seed: int, run: int) -> Drawn:
         stop = min(self.epochs, self.stops[run % len(self.stops)])
-        return Plan(
+        return Drawn(
             simple_vit(image_shape, classes, self.dim, self.depth, self.heads, self.dim_head, self.mlp, self.patch),
             *("torch", 0.0, self.optimizer, self.learning_rate, 0.0, 0.0, 1.0),
             checkpoints=(*(number for number in self.checkpoints if number < stop), stop),
@@ -329,9 +272,9 @@ def recipe(kind: str, name: str | None, settings: Sequence[str]) -> TrainRecipe:
     return replace(config.override(found, settings), name=f"{found.name} (changed)") if settings else found
 
 
-def order(plan: Plan, recipe: TrainRecipe, images: int, seed: int, run: int, epoch: int) -> NDArray[np.int32]:
+def order(drawn: Drawn, recipe: TrainRecipe, images: int, seed: int, run: int, epoch: int) -> NDArray[np.int32]:
     """Which pictures one epoch (from 1) sees, in which order: (M,). Those of a fraction are the first ones."""
-    count = max(1, int(plan.train_fraction * images))
+    count = max(1, int(drawn.train_fraction * images))
     numbers = np.argsort(uniform(Key(seed, ORDERS, run, epoch), count), kind="stable").astype(np.int32)
     return (
         numbers[: count // recipe.batch_size * recipe.batch_size]

@@ -1,8 +1,7 @@
 """From pictures to a zoo of trained networks: the runs that are not there yet are done, and become shards.
 
-A run is a function of (recipe, pictures, seed, number) alone. A finished run waits in a hidden file until its shard is
-complete, so that only the runs under way are lost when a process is killed; the zoo's bytes are those of an undisturbed
-one.
+A run is a function of (recipe, pictures, seed, number) alone, and a shard of its own, written within seconds: only the
+runs under way are lost when a process is killed, and the zoo's bytes are those of an undisturbed one.
 """
 
 from __future__ import annotations
@@ -19,21 +18,28 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import weightwalk
-from weightwalk import config, files
+from weightwalk import config
 from weightwalk.errors import InputError
 from weightwalk.networks.starts import Key, classifier, uniform
 from weightwalk.progress import Progress, silent
 from weightwalk.spec import NetworkSpec
 from weightwalk.steps import Learned
+from weightwalk.zoos.blocks import Blocks
 from weightwalk.zoos.images import ImageSet
+from weightwalk.zoos.shards import Group
 from weightwalk.zoos.trained import trainer
-from weightwalk.zoos.trained.manifest import FIGURES
+from weightwalk.zoos.trained.draws import DROPS, SHIFTS, STARTS, Drawn
 from weightwalk.zoos.trained.pictures import Pictures, mapped
-from weightwalk.zoos.trained.recipes import DROPS, SHIFTS, STARTS, Plan, TrainRecipe, order
-from weightwalk.zoos.trained.store import TrainedRun, TrainedWriter, pack, unpack
+from weightwalk.zoos.trained.recipes import TrainRecipe, order
 from weightwalk.zoos.work import Inline, Workers
+from weightwalk.zoos.writer import ZooWriter
 
-SHARD_RUNS = 16
+FIGURES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
+"""What is known of every checkpoint: mean cross-entropy and the share of pictures that were told right."""
+
+COLUMNS = {"epoch": "int64", **dict.fromkeys(FIGURES, "float32")}
+"""The figures of a zoo of trained networks, and their dtypes; `epoch` is how many epochs a checkpoint was trained."""
+
 _FARTHEST = 4  # pixels that a picture is shifted by at most
 
 
@@ -47,25 +53,25 @@ class TrainJob:
     folder: str
     mode: trainer.Mode = "auto"
 
-    def do(self, run: int, /) -> TrainedRun:
+    def do(self, run: int, /) -> Group:
         """One run. It ends early if its parameters or its loss are no longer finite: then what is left of it are
         earlier checkpoints.
         """
         recipe, pictures = self.recipe, mapped(self.folder)
-        plan = recipe.plan(pictures.image_shape, self.classes, self.seed, run)
-        state = trainer.begin(begin(plan, self.seed, run))
+        drawn = recipe.drawn(pictures.image_shape, self.classes, self.seed, run)
+        state = trainer.begin(begin(drawn, self.seed, run))
         descent = trainer.Training(
-            plan.optimizer, plan.learning_rate, plan.weight_decay, plan.dropout, recipe.batch_size
+            drawn.optimizer, drawn.learning_rate, drawn.weight_decay, drawn.dropout, recipe.batch_size
         )
-        given = [number for number, layer in enumerate(plan.spec.layers) if isinstance(layer, Learned) and layer.fixed]
+        given = [number for number, layer in enumerate(drawn.spec.layers) if isinstance(layer, Learned) and layer.fixed]
         pixels, labels = torch.from_numpy(pictures.train), torch.from_numpy(pictures.train_labels)
         scale, offset = recipe.normalisation(pixels.shape[1])
         rows: list[tuple[int, NDArray[np.float32], list[float]]] = []
-        for epoch in range(plan.checkpoints[-1] + 1):
+        for epoch in range(drawn.checkpoints[-1] + 1):
             if epoch:
-                numbers = order(plan, recipe, len(pixels), self.seed, run, epoch)
+                numbers = order(drawn, recipe, len(pixels), self.seed, run, epoch)
                 trainer.epoch(
-                    plan.spec,
+                    drawn.spec,
                     state,
                     pixels,
                     labels,
@@ -80,24 +86,24 @@ class TrainJob:
                 )
             if not state.params.isfinite().all():
                 break
-            if epoch in plan.checkpoints:
-                figures = score(recipe, plan.spec, state.params, pictures, self.mode)
+            if epoch in drawn.checkpoints:
+                figures = score(recipe, drawn.spec, state.params, pictures, self.mode)
                 if not np.isfinite(figures).all():
                     break
                 rows.append((epoch, state.params.numpy().copy(), figures))
-        return TrainedRun(
+        figures_of = {name: np.array([row[2][k] for row in rows], np.float32) for k, name in enumerate(FIGURES)}
+        return Group(
             run,
-            plan.spec,
-            plan.hyperparameters,
-            np.array([epoch for epoch, _, _ in rows], np.int64),
-            np.array([params for _, params, _ in rows], np.float32).reshape(len(rows), plan.spec.num_parameters),
-            {name: np.array([figures[k] for _, _, figures in rows], np.float32) for k, name in enumerate(FIGURES)},
+            drawn.spec,
+            np.array([params for _, params, _ in rows], np.float32).reshape(len(rows), drawn.spec.num_parameters),
+            {"epoch": np.array([epoch for epoch, _, _ in rows], np.int64), **figures_of},
+            drawn.hyperparameters,
         )
 
 
-def begin(plan: Plan, seed: int, run: int) -> Tensor:
+def begin(drawn: Drawn, seed: int, run: int) -> Tensor:
     """The parameters (P,) that a run starts from."""
-    return classifier(plan.spec, Key(seed, STARTS, run, 0), plan.scheme, plan.std).flat[0]
+    return classifier(drawn.spec, Key(seed, STARTS, run, 0), drawn.scheme, drawn.std).flat[0]
 
 
 def score(
@@ -154,13 +160,14 @@ def train_zoo(
         raise InputError(f"expected a seed from 0 to 2^63 - 1, got {seed}")
     began = time.monotonic()
     pictures = Pictures.of(sets, recipe)
-    first = recipe.plan(
+    first = recipe.drawn(
         pictures.image_shape, sets[0].num_classes, seed, 0
     )  # what cannot be built is refused before anything is written
     recipe.normalisation(pictures.image_shape[0])
     chosen = trainer.choose(first.spec, mode, begin(first, seed, 0), torch.from_numpy(pictures.train))
-    writer = TrainedWriter.open(
+    writer = ZooWriter.open(
         out,
+        figures=COLUMNS,
         settings={
             "kind": recipe.kind,
             "dataset": sets[0].dataset,
@@ -173,79 +180,28 @@ def train_zoo(
         },
         provenance={"weightwalk": weightwalk.__version__, "torch": torch.__version__, "mode": chosen},
     )
-    todo = np.setdiff1d(np.arange(runs), writer.done())
-    shards = _Shards(writer, todo)
-    missing = [run for run in todo.tolist() if run not in shards.waiting]
-    ready, done = len(todo) - len(missing), 0
+    todo = np.setdiff1d(np.arange(runs), writer.done()).tolist()
+    shards: Blocks[int, Group] = Blocks(writer, dict.fromkeys(todo, 1), lambda run, groups: writer.add_groups(groups))
+    accuracies: list[float] = []  # of the last checkpoints of all runs that did not diverge
+    done = 0
 
     def tell() -> None:
-        accuracy = {"test accuracy": shards.mean_accuracy} if shards.runs else {}
-        progress("training", ready + done, len(todo), accuracy)
+        accuracy = {"test accuracy": float(np.mean(accuracies))} if accuracies else {}
+        progress("training", done, len(todo), accuracy)
 
     with tempfile.TemporaryDirectory() as folder:
         pictures.save(Path(folder))
-        results = (workers or Inline()).results(TrainJob(recipe, sets[0].num_classes, seed, folder, mode), missing)
-        if len(todo):
+        results = (workers or Inline()).results(TrainJob(recipe, sets[0].num_classes, seed, folder, mode), todo)
+        if todo:
             tell()
-        while done < len(missing) and not should_stop():
-            shards.add(next(results))
-            done += 1
-            tell()
-        results.close()
-    return TrainOutcome(ready + done, runs - len(todo), shards.diverged, done == len(missing), time.monotonic() - began)
-
-
-class _Shards:
-    """Keeps finished runs in hidden files, and makes a shard of those whose numbers share a multiple of SHARD_RUNS once
-    all are there.
-    """
-
-    def __init__(self, writer: TrainedWriter, todo: NDArray[np.int64]):
-        self._writer = writer
-        self._folder = writer.path / f".waiting-{config.fingerprint(writer.provenance)}"
-        self._blocks = {
-            block: todo[todo // SHARD_RUNS == block].tolist() for block in np.unique(todo // SHARD_RUNS).tolist()
-        }
-        self.waiting: set[int] = set()
-        self.diverged, self.runs, self._accuracy = 0, 0, 0.0
-        wanted, there = set(todo.tolist()), set(writer.done().tolist())
-        for path in sorted(self._folder.glob("*.safetensors")):
-            number = int(path.stem)
-            if number in there:
-                path.unlink()  # its shard was written before this file could be removed
-            elif number in wanted:
-                self._count(*unpack(path))
-                self.waiting.add(number)
-        for block in list(self._blocks):
-            self._finish(block)
-
-    @property
-    def mean_accuracy(self) -> float:
-        """Of the last checkpoints of all runs that were added."""
-        return self._accuracy / max(1, self.runs)
-
-    def _count(self, run: TrainedRun) -> None:
-        self.diverged += not len(run.epochs)
-        if len(run.epochs):
-            self.runs += 1
-            self._accuracy += float(run.figures["test_accuracy"][-1])
-
-    def add(self, run: TrainedRun) -> None:
-        if run.number in self.waiting:
-            return  # its worker died when it was done, and another did it again
-        self._count(run)
-        files.write_bytes(self._path(run.number), pack([run]))
-        self.waiting.add(run.number)
-        self._finish(run.number // SHARD_RUNS)
-
-    def _path(self, number: int) -> Path:
-        return self._folder / f"{number}.safetensors"
-
-    def _finish(self, block: int) -> None:
-        numbers = self._blocks[block]
-        if self.waiting.issuperset(numbers):
-            self._writer.add([run for number in numbers for run in unpack(self._path(number))])
-            for number in numbers:
-                self._path(number).unlink()
-            if not any(self._folder.iterdir()):
-                self._folder.rmdir()
+        try:
+            while done < len(todo) and not should_stop():
+                run = next(results)
+                accuracies += run.figures["test_accuracy"][-1:].tolist()
+                shards.add(run.index, run)
+                done += 1
+                tell()
+        finally:
+            results.close()
+            shards.write()
+    return TrainOutcome(done, runs - len(todo), done - len(accuracies), done == len(todo), time.monotonic() - began)

@@ -1,0 +1,77 @@
+"""One task of fitting: some signals, the networks that they become. It touches no file (see `work.py`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from weightwalk.networks.starts import SHARED, Key, Scheme, initialise
+from weightwalk.spec import NetworkSpec
+from weightwalk.weights import Weights
+from weightwalk.zoos.inr import engine
+from weightwalk.zoos.inr.engine import Descent
+from weightwalk.zoos.inr.pixels import PixelFormat
+from weightwalk.zoos.splits import PARTS, Part
+
+
+@dataclass(frozen=True)
+class FitJob:
+    """What all tasks of one zoo share. `start` is "independent", "shared", or one network's parameters
+    (num_parameters,).
+    """
+
+    spec: NetworkSpec
+    scheme: Scheme
+    start: str | NDArray[np.float32]
+    seed: int
+    pixels: PixelFormat
+    descent: Descent
+    grid: tuple[int, ...]
+    device: str = "cpu"
+    mode: engine.Mode = "auto"
+
+    def do(self, task: FitTask, /) -> Fitted:
+        return work(self, task)
+
+
+@dataclass(frozen=True)
+class FitTask:
+    """Fit number `fit` of some images of a part: their indices (N,) and what is fitted, (N, C, *grid)."""
+
+    part: Part
+    fit: int
+    images: NDArray[np.int64]
+    signals: NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Of one task: parameters (N, num_parameters) and PSNR in dB (N,)."""
+
+    part: Part
+    fit: int
+    images: NDArray[np.int64]
+    params: NDArray[np.float32]
+    psnr: NDArray[np.float32]
+
+
+def work(job: FitJob, task: FitTask) -> Fitted:
+    """Do one task."""
+    device = torch.device(job.device)
+    coordinates = job.pixels.coordinates(job.grid, device)
+    targets = job.pixels.targets(torch.from_numpy(np.ascontiguousarray(task.signals)).to(device))
+    networks, errors = engine.fit(_starts(job, task).to(device), coordinates, targets, job.descent, job.mode)
+    return Fitted(task.part, task.fit, task.images, networks.flat.cpu().numpy(), job.pixels.psnr(errors).cpu().numpy())
+
+
+def _starts(job: FitJob, task: FitTask) -> Weights:
+    if not isinstance(job.start, str):
+        return Weights(job.spec, torch.from_numpy(np.tile(job.start, (len(task.images), 1))))
+    if job.start == "shared":
+        return initialise(job.spec, [Key(job.seed, 0, SHARED, task.fit)], job.scheme)[[0] * len(task.images)]
+    part = PARTS.index(task.part)
+    return initialise(job.spec, [Key(job.seed, part, int(image), task.fit) for image in task.images], job.scheme)

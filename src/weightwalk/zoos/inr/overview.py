@@ -1,0 +1,64 @@
+"""What a zoo is like: its PSNR, the spread of its weights, its pictures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from weightwalk.zoos.inr.published import comparable
+from weightwalk.zoos.inr.rendering import pixel_format
+from weightwalk.zoos.rows import evenly
+from weightwalk.zoos.store import Zoo
+
+PERCENTILES = (1, 10, 50, 90, 99)
+MAX_NETWORKS = 10_000  # that statistics are taken over: more change no digit that is shown
+
+
+def psnr_figures(psnr: NDArray[np.float32]) -> dict[str, float]:
+    """Mean, extremes and percentiles in dB of at least one network; those that are not numbers count nowhere."""
+    known = psnr[np.isfinite(psnr)] if np.isfinite(psnr).any() else psnr
+    percentiles = {
+        f"{p} %": float(value) for p, value in zip(PERCENTILES, np.percentile(known, PERCENTILES), strict=True)
+    }
+    return {"mean": float(known.mean()), "min": float(known.min()), **percentiles, "max": float(known.max())}
+
+
+def layer_stds(zoo: Zoo) -> dict[str, list[float | None]]:
+    """Standard deviations per layer, `{"weight": [...], "bias": [...]}`, over the networks of the zoo, `MAX_NETWORKS`
+    at most.
+    """
+    networks = zoo.weights(evenly(zoo.rows(), MAX_NETWORKS))
+    stds = {"weight": networks.weights, "bias": networks.biases}
+    return {
+        role: [None if t is None else float(t.double().std(correction=0)) for t in tensors]
+        for role, tensors in stds.items()
+    }
+
+
+def spread(zoo: Zoo) -> tuple[list[str], list[list[object]]]:
+    """A header, and per layer and role this zoo's standard deviation and those of the published zoos of this shape."""
+    others = comparable(zoo.spec)
+    columns: list[Any] = [
+        layer_stds(zoo),
+        *({"weight": other.weight_stds, "bias": other.bias_stds} for other in others),
+    ]
+    rows: list[list[object]] = [
+        [
+            f"{role} {layer + 1}",
+            *(None if column[role][layer] is None else round(column[role][layer], 4) for column in columns),
+        ]
+        for role in ("weight", "bias")
+        for layer in range(len(zoo.spec.layers))
+    ]
+    return ["tensor", "this zoo", *(other.name for other in others)], rows
+
+
+def render(zoo: Zoo, rows: NDArray[np.int64] | Tensor) -> Tensor:
+    """What the INRs of `rows` (B,) hold, at the size of their images: (B, C, *grid), nominally in [-1, 1], not
+    clipped.
+    """
+    _, *grid = zoo.image_shape
+    return pixel_format(zoo).render(zoo.weights(rows), *grid) * 2 - 1
