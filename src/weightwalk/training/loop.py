@@ -131,7 +131,7 @@ class _Run:
     """One stage while it is trained: model, optimizer, step and log, and the steps that change them."""
 
     def __init__(self, objective: Objective, config: StageConfig, folder: Path, seed: int, label: str):
-        check_sampling(objective.num_samples, seed)
+        check_sampling(objective.num_samples, config.batch_size, seed)
         self.objective, self.config, self.seed, self.label = objective, config, seed, label
         self.folder, self.last_path, self.best_path = folder, folder / "last.safetensors", folder / "best.safetensors"
         self.parameters = [parameter for parameter in objective.model.parameters() if parameter.requires_grad]
