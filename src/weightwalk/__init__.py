@@ -8,11 +8,12 @@ from weightwalk.errors import InputError
 from weightwalk.spec import NetworkSpec
 
 if TYPE_CHECKING:
+    from weightwalk.frameworks.pretrained import load
     from weightwalk.networks.trace import trace
     from weightwalk.weights import Weights
 
 __version__ = "0.1.0"
-__all__ = ["InputError", "NetworkSpec", "Weights", "__version__", "trace"]
+__all__ = ["InputError", "NetworkSpec", "Weights", "__version__", "load", "trace"]
 
 
 def __getattr__(name: str) -> Any:
@@ -21,6 +22,10 @@ def __getattr__(name: str) -> Any:
         from weightwalk.weights import Weights
 
         return Weights
+    if name == "load":
+        from weightwalk.frameworks.pretrained import load
+
+        return load
     if name == "trace":
         from weightwalk.networks.trace import trace
 

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 import weightwalk
-from weightwalk import config, files
+from weightwalk import config, files, memory
 from weightwalk.errors import InputError
 from weightwalk.networks.files import load_network
 from weightwalk.progress import Progress, silent
@@ -106,6 +106,13 @@ def fit_zoo(
         raise InputError(f"expected at least 1 fit per image, got {fits}")
     channels, *grid = sets[0].image_shape
     spec = recipe.spec(len(grid), channels)
+    count, at_once = fits * sum(map(len, sets)), engine.task_size(torch.device(device), math.prod(grid))
+    what = f"fitting {count:,} networks of {spec.num_parameters:,} parameters"
+    remedy = "choose smaller hidden layers, or fewer fits"
+    memory.check(
+        16 * count + 40 * spec.num_parameters * min(count, at_once), what, remedy
+    )  # doubles, then descent's state
+    files.check_room(out, 4 * spec.num_parameters * count, what, remedy)
     start, init_name = _start(spec, init, fits)
     chosen = engine.choose(mode, torch.device(device))
     rule = split_rule(sets[0].dataset)
@@ -157,7 +164,7 @@ def fit_zoo(
     job = FitJob(spec, recipe.scheme, start, seed, recipe.pixels, recipe.descent, tuple(grid), device, chosen)
     missing = {(s.part, fit, block): n for s, fit, indices in todo for block, n in _per_block(indices, size)}
     shards: Blocks[Key, Fitted] = Blocks(writer, missing, write)
-    results = (workers or Inline()).results(job, _tasks(todo, engine.task_size(torch.device(device), math.prod(grid))))
+    results = (workers or Inline()).results(job, _tasks(todo, at_once))
     if total:
         progress("fitting", 0, total, {})  # the first results may have to wait for workers and compilers
     while fitted < total:

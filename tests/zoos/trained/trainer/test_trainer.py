@@ -3,6 +3,7 @@ trained beside it.
 """
 
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -571,3 +572,23 @@ def test_what_does_not_fit_is_refused(change, words):
 def test_hyperparameters_that_make_no_sense_are_refused(change):
     with pytest.raises(InputError):
         Training(**change)
+
+
+@needs_compiler
+def test_what_does_not_fit_in_memory_is_said(monkeypatch):
+    spec, shape = NETWORKS["small cnn"]
+    pixels, labels = pictures(shape)
+    given = (spec, begin(torch.zeros(spec.num_parameters)), pixels, labels, torch.arange(37), Training())
+    monkeypatch.setattr(native.memory, "available", lambda: 1_000)
+    with pytest.raises(InputError, match=r"training a network of [\d,]+ parameters takes .* are free; choose"):
+        epoch(*given, mode="native", **constants(spec))
+    monkeypatch.undo()
+    monkeypatch.setattr(native, "_library", lambda: SimpleNamespace(weightwalk_train=lambda *arguments: 1))
+    with pytest.raises(MemoryError):
+        epoch(*given, mode="native", **constants(spec))
+
+
+def test_networks_too_large_to_count_are_left_to_torch():
+    wide = NetworkSpec((Conv(1, 70_000, padding=1), MeanPool(70_000), Dense(70_000, 3)))
+    assert "counts up to" in native.refusal(wide, (1, 32, 32))
+    assert native.refusal(wide, (1, 8, 8)) is None
