@@ -1,6 +1,6 @@
 """The ways of fitting INRs that the engine is measured against, and the arithmetic that any of them has to do.
 
-Axes: B networks, G networks of a group, I fan-in, O fan-out, C channels, P pixels.
+Axes: B networks, I fan-in, O fan-out, C channels, P pixels.
 """
 
 from __future__ import annotations
