@@ -8,6 +8,7 @@ import json
 import math
 import os
 import secrets
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,9 +24,7 @@ def replacing(path: Path) -> Iterator[Path]:
     A link is followed: what it points to is replaced. On any failure the scratch file is removed and `path` stays as it
     was. InputError: there is no room on the disk, or something else than a file at `path`, such as a device.
     """
-    path = Path(path)
-    if path.is_symlink():
-        path = Path(os.path.realpath(path))
+    path = _followed(Path(path)) if Path(path).is_symlink() else Path(path)
     if path.exists() and not path.is_file():
         raise InputError(f"expected a file or nothing at {path}, found {_kind(path)}; choose another path")
     scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
@@ -64,7 +63,7 @@ def output(path: Path, *suffixes: str, option: str = "--out") -> Path:
     path = Path(path)
     if path.suffix.lower() not in suffixes:
         raise InputError(f"expected a {' or '.join(suffixes)} as {option}, got {path}; change its ending")
-    real = Path(os.path.realpath(path))
+    real = _followed(path)
     if real.exists() and not real.is_file():
         raise InputError(f"expected a file or nothing as {option} {path}, found {_kind(real)}; choose another path")
     _check_place(real, path, option, in_runs=real.suffix.lower() in (".html", ".png"))
@@ -78,7 +77,7 @@ def output_folder(path: Path, *, holds: str | None = None, option: str = "--out"
     InputError: it is a file, lies in a zoo or a run, or can't be written.
     """
     path = Path(path)
-    real = Path(os.path.realpath(path))
+    real = _followed(path)
     if real.exists() and not real.is_dir():
         raise InputError(f"expected a folder or nothing as {option} {path}, found {_kind(real)}; choose another path")
     for name, what in _OWNERS.items():
@@ -86,6 +85,14 @@ def output_folder(path: Path, *, holds: str | None = None, option: str = "--out"
             raise InputError(f"{option} {path} is {what}, which keeps its files for itself; choose another path")
     _check_place(real, path, option)
     return path
+
+
+def check_room(path: Path, num_bytes: float, what: str, remedy: str) -> None:
+    """InputError if `what`, the user's words for it, takes more bytes than are free where `path` is to be."""
+    there = next(folder for folder in Path(os.path.realpath(path), "_").parents if folder.is_dir())
+    free = shutil.disk_usage(there).free
+    if num_bytes > free:
+        raise InputError(f"{what} takes {in_units(num_bytes)} of disk, but {in_units(free)} are free; {remedy}")
 
 
 _OWNERS = {"manifest.json": "a zoo", "run.json": "a run"}
@@ -113,6 +120,14 @@ def _owns(path: Path) -> bool:
     except OSError:
         return True
     return not content or b'"schema_version"' in content
+
+
+def _followed(path: Path) -> Path:
+    """Where a path leads, links followed."""
+    real = Path(os.path.realpath(path))
+    if real.is_symlink():
+        raise InputError(f"expected a file, a folder or nothing at {path}, found links in a circle")
+    return real
 
 
 def _kind(path: Path) -> str:
@@ -205,6 +220,15 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         raise _OtherJsonError(f"the key {next(name for name in names if names.count(name) > 1)!r} twice")
     return value
+
+
+def in_units(num_bytes: float) -> str:
+    """A number of bytes for people: 3.2 GB."""
+    for unit in ("bytes", "kB", "MB", "GB", "TB"):
+        if num_bytes < 1000:
+            return f"{num_bytes:.0f} {unit}" if unit == "bytes" or num_bytes >= 100 else f"{num_bytes:.1f} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:,.0f} PB" if num_bytes < 1e6 else "more than 1,000,000 PB"
 
 
 def sha256(path: Path) -> str:

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from weightwalk.errors import InputError
+from weightwalk.files import in_units
 
 _CGROUPS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 _SIGNS = re.compile(
@@ -54,15 +55,6 @@ def told(error: BaseException) -> str | None:
 def _readable(size: str) -> str:
     number, unit = size.split()
     return in_units(float(number)) if unit == "bytes" else size
-
-
-def in_units(num_bytes: float) -> str:
-    """A number of bytes for people: 3.2 GB."""
-    for unit in ("bytes", "kB", "MB", "GB", "TB"):
-        if num_bytes < 1000:
-            return f"{num_bytes:.0f} {unit}" if unit == "bytes" or num_bytes >= 100 else f"{num_bytes:.1f} {unit}"
-        num_bytes /= 1000
-    return f"{num_bytes:,.0f} PB" if num_bytes < 1e6 else "more than 1,000,000 PB"
 
 
 def _meminfo(name: str) -> list[int]:

@@ -62,4 +62,4 @@ def test_the_order_is_the_argsort_of_philox():
 )
 def test_what_cannot_be_sampled_is_refused(num_samples, seed, message):
     with pytest.raises(InputError, match=message):
-        check_sampling(num_samples, seed)
+        check_sampling(num_samples, 1, seed)

@@ -12,6 +12,7 @@ import os
 import resource
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -124,7 +125,7 @@ def terminal(as_json: bool, quiet: bool) -> Iterator[Terminal]:
     screen = Terminal(as_json, quiet)
     _limit_memory()
     try:
-        with standard_output():
+        with standard_output(), _unwinding():
             yield screen
     except InputError as error:
         raise _failed(screen, str(error)) from None
@@ -166,6 +167,23 @@ def standard_output() -> Iterator[None]:
             raise SystemExit(128 + signal.SIGPIPE) from None
         print(f"error: cannot write to standard output: {_reason(error)}", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+@contextmanager
+def _unwinding() -> Iterator[None]:
+    """SIGTERM ends the command as an exception does, so that no scratch file stays."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _reason(error: OSError) -> str:

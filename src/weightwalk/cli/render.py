@@ -69,13 +69,17 @@ def command(
         paths = _paths(zoo, names, kind, out)
         if sheet:
             files.output(sheet, ".png", option="--sheet")
-        if rate < 1:
-            raise InputError(f"expected --rate of at least 1 Hz, got {rate}")
+        if not 1 <= rate < 2**31:
+            raise InputError(f"expected --rate of at least 1 Hz and below 2^31 Hz, got {rate}")
         if sheet and kind != ".png":
             raise InputError(
                 f"a sheet shows pictures, but {zoo} has signals of the shape {opened.image_shape}; leave --sheet out"
             )
 
+        per_point = {".npy": 4, ".wav": 2}.get(kind, 1e-3) * channels  # compressed as far as it goes
+        files.check_room(
+            paths[0], per_point * prod(grid) * len(rows), f"{prod(grid):,} points each", "choose a smaller --size"
+        )
         rate_out = round(rate * grid[0] / source[0])  # a sound of more samples is not a longer one
         points, written, done = prod(grid), [], 0
         for row, path in zip(rows.tolist(), paths, strict=True):

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from weightwalk import memory
 from weightwalk.errors import InputError
 
 BATCH = 256  # networks that are read at once where nothing is trained
@@ -49,8 +50,9 @@ def step_seed(seed: int, step: int) -> int:
     return int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0])
 
 
-def check_sampling(num_samples: int, seed: int) -> None:
-    """Refuse what cannot be sampled: no samples, or a seed out of 0 ... 2**64 - 1."""
+def check_sampling(num_samples: int, batch_size: int, seed: int) -> None:
+    """Refuse what cannot be sampled: no samples, batches beyond memory, or a seed out of 0 ... 2**64 - 1."""
+    memory.check(64 * batch_size, f"batch_size={batch_size:,}", "choose smaller batches")
     if num_samples < 1:
         raise InputError(
             f"expected at least one sample to train on, got {num_samples}; check the data, the split and the limit"

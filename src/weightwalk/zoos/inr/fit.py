@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 import weightwalk
-from weightwalk import config, files
+from weightwalk import config, files, memory
 from weightwalk.errors import InputError
 from weightwalk.networks.files import load_network
 from weightwalk.progress import Progress, silent
@@ -24,7 +25,7 @@ from weightwalk.zoos.images import ImageSet
 from weightwalk.zoos.inr import engine
 from weightwalk.zoos.inr.job import FitJob, FitTask, Fitted
 from weightwalk.zoos.inr.kind import FIGURES
-from weightwalk.zoos.inr.recipe import FitRecipe
+from weightwalk.zoos.inr.recipe import FIT_RECIPES, FitRecipe, usual
 from weightwalk.zoos.splits import SPLITS, Part, SplitRule
 from weightwalk.zoos.store import Zoo
 from weightwalk.zoos.work import Inline, Workers
@@ -51,6 +52,40 @@ class FitOutcome:
     finished: bool
     mean_psnr: float | None
     seconds: float
+
+
+def fit(
+    signals: ImageSet | list[ImageSet] | ArrayLike | str,
+    out: Path | str,
+    recipe: FitRecipe | str | None = None,
+    *,
+    root: Path | str | None = None,
+    limit: int | None = None,
+    **options: Any,
+) -> Zoo:
+    """The zoo in `out` with an INR of every signal, fitted where it is not there yet.
+
+    `signals` are an array of pictures (N, H, W) or (N, C, H, W), one or several sets (`ImageSet.from_arrays` makes one
+    of sounds, volumes, labels), or the name of a data set whose published files are in `root`: then `limit` is the
+    number of images of each part. `recipe` is a name in `FIT_RECIPES` or a recipe of one's own; left out, the one that
+    suits the data set. `options` are those of `fit_zoo`: `init`, `fits`, `seed`, `device`, `workers`, `progress`, ...
+
+    >>> zoo = fit(np.random.rand(10, 16, 16), "zoos/mine", init="shared")  # doctest: +SKIP
+    """
+    if isinstance(signals, str):
+        sets = load_sets(signals, None if root is None else Path(root), options.get("split", "all"), limit)
+    elif root is not None or limit is not None:
+        raise InputError("root and limit belong to the name of a data set, got signals themselves; leave them out")
+    elif isinstance(signals, ImageSet):
+        sets = [signals]
+    elif isinstance(signals, list) and all(isinstance(one, ImageSet) for one in signals):
+        sets = signals
+    else:
+        sets = [ImageSet.from_arrays(cast(ArrayLike, signals))]
+    if recipe is None:
+        recipe = usual(sets[0].dataset)
+    fit_zoo(sets, Path(out), FIT_RECIPES[recipe] if isinstance(recipe, str) else recipe, **options)
+    return Zoo.open(Path(out))
 
 
 def load_sets(dataset: str, root: Path | None, split: str = "all", limit: int | None = None) -> list[ImageSet]:
@@ -106,6 +141,13 @@ def fit_zoo(
         raise InputError(f"expected at least 1 fit per image, got {fits}")
     channels, *grid = sets[0].image_shape
     spec = recipe.spec(len(grid), channels)
+    count, at_once = fits * sum(map(len, sets)), engine.task_size(torch.device(device), math.prod(grid))
+    what = f"fitting {count:,} networks of {spec.num_parameters:,} parameters"
+    remedy = "choose smaller hidden layers, or fewer fits"
+    memory.check(
+        16 * count + 40 * spec.num_parameters * min(count, at_once), what, remedy
+    )  # doubles, then descent's state
+    files.check_room(out, 4 * spec.num_parameters * count, what, remedy)
     start, init_name = _start(spec, init, fits)
     chosen = engine.choose(mode, torch.device(device))
     rule = split_rule(sets[0].dataset)
@@ -157,7 +199,7 @@ def fit_zoo(
     job = FitJob(spec, recipe.scheme, start, seed, recipe.pixels, recipe.descent, tuple(grid), device, chosen)
     missing = {(s.part, fit, block): n for s, fit, indices in todo for block, n in _per_block(indices, size)}
     shards: Blocks[Key, Fitted] = Blocks(writer, missing, write)
-    results = (workers or Inline()).results(job, _tasks(todo, engine.task_size(torch.device(device), math.prod(grid))))
+    results = (workers or Inline()).results(job, _tasks(todo, at_once))
     if total:
         progress("fitting", 0, total, {})  # the first results may have to wait for workers and compilers
     while fitted < total:

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from weightwalk import config
+from weightwalk import config, memory
 from weightwalk.errors import InputError
 from weightwalk.weights import Weights
 from weightwalk.zoos.inr.pixels import PixelFormat
@@ -49,6 +49,11 @@ def blocks(pixels: PixelFormat, weights: Weights, grid: Sequence[int]) -> Iterat
     size.
     """
     line, total = grid[-1] if len(grid) > 1 else 1, math.prod(grid)
+    memory.check(
+        8 * len(weights) * max(weights.spec.widths) * line,
+        f"a line of {line:,} points at once",
+        "choose a smaller size",
+    )
     step = max(1, BLOCK_VALUES // (len(weights) * max(weights.spec.widths) * line)) * line
     for start in range(0, total, step):
         points = range(start, min(start + step, total))
