@@ -592,3 +592,14 @@ def test_networks_too_large_to_count_are_left_to_torch():
     wide = NetworkSpec((Conv(1, 70_000, padding=1), MeanPool(70_000), Dense(70_000, 3)))
     assert "counts up to" in native.refusal(wide, (1, 32, 32))
     assert native.refusal(wide, (1, 8, 8)) is None
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_batch_larger_than_all_images_is_all_images(mode):
+    spec, shape = NETWORKS["small cnn"]
+    pixels, labels = pictures(shape)
+    states = [begin(random_weights(spec, 1, seed=0).flat[0]) for _ in range(2)]
+    for state, size in zip(states, (37, 2**32 + 5), strict=True):
+        epoch(spec, state, pixels, labels, torch.arange(37), Training(batch_size=size), mode=mode, **constants(spec))
+    assert torch.equal(states[0].params, states[1].params)
+    assert states[0].step == states[1].step == 1

@@ -211,7 +211,7 @@ def _run(
         ctypes.byref(
             _Settings(
                 OPTIMIZERS.index(settings.optimizer),
-                settings.batch_size,
+                min(settings.batch_size, len(numbers)),
                 settings.learning_rate,
                 settings.weight_decay,
                 settings.dropout,
