@@ -13,70 +13,50 @@ the test networks, which are read once, when validation has chosen the checkpoin
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import statistics
 from pathlib import Path
 
 import torch
-from common import Lines, name_of
+from common import measure
 
 from weightwalk import config as configs
 from weightwalk.recipes import RECIPES
-from weightwalk.report.tables import ResultRow, append
-from weightwalk.tasks.generalization import run as runs
-from weightwalk.tasks.generalization.config import GeneralizationConfig
+from weightwalk.tasks.generalization.task import GeneralizationConfig
 from weightwalk.zoos.store import Zoo
 
 RESULTS = Path(__file__).parents[1] / "results" / "generalization.csv"
-CPU = torch.device("cpu")
 METHODS: dict[str, list[str]] = {
     "dng": [],
     "dng-layers": ["encoder.readout=layers"],  # ours: what every layer's nodes remember on average is read as well
-    "statnn": ["encoder=statnn", "head_dim=1000"],  # the published head
-    "flat": ["encoder=flat", "head_dim=256"],  # whose first layer has a weight per parameter and unit
+    "statnn": ["encoder=statnn", "head.hidden_dim=1000"],  # the published head
+    "flat": ["encoder=flat", "head.hidden_dim=256"],  # whose first layer has a weight per parameter and unit
 }
 METRICS = {
-    "kendall_tau test": ("test", "tau"),
-    "R2 test": ("test", "r2"),
-    "MAE test": ("test", "mae"),
-    "kendall_tau val": ("val", "tau"),
+    "kendall_tau test": ("test", "tau", 1.0),
+    "R2 test": ("test", "r2", 1.0),
+    "MAE test": ("test", "mae", 1.0),
+    "kendall_tau val": ("val", "tau", 1.0),
 }
 
 
-def measure(zoo: Zoo, method: str, arguments: argparse.Namespace) -> None:
+def rows_of(zoo: Zoo, method: str, arguments: argparse.Namespace) -> None:
     """Train and evaluate a method with every seed and write its rows."""
     recipe = arguments.recipe or f"{zoo.kind.replace('-', '_')}_accuracy_small"
-    base = configs.override(RECIPES[recipe](), [*METHODS[method], *arguments.set])
-    assert isinstance(base, GeneralizationConfig)
-    evaluations = []
-    for seed in arguments.seeds:
-        out = arguments.work / f"{zoo.path.name}-{method}-{name_of(base)}-s{seed}"
-        runs.train(dataclasses.replace(base, seed=seed), zoo, out, device=CPU, progress=Lines(out.name))
-        run = runs.Run.open(out)
-        done = (run.answers(zoo.settings) / "evaluation.json").exists()
-        evaluations.append(run.evaluation(zoo.settings) if done else runs.evaluate(run, zoo, device=CPU))
-        print(out.name, evaluations[-1]["test"], evaluations[-1]["seconds"], flush=True)
-    made = run.record["made"]
-    for metric, (split, name) in METRICS.items():
-        values = [evaluation[split][name] for evaluation in evaluations]
-        row = ResultRow(
-            task="generalization",
-            dataset=zoo.settings["dataset"],
-            zoo=f"{zoo.kind}@{configs.fingerprint(zoo.settings)}",
-            method=method,
-            access=evaluations[0]["access"],
-            init="independent",
-            fits=1,
-            metric=metric,
-            value=round(statistics.mean(values), 4),
-            std=round(statistics.stdev(values), 4) if len(values) > 1 else None,
-            seeds=tuple(arguments.seeds),
-            recipe=f"{recipe}@{name_of(base)}",
-            commit=made["commit"],
-            hardware=made["hardware"],
-            minutes=round(statistics.mean(sum(evaluation["seconds"].values()) for evaluation in evaluations) / 60, 1),
-        )
-        append(arguments.results, row)
+    measure(
+        configs.override(RECIPES[recipe](), [*METHODS[method], *arguments.set]),
+        zoo,
+        f"{zoo.path.name}-{method}",
+        arguments.seeds,
+        arguments.work,
+        arguments.results,
+        METRICS,
+        {
+            "dataset": zoo.settings["dataset"],
+            "zoo": f"{zoo.kind}@{configs.fingerprint(zoo.settings)}",
+            "method": method,
+            "init": "independent",
+            "fits": 1,
+        },
+    )
 
 
 def main() -> None:
@@ -96,7 +76,7 @@ def main() -> None:
     for path in arguments.zoo:
         zoo = Zoo.open(path)
         for method in arguments.methods:
-            measure(zoo, method, arguments)
+            rows_of(zoo, method, arguments)
 
 
 if __name__ == "__main__":

@@ -14,20 +14,16 @@ results/inr_classification.csv.
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import statistics
 from pathlib import Path
 
 import inr_zoos
 import torch
-from common import Lines, name_of
+from common import Lines, measure
 
 from weightwalk import config as configs
 from weightwalk.cli.common import FITTING, keep_time
 from weightwalk.recipes import RECIPES
-from weightwalk.report.tables import ResultRow, append
-from weightwalk.tasks.inr_classification import run as runs
-from weightwalk.tasks.inr_classification.config import EncoderOnlyConfig, INR2JLSConfig
+from weightwalk.tasks.inr_classification.task import EncoderOnlyConfig, INR2JLSConfig
 from weightwalk.zoos.inr.fit import fit_zoo, load_sets
 from weightwalk.zoos.inr.recipe import FIT_RECIPES
 from weightwalk.zoos.store import Zoo
@@ -35,7 +31,7 @@ from weightwalk.zoos.work import ENGINES
 
 RESULTS = Path(__file__).parents[1] / "results" / "inr_classification.csv"
 SHORT = {"mnist": "mnist", "fashion-mnist": "fashion"}
-CPU = torch.device("cpu")
+METRICS = {f"{split}_accuracy %": (split, "accuracy", 100.0) for split in ("test", "val")}
 
 
 def fit(dataset: str, init: str, arguments: argparse.Namespace) -> Zoo:
@@ -59,44 +55,27 @@ def fit(dataset: str, init: str, arguments: argparse.Namespace) -> Zoo:
     return zoo
 
 
-def measure(recipe: str, zoo: Zoo, arguments: argparse.Namespace) -> None:
+def rows_of(recipe: str, zoo: Zoo, arguments: argparse.Namespace) -> None:
     """Train and evaluate a recipe with every seed and write its rows."""
-    evaluations, base = [], configs.override(RECIPES[recipe](), arguments.set)
+    base = configs.override(RECIPES[recipe](), arguments.set)
     assert isinstance(base, INR2JLSConfig | EncoderOnlyConfig)
-    fitted = inr_zoos.name_of(zoo)
-    for seed in arguments.seeds:
-        out = (
-            arguments.work
-            / "runs"
-            / f"{recipe}-{zoo.settings['init']}-{fitted.partition('@')[0]}-{name_of(base)}-s{seed}"
-        )
-        runs.train(dataclasses.replace(base, seed=seed), zoo, out, device=CPU, progress=Lines(out.name))
-        run = runs.Run.open(out)
-        done = (run.answers(zoo.settings) / "evaluation.json").exists()
-        evaluations.append(run.evaluation(zoo.settings) if done else runs.evaluate(run, zoo, device=CPU))
-        print(out.name, {key: evaluations[-1][key] for key in ("test_accuracy", "val_accuracy", "seconds")}, flush=True)
-    minutes = statistics.mean(sum(e["seconds"].values()) for e in evaluations) / 60
-    made = runs.Run.open(out).record["made"]
-    for metric in ("test_accuracy", "val_accuracy"):
-        values = [100 * evaluation[metric] for evaluation in evaluations]
-        row = ResultRow(
-            task="inr_classification",
-            dataset=base.dataset,
-            zoo=fitted,
-            method=f"{base.encoder.name}+{base.method}" if base.method == "inr2jls" else base.encoder.name,
-            access=evaluations[0]["access"],
-            init=zoo.settings["init"],
-            fits=base.fits or arguments.fits,
-            metric=f"{metric} %",
-            value=round(statistics.mean(values), 2),
-            std=round(statistics.stdev(values), 2) if len(values) > 1 else None,
-            seeds=tuple(arguments.seeds),
-            recipe=f"{recipe}@{name_of(base)}",
-            commit=made["commit"],
-            hardware=made["hardware"],
-            minutes=round(minutes, 1),
-        )
-        append(RESULTS, row)
+    fitted, init = inr_zoos.name_of(zoo), zoo.settings["init"]
+    measure(
+        base,
+        zoo,
+        f"{recipe}-{init}-{fitted.partition('@')[0]}",
+        arguments.seeds,
+        arguments.work / "runs",
+        RESULTS,
+        METRICS,
+        {
+            "dataset": base.dataset,
+            "zoo": fitted,
+            "method": f"{base.encoder.name}+{base.method}" if base.method == "inr2jls" else base.encoder.name,
+            "init": init,
+            "fits": base.fits or arguments.fits,
+        },
+    )
 
 
 def main() -> None:
@@ -120,7 +99,7 @@ def main() -> None:
         for init in arguments.inits:
             zoo = fit(dataset, init, arguments)
             for method in arguments.methods:
-                measure(f"{SHORT[dataset]}_{method}_small", zoo, arguments)
+                rows_of(f"{SHORT[dataset]}_{method}_small", zoo, arguments)
 
 
 if __name__ == "__main__":

@@ -200,7 +200,8 @@ STATE = GOOD.to_state_dict()
         (lambda: Weights(SPEC, torch.zeros(13)), "13 parameters per network"),
         (lambda: Weights.from_state_dicts(SPEC, []), "at least one state dict"),
         (lambda: Weights.from_state_dicts(SPEC, STATE), "sequence of at least one state dict, got dict"),
-        (lambda: Weights.from_state_dicts(SPEC, [{1: GOOD.flat}]), "network 0: .* keys that are no texts"),
+        (lambda: Weights.from_state_dicts(SPEC, [{1: GOOD.flat}]), "network 0: expected the names of tensors .* got 1"),
+        (lambda: Weights.from_state_dicts(SPEC, [STATE | {"\x1b[2J": GOOD.flat}]), r"got '\\x1b\[2J'"),
         (lambda: Weights.from_state_dicts(SPEC, [GOOD.flat]), "network 0: expected a state dict, got Tensor"),
         (
             lambda: Weights.from_state_dicts(
@@ -289,7 +290,7 @@ def test_a_short_name():
 
 
 @pytest.mark.parametrize("spec", SPECS)
-def test_an_empty_batch_is_read(spec):
+def test_an_empty_batch_is_read_and_moved(spec):
     empty = random_weights(spec, 3, seed=0)[[]]
     assert len(empty) == 0
     assert list(empty) == []
@@ -303,8 +304,16 @@ def test_an_empty_batch_is_read(spec):
         assert encoder.encode(empty).shape == (0, encoder.pooled_dim)
         with pytest.raises(InputError, match="expected networks as Weights, got Tensor"):
             encoder(empty.flat)
-    if all(layer.kind == "dense" for layer in spec.layers) and spec.is_chain:
-        assert empty.run(points(spec, empty.dtype)).shape == (0, 7, spec.num_outputs)
+
+
+@pytest.mark.parametrize(("name", "example"), [("deep", (3,)), ("conv", (1, 8, 8)), ("gpt", (6,))])
+def test_an_empty_batch_runs(name, example):
+    weights = random_weights(tiny_specs()[name], 1, seed=0)
+    x = torch.zeros(3, *example, dtype=torch.int64 if name == "gpt" else torch.float32)
+    for inputs in (x, x.expand(0, *x.shape)):
+        assert weights[:0].run(inputs).shape == (0, *weights.run(x).shape[1:])
+    with pytest.raises(InputError):
+        weights[:0].run(torch.zeros(3, 9, 9))
 
 
 # what PyTorch does with them

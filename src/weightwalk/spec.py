@@ -125,6 +125,12 @@ class NetworkSpec:
         """
         return schedule(self.steps)
 
+    @property
+    def activations(self) -> tuple[str, ...]:
+        """The activations of all steps, each once; of nothing but the identity, that."""
+        names = [str(vars(step)["activation"]) for step in self.steps if "activation" in vars(step)]
+        return tuple(dict.fromkeys(name for name in names if name != "identity")) or ("identity",)
+
     @cached_property
     def flow(self) -> Flow:
         """Where the nodes of every value come from."""

@@ -48,17 +48,18 @@ def real_tensors(state: Mapping[str, Any]) -> dict[str, Tensor]:
     InputError for weights that are none of `DTYPES`, or that have no values.
     """
     found: dict[str, Tensor] = {}
-    if not all(isinstance(name, str) for name in state):
-        raise InputError("expected the names of tensors in a state dict, got keys that are no texts")
+    strange = [name for name in state if not (isinstance(name, str) and name.isprintable())]
+    if strange:
+        raise InputError(f"expected the names of tensors in a state dict, got {strange[0]!r}")
     for name, tensor in state.items():
-        if not isinstance(tensor, Tensor) or (reason := _unreadable(tensor)) is None:
+        if not isinstance(tensor, Tensor) or (reason := unreadable(tensor)) is None:
             found |= {name: tensor} if isinstance(tensor, Tensor) else {}
         elif tensor.dtype not in (torch.int64, torch.int32, torch.bool, torch.uint8) or name.endswith(_ROLES):
             raise InputError(f"expected real numbers of 16 to 64 bits in {name}, {reason}")
     return found
 
 
-def _unreadable(tensor: Tensor) -> str | None:
+def unreadable(tensor: Tensor) -> str | None:
     """Why a tensor cannot be read as parameters, as the rest of a sentence."""
     kind = str(tensor.dtype).removeprefix("torch.")
     if isinstance(tensor, (UninitializedBuffer, UninitializedParameter)):

@@ -166,6 +166,9 @@ class Weights:
         """Evaluate every network: examples (N, ...) or (B, N, ...) give (B, N, ...). See `weightwalk.evaluate.run`."""
         if self.flat.dim() == 1:  # inside vmap: (N, ...) give (N, ...)
             return self[None].run(x)[0]
+        if self.flat.shape[0] == 0:  # torch convolves no empty batch: what one network of zeros gives, but none of it
+            one = self._with(self.flat.new_zeros(1, self.flat.shape[1]))
+            return one.run(x.new_zeros(1, *x.shape[1:]) if x.dim() == self.spec.input_axes + 2 else x)[:0]
         return evaluate.run(self.spec, self.weights, self.biases, x)
 
     def permute(self, permutations: Sequence[Tensor | None]) -> Weights:

@@ -19,7 +19,7 @@ SMALL = {
     "latents.generator_dim": 8,
     "latents.latent_dim": 8,
     "latents.decoder_dim": 8,
-    "latents.classifier_dim": 8,
+    "head.hidden_dim": 8,
     "pretrain.steps": 6,
     "pretrain.eval_every": 3,
     "classify.steps": 6,

@@ -156,7 +156,7 @@ def test_a_full_disk_loses_nothing(call, tmp_path):
 def test_a_zoo_of_a_newer_schema(refused, zoo, shared_run):
     manifest = json.loads((zoo / "manifest.json").read_text())
     (zoo / "manifest.json").write_text(json.dumps({**manifest, "schema_version": 99}))
-    for arguments in (("inspect", zoo), ("classify", shared_run, zoo), ("evaluate", shared_run, "--zoo", zoo)):
+    for arguments in (("inspect", zoo), ("predict", shared_run, zoo), ("evaluate", shared_run, "--zoo", zoo)):
         refused(arguments, "schema", "99", "upgrade weightwalk")
     refused(("fit", "digits", "--out", zoo), "schema", "99")
 
@@ -190,7 +190,8 @@ def test_a_run_that_is_not_one(refused, run, zoo, tmp_path):
     for command in ("evaluate", "report"):
         refused((command, tmp_path / "nothing"), "run.json", "no such file")
         refused((command, zoo), "run.json", "no such file")
-    refused(("classify", tmp_path / "nothing", zoo), "run.json", "no such file")
+    refused(("predict", tmp_path / "nothing", zoo), "no such file")
+    refused(("predict", zoo, zoo), "expected the folder of a trained run", "found no model.safetensors")
     record = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps({**record, "schema_version": 99}))
     refused(("evaluate", run), "schema", "99", "upgrade weightwalk")
@@ -198,11 +199,14 @@ def test_a_run_that_is_not_one(refused, run, zoo, tmp_path):
     refused(("evaluate", run), "run.json", "not JSON")
 
 
+def test_a_truncated_model(refused, run, shared_zoo):
+    truncate(run / "model.safetensors")
+    refused(("evaluate", run), run / "model.safetensors", "damaged")
+    refused(("predict", run, shared_zoo), run / "model.safetensors", "damaged")
+
+
 @pytest.mark.parametrize("stage", ["pretrain", "classify"])
 def test_a_truncated_checkpoint(refused, run, shared_zoo, train_arguments, stage):
-    truncate(run / stage / "best.safetensors")
-    refused(("evaluate", run), run / stage / "best.safetensors", "damaged")
-    refused(("classify", run, shared_zoo), run / stage / "best.safetensors")
     truncate(run / stage / "last.safetensors")
     before = content(run)
     refused(train_arguments(shared_zoo, run), run / stage / "last.safetensors", "damaged")
@@ -212,8 +216,9 @@ def test_a_truncated_checkpoint(refused, run, shared_zoo, train_arguments, stage
 def test_a_run_before_its_time(refused, run):
     (run / "evaluation.json").unlink()
     refused(("report", run), "evaluation.json", "weightwalk evaluate")
-    (run / "classify" / "best.safetensors").unlink()
-    refused(("evaluate", run), "stage 'classify' has no best checkpoint", "train again")
+    (run / "model.safetensors").unlink()
+    refused(("evaluate", run), "expected a finished run", "run the train command again")
+    refused(("predict", run, run), "found no model.safetensors")
 
 
 def test_a_report_of_damaged_or_foreign_predictions(refused, run, zoo):
@@ -221,7 +226,7 @@ def test_a_report_of_damaged_or_foreign_predictions(refused, run, zoo):
     manifest["shards"] = [entry for entry in manifest["shards"] if entry["table"] == "sources"]
     del manifest["checksum"]
     (zoo / "manifest.json").write_text(json.dumps({**manifest, "checksum": config.fingerprint(manifest)}))
-    refused(("report", run, "--zoo", zoo), "evaluated on", zoo, "evaluate again")
+    refused(("report", run, "--zoo", zoo), "expected the evaluation of a run on this zoo")
     truncate(run / "predictions.safetensors")
     refused(("report", run), "predictions.safetensors", "truncated or corrupt")
 
@@ -271,7 +276,7 @@ def test_train_into_a_run_with_other_settings(refused, run, shared_zoo, train_ar
     assert content(run) == before
 
 
-# ---------------------------------------------------------------- classify
+# ---------------------------------------------------------------- predict
 
 
 class Evil:
@@ -284,47 +289,50 @@ def state(shared_zoo):
     return Zoo.open(shared_zoo).weights([0]).to_state_dict()
 
 
-def test_classify_files_that_are_no_networks(refused, shared_run, state, tmp_path, monkeypatch):
+def test_predict_files_that_are_no_networks(call, refused, shared_run, state, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     good = tmp_path / "good.pt"
     torch.save(state, good)
-    refused(("classify", shared_run, good, "none.pt"), "none.pt", "no such file")
-    refused(("classify", shared_run, "none.safetensors"), "none.safetensors", "no such file")
+    several = call("predict", shared_run, "none.pt", good, "--json")  # one bad file does not stop the others
+    assert several.exit_code == 2
+    assert list(json.loads(several.stdout)["unread"]) == ["none.pt"]
+    assert json.loads(several.stdout)["networks"][0]["network"] == str(good)
+    refused(("predict", shared_run, "none.safetensors"), "none.safetensors", "no such file")
     (tmp_path / "notes.txt").write_text("words")
-    refused(("classify", shared_run, "notes.txt"), "notes.txt", ".safetensors, .pt, .pth")
+    refused(("predict", shared_run, "notes.txt"), "notes.txt", ".safetensors, .pt, .pth")
     for name in ("broken.pt", "broken.safetensors"):
         (tmp_path / name).write_bytes(b"\x00words, not weights")
-        refused(("classify", shared_run, name), name)
+        refused(("predict", shared_run, name), name)
     truncate(good)
-    refused(("classify", shared_run, good), good, "cannot read")
+    refused(("predict", shared_run, good), good, "cannot read")
     torch.save([1, 2], tmp_path / "list.pt")
-    refused(("classify", shared_run, "list.pt"), "state dict", "list")
+    refused(("predict", shared_run, "list.pt"), "state dict", "list")
 
 
 def test_code_in_a_pickle_is_not_run(refused, shared_run, state, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({**state, "extra": Evil()}, "evil.pt")
-    refused(("classify", shared_run, "evil.pt"), "evil.pt", "would call", "was not run")
+    refused(("predict", shared_run, "evil.pt"), "evil.pt", "would call", "was not run")
     assert not Path("owned").exists()
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
-def test_classify_a_network_of_another_shape(refused, shared_run, state, tmp_path, suffix):
+def test_predict_a_network_of_another_shape(refused, shared_run, state, tmp_path, suffix):
     path = tmp_path / f"other{suffix}"
     save = torch.save if suffix == ".pt" else save_file
     save({**state, "layers.1.weight": torch.zeros(16, 32)}, path)
-    refused(("classify", shared_run, path), path, "layers.1.weight must be (32, 32)", "got (16, 32)")
+    refused(("predict", shared_run, path), path, "layers.1.weight must be (32, 32)", "got (16, 32)")
     save({name: tensor for name, tensor in state.items() if not name.startswith("layers.2")}, path)
-    refused(("classify", shared_run, path), path, "expected 3 weights", "got 2")
+    refused(("predict", shared_run, path), path, "expected 3 weights", "got 2")
     save({**state, "layers.2.bias": torch.tensor([float("nan")])}, path)
-    refused(("classify", shared_run, path), path, "layers.2.bias holds NaN")
+    refused(("predict", shared_run, path), path, "layers.2.bias holds NaN")
 
 
-def test_classify_a_zoo_with_nan(refused, shared_run, zoo):
+def test_predict_a_zoo_with_nan(refused, shared_run, zoo):
     tensors = load_file(shard(zoo))
     tensors["params.0"][7, 100] = float("nan")
     save_file(tensors, shard(zoo))
-    refused(("classify", shared_run, zoo), zoo, "layers.1.weight of all-7-f0 holds NaN")
+    refused(("predict", shared_run, zoo), zoo, "NaN or infinity in all-7-f0")
 
 
 def test_a_zoo_of_another_shape(refused, shared_run, tmp_path):
@@ -335,11 +343,11 @@ def test_a_zoo_of_another_shape(refused, shared_run, tmp_path):
     zoo = tmp_path / "narrow"
     fit_zoo(load_sets("digits", None, limit=20), zoo, FitRecipe("narrow", hidden=(8,), descent=Descent(2, 1e-3)))
     for arguments in (
-        ("classify", shared_run, zoo),
+        ("predict", shared_run, zoo),
         ("evaluate", shared_run, "--zoo", zoo),
-        ("report", shared_run, "--zoo", zoo),
     ):
         refused(arguments, "MLP 2-32-32-1", "MLP 2-8-1", zoo)
+    refused(("report", shared_run, "--zoo", zoo), "expected the evaluation of a run on this zoo")
 
 
 def test_a_bug_of_ours_keeps_its_traceback(call, shared_zoo, monkeypatch):

@@ -16,7 +16,7 @@ import weightwalk
 from weightwalk.zoos.hashes import verify
 from weightwalk.zoos.store import Zoo
 
-COMMANDS = ("demo", "fit", "inspect", "recipes", "train", "evaluate", "classify", "report")
+COMMANDS = ("demo", "fit", "inspect", "recipes", "train", "evaluate", "predict", "report")
 HEAVY = ("torch", "numpy", "sklearn", "matplotlib", "safetensors", "PIL")
 
 
@@ -143,7 +143,7 @@ def test_train_evaluate_report(call, shared_zoo, tmp_path, train_arguments, reci
     assert json.loads((out / "run.json").read_text())["config"]["seed"] == 3
 
     evaluated = json.loads(call("evaluate", out, "--json").stdout)
-    assert 0 <= evaluated["test_accuracy"] <= 1
+    assert 0 <= evaluated["test"]["accuracy"] <= 1
     assert evaluated["networks"]["test"] == 12
     assert evaluated["access"] == "weights"
 
@@ -160,21 +160,21 @@ def test_train_again_changes_nothing(call, shared_zoo, run, train_arguments):
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
-def test_classify_a_zoo(call, shared_run, shared_zoo):
-    values = json.loads(call("classify", shared_run, shared_zoo, "--json").stdout)
+def test_predict_a_zoo(call, shared_run, shared_zoo):
+    values = json.loads(call("predict", shared_run, shared_zoo, "--json").stdout)
     assert len(values["networks"]) == 60
     first = values["networks"][0]
-    assert (first["name"], first["label"], first["split"]) == ("all-0-f0", "0", "train")
+    assert (first["network"], first["true"], first["split"]) == (f"{shared_zoo}/all-0-f0", "0", "train")
     assert 0 <= first["runner_up_probability"] <= first["probability"] <= 1
-    accuracy = json.loads(call("evaluate", shared_run, "--json").stdout)["test_accuracy"]
-    assert values["accuracy"][str(shared_zoo)]["test"] == pytest.approx(accuracy)
-    text = call("classify", shared_run, shared_zoo).stdout
-    assert "60 INRs, the first 20" in text
-    assert "all-19-f0" in text
-    assert "all-20-f0" not in text
+    accuracy = json.loads(call("evaluate", shared_run, "--json").stdout)["test"]["accuracy"]
+    assert values["agreement"][str(shared_zoo)]["test"] == {"networks": 12, "accuracy": pytest.approx(accuracy)}
+    text = call("predict", shared_run, shared_zoo).stdout
+    assert "60 networks, the first 40" in text
+    assert "all-39-f0" in text
+    assert "all-40-f0" not in text
 
 
-def test_classify_files_of_every_kind(call, shared_run, shared_zoo, tmp_path):
+def test_predict_files_of_every_kind(call, shared_run, shared_zoo, tmp_path):
     from safetensors.torch import save_file
 
     state = Zoo.open(shared_zoo).weights([5]).to_state_dict()
@@ -185,13 +185,14 @@ def test_classify_files_of_every_kind(call, shared_run, shared_zoo, tmp_path):
         tmp_path / "c[1].pth",
     )
     files = [tmp_path / name for name in ("a.safetensors", "b.pt", "c[1].pth")]
-    answers = json.loads(call("classify", shared_run, *files, "--json").stdout)["networks"]
-    of_zoo = json.loads(call("classify", shared_run, shared_zoo, "--json").stdout)["networks"][5]
-    assert [answer["name"] for answer in answers] == [str(path) for path in files]
-    for answer in answers:
-        assert answer["class"] == of_zoo["class"]
-        assert answer["probability"] == pytest.approx(of_zoo["probability"], abs=1e-5)
-    assert "c[1].pth" in call("classify", shared_run, files[2]).stdout
+    for model in (shared_run, shared_run / "model.safetensors"):
+        answers = json.loads(call("predict", model, *files, "--json").stdout)["networks"]
+        of_zoo = json.loads(call("predict", model, shared_zoo, "--json").stdout)["networks"][5]
+        assert [answer["network"] for answer in answers] == [str(path) for path in files]
+        for answer in answers:
+            assert answer["class"] == of_zoo["class"]
+            assert answer["probability"] == pytest.approx(of_zoo["probability"], abs=1e-5)
+    assert "c[1].pth" in call("predict", shared_run, files[2]).stdout
 
 
 def test_quiet_leaves_one_line(call, shared_run, shared_zoo, tmp_path, train_arguments):
@@ -201,7 +202,7 @@ def test_quiet_leaves_one_line(call, shared_run, shared_zoo, tmp_path, train_arg
         ("recipes",),
         train_arguments(shared_zoo, tmp_path / "run", "digits_encoder"),
         ("evaluate", shared_run),
-        ("classify", shared_run, shared_zoo),
+        ("predict", shared_run, shared_zoo),
         ("report", shared_run, "--out", tmp_path / "report.html"),
     ):
         result = call(*arguments, "--quiet")

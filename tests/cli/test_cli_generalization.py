@@ -15,7 +15,7 @@ from weightwalk.zoos.store import Zoo
 SETTINGS = {
     "encoder.dim": 8,
     "encoder.num_frequencies": 4,
-    "head_dim": 8,
+    "head.hidden_dim": 8,
     "regress.steps": 20,
     "regress.eval_every": 10,
 }
@@ -104,37 +104,37 @@ def test_train_evaluate_report_of_every_kind(call, tmp_path, recipe, kind):
     assert -1 <= found["test"]["tau"] <= 1
     text = call("evaluate", run).stdout
     assert "Kendall's tau" in text
-    assert f"weightwalk predict-accuracy {run}" in text
+    assert f"weightwalk predict {run}" in text
     assert call("report", run).exit_code == 0
     assert "Predicted and true" in (run / "report.html").read_text()
 
 
 def test_another_encoder_is_one_setting_away(call, blind):
     config = json.loads((blind / "run.json").read_text())["config"]
-    assert config["encoder"] == {"name": "statnn", "shared": False}
+    assert config["encoder"] == {"name": "statnn", "shared": None}
     assert json.loads(call("evaluate", blind, "--json").stdout)["access"] == "weights"
 
 
 def test_ranking_a_zoo(call, trained, zoo):
-    models = json.loads(call("predict-accuracy", trained, zoo, "--json").stdout)["models"]
+    models = json.loads(call("predict", trained, zoo, "--json").stdout)["networks"]
     assert len(models) == 300
     predicted = [model["predicted"] for model in models]
     assert predicted == sorted(predicted, reverse=True)
     assert [model["rank"] for model in models] == list(range(1, 301))
-    assert {model["model"] for model in models} == {
+    assert {model["network"] for model in models} == {
         f"{zoo}/run-{run}-e{epoch}" for run in range(100) for epoch in (1, 2, 4)
     }
     assert all(0.1 <= model["true"] <= 0.9 for model in models)
-    of_split = {model["model"].split("/run-")[1][-4]: model["split"] for model in models}  # by the run's last digit
+    of_split = {model["network"].split("/run-")[1][-4]: model["split"] for model in models}  # by the run's last digit
     assert of_split == {**dict.fromkeys("0123456", "train"), "7": "val", "8": "test", "9": "test"}
-    text = call("predict-accuracy", trained, zoo).stdout
-    assert "true accuracy" in text
+    text = call("predict", trained, zoo).stdout
+    assert "true" in text
     assert "300 networks, the first 40" in text
 
 
 def test_networks_of_other_zoos_are_in_no_split(call, trained, tmp_path):
     other = tiny_trained_zoo(tmp_path / "other", num_runs=3, seed=5)
-    assert "split" not in json.loads(call("predict-accuracy", trained, other.path, "--json").stdout)["models"][0]
+    assert "split" not in json.loads(call("predict", trained, other.path, "--json").stdout)["networks"][0]
 
 
 def test_a_zoo_that_was_moved_is_named_again(call, tmp_path):
@@ -149,49 +149,46 @@ def test_a_zoo_that_was_moved_is_named_again(call, tmp_path):
 
 
 def test_files_get_what_they_get_in_the_zoo(call, blind, zoo, files):
-    of_zoo = {
-        m["true"]: m["predicted"] for m in json.loads(call("predict-accuracy", blind, zoo, "--json").stdout)["models"]
-    }
+    of_zoo = {m["true"]: m["predicted"] for m in json.loads(call("predict", blind, zoo, "--json").stdout)["networks"]}
     asked = [files["worst"], files["best"], files["torch"]]
     models = {
-        m["model"]: m["predicted"]
-        for m in json.loads(call("predict-accuracy", blind, *asked, "--json").stdout)["models"]
+        m["network"]: m["predicted"] for m in json.loads(call("predict", blind, *asked, "--json").stdout)["networks"]
     }
     assert models[str(files["best"])] == pytest.approx(of_zoo[max(of_zoo)], abs=1e-5)
     assert models[str(files["torch"])] == models[str(files["best"])]
     assert models[str(files["worst"])] == pytest.approx(of_zoo[min(of_zoo)], abs=1e-5)
-    quiet = call("predict-accuracy", blind, files["best"], "--quiet")
-    assert quiet.stdout.startswith(f"best of 1: {files['best']}, predicted ")
+    quiet = call("predict", blind, files["best"], "--quiet")
+    assert quiet.stdout.startswith(f"first of 1: {files['best']}, test accuracy ")
     assert quiet.stderr == ""
 
 
 def test_one_bad_network_does_not_stop_the_others(call, blind, files, tmp_path):
     asked = [files["worst"], files["broken"], files["best"], tmp_path / "nothing.pt"]
-    result = call("predict-accuracy", blind, *asked, "--json")
+    result = call("predict", blind, *asked, "--json")
     found = json.loads(result.stdout)
     assert result.exit_code == 2
-    assert {model["model"] for model in found["models"]} == {str(files["best"]), str(files["worst"])}
+    assert {model["network"] for model in found["networks"]} == {str(files["best"]), str(files["worst"])}
     assert list(found["unread"]) == [str(files["broken"]), str(tmp_path / "nothing.pt")]
     errors = [f"error: {sentence}" for sentence in found["unread"].values()]
     assert [line for line in result.stderr.splitlines() if line.startswith("error")] == errors
     assert "layers.1.weight holds NaN or infinity" in errors[0]
-    assert json.loads(call("predict-accuracy", blind, files["best"], "--json").stdout)["unread"] == {}
+    assert json.loads(call("predict", blind, files["best"], "--json").stdout)["unread"] == {}
 
 
 def test_a_state_dict_does_not_say_its_activation(call, trained, files, tmp_path, zoo):
-    result = call("predict-accuracy", trained, files["best"])
+    result = call("predict", trained, files["best"])
     assert result.exit_code == 2
     assert "fits 2 architectures" in result.stderr
     assert "(with relu; tanh)" in result.stderr
-    assert "give --activation" in result.stderr
-    assert "did you mean 'tanh'?" in call("predict-accuracy", trained, files["best"], "--activation", "tahn").stderr
+    assert "give its activation" in result.stderr
+    assert "did you mean 'tanh'?" in call("predict", trained, files["best"], "--activation", "tahn").stderr
     answers = [
-        json.loads(call("predict-accuracy", trained, files["best"], *more, "--json").stdout)["models"][0]["predicted"]
+        json.loads(call("predict", trained, files["best"], *more, "--json").stdout)["networks"][0]["predicted"]
         for more in (("--activation", "relu"), ("--activation", "tanh"))
     ]
     spec = tmp_path / "spec.json"
     spec.write_text(json.dumps(Zoo.open(zoo).specs[0].to_dict()))
-    given = json.loads(call("predict-accuracy", trained, files["best"], "--spec", spec, "--json").stdout)["models"][0][
+    given = json.loads(call("predict", trained, files["best"], "--spec", spec, "--json").stdout)["networks"][0][
         "predicted"
     ]
     assert given == pytest.approx(answers[0], abs=1e-6)
@@ -200,7 +197,7 @@ def test_a_state_dict_does_not_say_its_activation(call, trained, files, tmp_path
 
 def test_wrong_networks_are_named(call, trained, blind, files, tmp_path):
     def refused(*arguments) -> str:
-        result = call("predict-accuracy", *arguments)
+        result = call("predict", *arguments)
         assert result.exit_code == 2
         assert result.stderr.count("\n") == 1
         return result.stderr
@@ -213,7 +210,7 @@ def test_wrong_networks_are_named(call, trained, blind, files, tmp_path):
     mixed = tiny_trained_zoo(tmp_path / "mixed", num_runs=30, mixed=True)
     assert "reads networks of the shape" in refused(trained, mixed.path)
     assert "found no such file" in refused(trained, tmp_path / "nothing.pt")
-    assert "one network in a file" in refused(trained, tmp_path / "nothing.txt")
+    assert "in a file" in refused(trained, tmp_path / "nothing.txt")
 
 
 def test_an_unknown_architecture_of_many_is_named(call, tmp_path):
@@ -231,21 +228,19 @@ def test_an_unknown_architecture_of_many_is_named(call, tmp_path):
         settings=settings,
     )
     save_file({"a.weight": torch.zeros(3, 1), "b.weight": torch.zeros(3, 3)}, tmp_path / "odd.safetensors")
-    result = call("predict-accuracy", run, tmp_path / "odd.safetensors")
+    result = call("predict", run, tmp_path / "odd.safetensors")
     assert result.exit_code == 2
     assert "fits none of the" in result.stderr
-    assert "--spec FILE.json" in result.stderr
+    assert "give its own spec" in result.stderr
 
 
 def test_functions_are_traced(call, trained, tmp_path, monkeypatch):
     (tmp_path / "netsofmine.py").write_text(MODULE)
     monkeypatch.chdir(tmp_path)
     models = json.loads(
-        call(
-            "predict-accuracy", trained, "netsofmine:with_example", "netsofmine:net", "netsofmine:alone", "--json"
-        ).stdout
+        call("predict", trained, "netsofmine:with_example", "netsofmine:net", "netsofmine:alone", "--json").stdout
     )
-    assert len({model["predicted"] for model in models["models"]}) == 1
+    assert len({model["predicted"] for model in models["networks"]}) == 1
     for name, sentence in (
         ("coloured", "netsofmine:coloured: this model knows networks of 1 inputs"),
         ("broken", "2.weight holds NaN or infinity"),
@@ -254,7 +249,7 @@ def test_functions_are_traced(call, trained, tmp_path, monkeypatch):
         ("wants", "wants() missing 1 required positional argument"),
         ("raises", "(RuntimeError: no such card, netsofmine.py:26)"),
     ):
-        result = call("predict-accuracy", trained, f"netsofmine:{name}")
+        result = call("predict", trained, f"netsofmine:{name}")
         assert result.exit_code == 2
         assert sentence in result.stderr
 

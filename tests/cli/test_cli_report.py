@@ -8,14 +8,14 @@ import shutil
 import pytest
 
 from weightwalk import config
-from weightwalk.tasks.inr_classification import report
-from weightwalk.tasks.inr_classification.run import Run
+from weightwalk.tasks import pages
+from weightwalk.tasks.runs import Run
 from weightwalk.zoos.store import Zoo
 
 
 @pytest.fixture(scope="module")
 def page(shared_run, shared_zoo, tmp_path_factory):
-    path = report.write(
+    path = pages.write(
         Run.open(shared_run),
         Zoo.open(shared_zoo),
         tmp_path_factory.mktemp("page") / "report.html",
@@ -28,12 +28,12 @@ def test_it_says_what_was_run(page, shared_run, shared_zoo):
     run = Run.open(shared_run)
     for words in (
         "digits_inr2jls",
-        config.fingerprint(run.record["config"]),
+        config.fingerprint(run.record.config),
         "held-out accuracy",
-        "It never evaluates the INR that it reads (access: weights)",
+        "weights: they are never evaluated",
         "shared",
         str(shared_zoo),
-        run.record["made"]["commit"],
+        run.record.made["commit"],
         "fit.descent.learning_rate".removeprefix("fit."),
         "2 min 0 s",
         *config.keys(run.config),
@@ -57,7 +57,7 @@ def test_it_shows_everything_and_fetches_nothing(page):
 
 
 def test_it_writes_the_same_page_twice(page, shared_run, shared_zoo, tmp_path):
-    again = report.write(Run.open(shared_run), Zoo.open(shared_zoo), tmp_path / "again.html", {"fit the INRs": 120.0})
+    again = pages.write(Run.open(shared_run), Zoo.open(shared_zoo), tmp_path / "again.html", {"fit the INRs": 120.0})
     assert again.read_text() == page
 
 
@@ -66,9 +66,9 @@ def test_a_run_without_mistakes_has_none_to_show(run, shared_zoo, tmp_path):
     from torch.nn.functional import one_hot
 
     answers = load_file(run / "predictions.safetensors")
-    answers["probabilities"] = one_hot(answers["labels"], 10).float()
+    answers["values"] = one_hot(answers["true"], 10).float()
     save_file(answers, run / "predictions.safetensors")
-    assert "None." in report.write(Run.open(run), Zoo.open(shared_zoo), tmp_path / "report.html").read_text()
+    assert "None." in pages.write(Run.open(run), Zoo.open(shared_zoo), tmp_path / "report.html").read_text()
 
 
 def test_the_zoo_may_have_moved(call, run, shared_zoo, tmp_path):

@@ -135,6 +135,61 @@ class SaysAnotherWidth(Small):
         self.pooled_dim += 1
 
 
+class HasEdges(Small):
+    """Edges of the weights and their squares, which is right."""
+
+    def read(self, weights):
+        edges = tuple(torch.stack([w, w * w], dim=-1) for w in weights.weights)
+        return replace(super().read(weights), edges=edges)
+
+
+class NumbersEdges(HasEdges):
+    """Edges that know where they stand."""
+
+    def read(self, weights):
+        encoding = super().read(weights)
+        numbered = [edge + torch.arange(edge.shape[1]).reshape(-1, *[1] * (edge.dim() - 2)) for edge in encoding.edges]
+        return replace(encoding, edges=tuple(numbered))
+
+
+class Probes(Small):
+    """Looks at answers and does not say so."""
+
+    def read(self, weights):
+        encoding = super().read(weights)
+        if weights.spec.input_axes > 1 or weights.spec.first.kind == "embed":
+            return encoding
+        x = torch.ones(1, weights.spec.widths[0], dtype=weights.dtype)
+        return replace(encoding, pooled=encoding.pooled + weights.run(x).flatten(1).mean(1, keepdim=True))
+
+
+class SaysThatItProbes(Small):
+    """And does not."""
+
+    access = "query"
+
+
+class Queries(Encoder):
+    """The answers at learned points, and it says so."""
+
+    access = "query"
+
+    def __init__(self, spec: NetworkSpec):
+        super().__init__(spec)
+        if spec.input_axes > 1 or spec.first.kind == "embed":
+            raise InputError("it queries networks of vectors")
+        self.points = nn.Parameter(torch.randn(4, spec.widths[0]))
+        self.pooled_dim = 4 * spec.num_outputs
+
+    def read(self, weights):
+        return Encoding(pooled=weights.run(self.points).flatten(1))
+
+
+@pytest.mark.parametrize("kind", [HasEdges, Queries])
+def test_right_ones_pass(kind):
+    assert "siren" in check_encoder(kind)
+
+
 class SaysItIsNotInvariant(Small):
     """And is."""
 
@@ -166,6 +221,9 @@ class RefusesAll(Encoder):
         (DividesByZero, "the gradient of input_memory is not finite for networks of zeros"),
         (ReadsAnything, "expected an InputError"),
         (SaysAnotherWidth, "expected the shapes"),
+        (NumbersEdges, "edges of layer 0 is not equivariant to the order of hidden neurons"),
+        (Probes, "it evaluates the networks that it reads but says access = 'weights'"),
+        (SaysThatItProbes, "it never evaluates the networks that it reads but says access = 'query'"),
         (SaysItIsNotInvariant, "says invariant = False, but the order of hidden neurons does not change its answer"),
         (SaysTheFlatVectorIsInvariant, "not invariant to the order of hidden neurons"),
         (RefusesAll, "refuses every spec"),

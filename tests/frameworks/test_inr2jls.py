@@ -7,7 +7,7 @@ from weightwalk import InputError, NetworkSpec
 from weightwalk.encoders import DNGEncoder
 from weightwalk.frameworks import views
 from weightwalk.frameworks.inr2jls import INR2JLS
-from weightwalk.heads.classify import LatentClassifier, MLPHead
+from weightwalk.heads import LatentCNN
 from weightwalk.heads.latents import ConvDecoder, LatentGenerator, num_doublings
 from weightwalk.testing import assert_batch_alone, assert_close, assert_invariant, assert_save_load, random_weights
 
@@ -33,16 +33,15 @@ def test_sizes_come_from_data_and_options(image_shape, num_views, stride, grid):
     model = model_for(image_shape, num_views=num_views, latent_stride=stride)
     weights = random_weights(SPEC, 3, seed=0)
     assert model.grid == grid
-    assert model.encode(weights).shape == (3, 4)
     assert model.latents(weights).shape == (3, num_views * grid[0] * grid[1], 4)
-    assert model.maps(weights).shape == (3, num_views, 4, *grid)
-    assert model.decode(weights).shape == (3, num_views, *image_shape)
+    assert model.encode(weights).shape == (3, *model.encoding_shape) == (3, num_views, 4, *grid)
+    assert model(weights).shape == (3, num_views, *image_shape)
 
 
 def test_latents_are_ordered_by_view_then_row_then_column():
     model = model_for((1, 8, 12), num_views=2)
     weights = random_weights(SPEC, 2, seed=0)
-    latents, maps = model.latents(weights), model.maps(weights)
+    latents, maps = model.latents(weights), model.encode(weights)
     for view in range(2):
         for row in range(2):
             for column in range(3):
@@ -52,12 +51,9 @@ def test_latents_are_ordered_by_view_then_row_then_column():
 def test_every_view_is_decoded_alone():
     model = model_for().double()
     weights = random_weights(SPEC, 2, seed=0, dtype=torch.float64)
-    maps, pictures = model.maps(weights), model.decode(weights)
+    maps, pictures = model.encode(weights), model(weights)
     for view in range(6):
         assert_close(pictures[:, view], model.decoder(maps[:, view]), what=f"view {view}")
-    targets = torch.randn(2, 6, 1, 8, 12, dtype=torch.float64)
-    assert_close(model.loss(weights, targets), (pictures - targets).square().mean(), what="loss")
-    assert torch.equal(model(weights), pictures)
 
 
 def test_the_split_first_layer_is_the_mlp_of_the_concatenation():
@@ -102,7 +98,7 @@ def test_the_decoder_s_parameters_are_the_paper_s():
 def test_the_laws_of_encoders_hold_for_the_framework():
     weights = random_weights(SPEC, 3, seed=0)
     model = model_for()
-    for answer in (model.encode, model.latents, model.maps, model.decode):
+    for answer in (model.latents, model.encode, model):
         assert_invariant(answer, weights)
         assert_batch_alone(answer, weights)
     assert_save_load(model_for, weights)
@@ -183,13 +179,13 @@ def layer_list(trunk: nn.Sequential) -> list:
 
 @pytest.mark.parametrize("grid", [1, 2, 3, 5, 7, 8, 16])
 def test_the_classifier_reads_any_grid(grid):
-    classifier = LatentClassifier(4, (grid, grid), hidden_dim=6, num_classes=3)
-    assert classifier(torch.randn(5, 4, grid, grid)).shape == (5, 3)
+    classifier = LatentCNN((2, 4, grid, grid), 3, hidden_dim=6)
+    assert classifier(torch.randn(5, 2, 4, grid, grid)).shape == (5, 3)
 
 
 def test_the_classifier_is_the_paper_s_for_its_two_grids():
     """A last max pool of 2 on a 2 x 2 map is the adaptive one of ours."""
-    small, large = (LatentClassifier(128, (grid, grid), 256, 10) for grid in (7, 8))
+    small, large = (LatentCNN((6, 128, grid, grid), 10) for grid in (7, 8))
     assert layer_list(small.trunk) == [CONV_STRIDE_2, *ACTIVATED, "MaxPool2d", "Dropout", *END]
     assert layer_list(large.trunk) == [
         CONV,
@@ -209,12 +205,5 @@ def test_the_classifier_is_the_paper_s_for_its_two_grids():
         assert [layer.p for layer in classifier.trunk if isinstance(layer, nn.Dropout)] == [0.2] * (
             1 if grid == 7 else 2
         )
-    linears = [(layer.in_features, layer.out_features) for layer in large.head if isinstance(layer, nn.Linear)]
+    linears = [(layer.in_features, layer.out_features) for layer in large.mlp.layers if isinstance(layer, nn.Linear)]
     assert linears == [(256, 256), (256, 256), (256, 10)]
-
-
-def test_head_layers():
-    head = MLPHead(3, 5, 2, num_hidden=2, dropout=0.1)
-    assert [type(layer).__name__ for layer in head] == ["Linear", "ReLU", "Dropout"] * 2 + ["Linear"]
-    assert [type(layer).__name__ for layer in MLPHead(3, 5, 2, num_hidden=0)] == ["Linear"]
-    assert head(torch.zeros(4, 3)).shape == (4, 2)

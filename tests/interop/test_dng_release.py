@@ -46,9 +46,9 @@ def test_the_encoder_gives_the_release_s_numbers(name):
 def test_inr2jls_gives_the_release_s_numbers(image_shape):
     parameters, weights, out = golden("inr2jls_mnist")
     model = dng_release.load(parameters, weights.spec.widths, "inr2jls", image_shape)
-    assert_close(model.encode(weights), out["encoding"], what="encoding", **TOLERANCE)
+    assert_close(model.encoder.encode(weights), out["encoding"], what="encoding", **TOLERANCE)
     assert_close(model.latents(weights), out["latent"], what="latents", **TOLERANCE)
-    assert_close(model.decode(weights), out["y"].unflatten(1, (6, 1)), what="pictures", **TOLERANCE)
+    assert_close(model(weights), out["y"].unflatten(1, (6, 1)), what="pictures", **TOLERANCE)
 
 
 @torch.no_grad()
@@ -189,9 +189,9 @@ def test_any_image_and_views():
     both = torch.cat([state["latent_gen.latent_init"].expand(2, -1, -1), encoding[:, None].expand(-1, 12, -1)], dim=2)
     hidden = (both @ state["latent_gen.src_fusion.0.weight"].T + state["latent_gen.src_fusion.0.bias"]).relu()
     latents = hidden @ state["latent_gen.src_fusion.2.weight"].T + state["latent_gen.src_fusion.2.bias"]
-    assert_close(model.encode(weights), encoding, what="encoding", atol=1e-4, rtol=1e-4)
+    assert_close(model.encoder.encode(weights), encoding, what="encoding", atol=1e-4, rtol=1e-4)
     assert_close(model.latents(weights), latents, what="latents", atol=1e-3, rtol=1e-3)
-    assert model.decode(weights).shape == (2, 2, 2, 8, 12)
+    assert model(weights).shape == (2, 2, 2, 8, 12)
 
 
 ENCODER, INR2JLS = draw((2, 4, 3)), draw_inr2jls()

@@ -5,7 +5,8 @@ asked.
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+import re
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -15,12 +16,14 @@ from safetensors.torch import load_file
 from weightwalk import InputError, NetworkSpec
 from weightwalk.config import override
 from weightwalk.encoders import EncoderConfig
+from weightwalk.heads import HeadConfig
 from weightwalk.symmetry import random_permutations
-from weightwalk.tasks.generalization import model as models
-from weightwalk.tasks.generalization import report
-from weightwalk.tasks.generalization.config import GeneralizationConfig
-from weightwalk.tasks.generalization.model import AccuracyObjective, Data, networks, rows_of
-from weightwalk.tasks.generalization.run import STAGE, Run, evaluate, predict, predict_rows, train
+from weightwalk.tasks import pages, stages
+from weightwalk.tasks.generalization.task import GeneralizationConfig, share_loss
+from weightwalk.tasks.registry import TASKS
+from weightwalk.tasks.runs import Run
+from weightwalk.tasks.stages import Data, HeadObjective
+from weightwalk.tasks.supervised import describe, evaluate, read, train
 from weightwalk.testing import assert_close, random_weights
 from weightwalk.testing.trained import tiny_trained_zoo
 from weightwalk.training import checkpoint
@@ -34,6 +37,7 @@ ENCODERS = {
     "flat": EncoderConfig.named("flat"),
 }
 ENOUGH = {"dng": 0.5, "statnn": 0.5, "flat": -1.0}
+STAGE = "regress"
 STAGE_CONFIG = StageConfig(steps=120, batch_size=16, learning_rate=5e-3, schedule="cosine", eval_every=40)
 
 
@@ -46,8 +50,7 @@ def config(encoder: str, **changes) -> GeneralizationConfig:
             checkpoints="all",
             seed=0,
             loss="bce",
-            head_dim=32,
-            head_dropout=0.1,
+            head=HeadConfig.named("mlp", hidden_dim=32, num_hidden=2, dropout=0.1),
             regress=STAGE_CONFIG,
         ),
         **changes,
@@ -78,53 +81,59 @@ def state(run: Run) -> dict:
 
 def test_a_run_goes_from_a_zoo_to_an_evaluation(trained, zoo):
     found = evaluate(trained, zoo, device=CPU)
-    assert found == json.loads((trained.path / "evaluation.json").read_text()) == trained.evaluation(zoo.settings)
-    assert found["networks"] == {"train": 210, "val": 30, "test": 60}
-    assert found["runs"] == {"train": 70, "val": 10, "test": 20}
-    assert found["access"] == "weights"
-    assert found["test"]["tau"] > ENOUGH[trained.config.encoder.name]
-    for row in found["groups"]["optimizer"]:
+    assert asdict(found) == json.loads((trained.path / "evaluation.json").read_text())
+    assert found == trained.evaluation(zoo)
+    assert found.networks == {"train": 210, "val": 30, "test": 60}
+    assert found.groups == {"train": 70, "val": 10, "test": 20}
+    assert found.access == "weights"
+    assert found.test["tau"] > ENOUGH[trained.config.encoder.name]
+    groups = found.details["groups"]
+    for row in groups["optimizer"]:
         assert row["networks"] == 30
-    assert [row["value"] for row in found["groups"]["activation"]] == ["relu", "tanh"]
-    assert [row["networks"] for row in found["groups"]["epoch"]] == [20, 20, 20]
-    assert "learning_rate" not in found["groups"]
+    assert [row["value"] for row in groups["activation"]] == ["relu", "tanh"]
+    assert [row["networks"] for row in groups["epoch"]] == [20, 20, 20]
+    assert "learning_rate" not in groups
 
     answers = load_file(trained.path / "predictions.safetensors")
     assert answers["rows"].tolist() == zoo.rows("test").tolist()
     assert answers["true"].tolist() == zoo.column("test_accuracy")[zoo.rows("test")].tolist()
-    mae = float((answers["predicted"] - answers["true"]).abs().mean())
-    assert found["test"]["mae"] == pytest.approx(mae, abs=1e-6)
+    mae = float((answers["values"] - answers["true"]).abs().mean())
+    assert found.test["mae"] == pytest.approx(mae, abs=1e-6)
 
 
 def test_on_another_zoo_what_was_found_on_its_own_stays(trained, zoo, tmp_path):
     """And weights that give no number are named."""
     other = tiny_trained_zoo(tmp_path / "zoo", num_runs=20, mixed=len(zoo.specs) > 2, seed=1)
     if len(zoo.specs) == 2:
-        own = trained.evaluation(zoo.settings)
+        own = evaluate(trained, zoo, device=CPU)
         found = evaluate(trained, other, device=CPU)
-        assert (found["networks"], found["runs"]) == (
-            {"train": 210, "val": 6, "test": 12},
-            {"train": 70, "val": 2, "test": 4},
-        )
-        assert trained.evaluation(other.settings) == found != trained.evaluation(zoo.settings) == own
-        assert len(trained.predictions(other.settings)["rows"]) == 12
-        assert (trained.answers(other.settings) / "evaluation.json").parent.name.startswith(
-            f"on-{other.settings['dataset']}-"
-        )
-    other._views = [np.full(len(view) // 4, np.nan, np.float32).view(np.uint8).data for view in other._views]
-    with pytest.raises(InputError, match="run-8-e1: the weights are not finite or too large"):
-        predict_rows(trained.load(CPU), other, other.rows("test"))
+        assert found.networks == {"train": 210, "val": 6, "test": 12}
+        assert found.groups == {"train": 70, "val": 2, "test": 4}
+        assert trained.evaluation(other) == found != trained.evaluation(zoo) == own
+        assert re.fullmatch(r"on-[0-9a-f]{10}", trained.folder(other).name)
+    networks = [weights for _, weights in other.buckets(other.rows("test"))]
+    networks[-1].flat[-1, 3] = np.inf
+    with pytest.raises(InputError, match="network 11: its weights are not finite or too large"):
+        trained.load().predict(networks)
+    again = tiny_trained_zoo(tmp_path / "again", num_runs=20, mixed=len(zoo.specs) > 2)
+    row = again.rows("test")[4]
+    again._views = [memoryview(bytearray(view)) for view in again._views]
+    at = again._at[row]
+    again._views[again._view[row]][at : at + 4] = np.float32(np.nan).tobytes()
+    for work in (lambda: evaluate(trained, again, device=CPU), lambda: read(trained.load(), again, again.rows("test"))):
+        with pytest.raises(InputError, match=r"in run-9-e2; make|run-9-e2: the weights are not finite"):
+            work()
 
 
 def test_every_answer_is_of_its_own_row(trained, zoo):
     """Whatever buckets the rows fall into."""
     model, rows = trained.load(CPU), zoo.rows("test")
-    together = predict_rows(model, zoo, rows)
+    together = read(model, zoo, rows)[0].numpy()
     order = np.random.default_rng(0).permutation(len(rows))
-    np.testing.assert_allclose(predict_rows(model, zoo, rows[order]), together[order], atol=1e-5)
+    np.testing.assert_allclose(read(model, zoo, rows[order])[0], together[order], atol=1e-5)
     for position in (0, 17, 41):
-        alone = predict(model, [weights for _, weights in zoo.buckets(rows[[position]])])
-        assert alone == pytest.approx([together[position]], abs=1e-5)
+        (alone,) = model.predict(zoo.weights(rows[[position]]))
+        assert alone["predicted"] == pytest.approx(together[position], abs=1e-5)
 
 
 def test_the_order_of_hidden_neurons_changes_the_flat_baseline_alone(trained, zoo):
@@ -133,7 +142,7 @@ def test_the_order_of_hidden_neurons_changes_the_flat_baseline_alone(trained, zo
     permuted = weights.permute(
         random_permutations(weights.spec, len(weights), generator=torch.Generator().manual_seed(1))
     )
-    before, after = (torch.tensor(predict(model, [each])) for each in (weights, permuted))
+    before, after = (model.values(each) for each in (weights, permuted))
     if trained.config.encoder.name == "flat":
         assert (before - after).abs().max() > 1e-3
     else:
@@ -161,19 +170,31 @@ def test_stopped_anywhere_and_resumed_is_the_uninterrupted_run(trained, zoo, tmp
     assert names[0].read_bytes() == names[1].read_bytes()
 
 
+def rows_of(zoo, split: str, checkpoints: str) -> np.ndarray:
+    return TASKS["generalization"].rows(config("dng", checkpoints=checkpoints), zoo, split)
+
+
 def test_checkpoints_of_a_run_are_in_one_split(zoo):
-    runs = {split: set(zoo.column("group")[rows_of(zoo, split, "all")].tolist()) for split in ("train", "val", "test")}
+    runs = {split: set(zoo.groups[rows_of(zoo, split, "all")].tolist()) for split in ("train", "val", "test")}
     assert sum(map(len, runs.values())) == len(set.union(*runs.values())) == 100
     last = rows_of(zoo, "train", "last")
     assert set(zoo.column("epoch")[last].tolist()) == {4}
-    assert zoo.column("group")[last].tolist() == sorted(runs["train"])
+    assert zoo.groups[last].tolist() == sorted(runs["train"])
+
+
+def objective_of(zoo, encoder: str, **changes) -> HeadObjective:
+    """Of a fresh reader whose encoder has seen the training networks."""
+    run_config = config(encoder, **changes)
+    task = TASKS["generalization"]
+    data = Data(zoo, task.rows(run_config, zoo, "train"), task.rows(run_config, zoo, "val"), CPU)
+    description = describe(task, run_config, zoo, data.train)
+    reader = description.build().eval()
+    reader.encoder.prepare(data.batches(data.train))
+    return task.stages(run_config, reader, description.answer, data)[0].objective(data)
 
 
 def test_standardisation_comes_from_the_training_networks(zoo):
-    data = Data(zoo, rows_of(zoo, "train", "all"), rows_of(zoo, "val", "all"), CPU)
-    model = models.build(config("statnn"), zoo.specs, CPU)
-    model.encoder.prepare(networks(data, data.train))
-    features = model.encode(zoo, data.train, CPU)
+    features = objective_of(zoo, "statnn")._encode(zoo.rows("train"))
     varies = features.std(0) > 0
     assert varies.any()
     assert_close(features.mean(0), torch.zeros(features.shape[1]), what="mean", atol=1e-4)
@@ -182,14 +203,14 @@ def test_standardisation_comes_from_the_training_networks(zoo):
 
 @torch.no_grad()
 def test_encodings_that_are_kept_and_those_that_are_not_give_the_same_losses(zoo, monkeypatch):
-    data = Data(zoo, rows_of(zoo, "train", "all"), rows_of(zoo, "val", "all"), CPU)
     for loss in ("bce", "mse"):
-        model = models.build(config("statnn"), zoo.specs, CPU).eval()
-        kept = AccuracyObjective(model, data, loss)
-        assert kept._encodings
-        monkeypatch.setattr(models, "CACHE_BYTES", 0)
-        made = AccuracyObjective(model, data, loss)
-        assert not made._encodings
+        torch.manual_seed(0)
+        kept = objective_of(zoo, "statnn", loss=loss)
+        assert kept._kept is not None
+        monkeypatch.setattr(stages, "CACHE_BYTES", 0)
+        torch.manual_seed(0)
+        made = objective_of(zoo, "statnn", loss=loss)
+        assert made._kept is None
         monkeypatch.undo()
         indices = torch.tensor([3, 200, 7, 7])
         assert_close(made.loss(indices), kept.loss(indices), what="loss")
@@ -199,14 +220,14 @@ def test_encodings_that_are_kept_and_those_that_are_not_give_the_same_losses(zoo
 def test_the_losses_are_what_they_say():
     logits, true = torch.tensor([0.0, 2.0, -1.0]), torch.tensor([0.5, 0.9, 0.1])
     p = logits.sigmoid()
-    assert_close(models.share_loss(logits, true, "mse"), ((p - true) ** 2).mean(), what="mse")
+    assert_close(share_loss(logits[:, None], true, "mse"), ((p - true) ** 2).mean(), what="mse")
     entropy = -(true * p.log() + (1 - true) * (1 - p).log()).mean()
-    assert_close(models.share_loss(logits, true, "bce"), entropy, what="bce")
+    assert_close(share_loss(logits[:, None], true, "bce"), entropy, what="bce")
 
 
 def test_the_page_shows_it_all(trained, zoo, tmp_path):
     evaluate(trained, zoo, device=CPU)
-    page = report.write(trained, zoo, tmp_path / "report.html", {"train the networks": 60.0}).read_text()
+    page = pages.write(trained, zoo, tmp_path / "report.html", {"train the networks": 60.0}).read_text()
     for words in (
         "Kendall&#x27;s tau",
         "By optimizer.",
@@ -222,10 +243,10 @@ def test_the_page_shows_it_all(trained, zoo, tmp_path):
     )  # by activation, by epoch, by layers if mixed, the curves
     other = tiny_trained_zoo(tmp_path / "other", num_runs=60, seed=3)
     with pytest.raises(InputError, match="expected the evaluation of a run on this zoo"):
-        report.write(trained, other, tmp_path / "other.html")
+        pages.write(trained, other, tmp_path / "other.html")
     changed = tiny_trained_zoo(tmp_path / "changed", num_runs=60)
-    with pytest.raises(InputError, match="or a changed one; evaluate again"):
-        report.write(trained, changed, tmp_path / "report.html")
+    with pytest.raises(InputError, match="expected the evaluation of a run on this zoo"):
+        pages.write(trained, changed, tmp_path / "report.html")
 
 
 def test_other_settings_and_zoos_are_refused_and_named(trained, zoo, tmp_path):
@@ -235,7 +256,7 @@ def test_other_settings_and_zoos_are_refused_and_named(trained, zoo, tmp_path):
         train(replace(trained.config, kind="vit"), zoo, tmp_path / "run", device=CPU)
     few = tiny_trained_zoo(tmp_path / "few", num_runs=5)
     with pytest.raises(
-        InputError, match=r"expected validation networks of different test accuracy in .*, got 0; add runs"
+        InputError, match=r"expected validation networks of different values to tell in .*, got 0; add more"
     ):
         train(trained.config, few, tmp_path / "run", device=CPU)
     assert not (tmp_path / "run").exists()
@@ -243,20 +264,21 @@ def test_other_settings_and_zoos_are_refused_and_named(trained, zoo, tmp_path):
 
 def test_networks_that_it_does_not_know_are_refused(trained, tmp_path):
     model = trained.load(CPU)
-    spec = trained.specs[0]
+    specs = model.description.specs
+    spec = specs[0]
     other = NetworkSpec((replace(spec.steps[0], fan_in=3), *spec.steps[1:]))
     with pytest.raises(
         InputError, match=r"knows networks of 1 inputs and 3 outputs \(channels\), got 3 inputs and 3 outputs"
     ):
-        predict(model, [random_weights(other, 1, seed=0)])
-    if len(trained.specs) == 2:  # two activations, one shape
+        model.predict(random_weights(other, 1, seed=0))
+    if len(specs) == 2:  # two activations, one shape
         wide = NetworkSpec.mlp([1, 40, 3])
         with pytest.raises(InputError, match="reads networks"):
-            predict(model, [random_weights(wide, 1, seed=0)])
+            model.predict(random_weights(wide, 1, seed=0))
     elif trained.config.encoder.name != "dng":
         wide = NetworkSpec.mlp([1, *[40] * 6, 3])
         with pytest.raises(InputError, match="reads networks of at most"):
-            predict(model, [random_weights(wide, 1, seed=0)])
+            model.predict(random_weights(wide, 1, seed=0))
     coloured = tiny_trained_zoo(tmp_path / "zoo", num_runs=60, inputs=3)
     with pytest.raises(InputError, match="got 3 inputs and 3 outputs"):
         evaluate(trained, coloured, device=CPU)

@@ -4,7 +4,7 @@ networks.
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -14,10 +14,16 @@ from safetensors.torch import load_file
 from weightwalk import InputError, NetworkSpec
 from weightwalk.config import override
 from weightwalk.encoders import EncoderConfig
+from weightwalk.frameworks.inr2jls import LatentSizes
+from weightwalk.frameworks.reader import Reader
+from weightwalk.heads import HeadConfig
 from weightwalk.symmetry import random_permutations
-from weightwalk.tasks.inr_classification import methods, report
-from weightwalk.tasks.inr_classification.config import METHODS, EncoderOnlyConfig, INR2JLSConfig, LatentSizes
-from weightwalk.tasks.inr_classification.run import Run, classify, evaluate, train
+from weightwalk.tasks import pages, stages
+from weightwalk.tasks.inr_classification.task import EncoderOnlyConfig, INR2JLSConfig
+from weightwalk.tasks.registry import TASKS
+from weightwalk.tasks.runs import Run
+from weightwalk.tasks.stages import Data, HeadObjective, Stage
+from weightwalk.tasks.supervised import describe, evaluate, train
 from weightwalk.testing import assert_close, random_weights, tiny_zoo
 from weightwalk.training import checkpoint
 from weightwalk.training.stage import StageConfig
@@ -37,12 +43,19 @@ CONFIGS = {
         encoder=ENCODER,
         fits=None,
         seed=0,
-        latents=LatentSizes(theta_dim=5, generator_dim=8, latent_dim=6, decoder_dim=8, classifier_dim=16),
+        head=HeadConfig.named("latent_cnn", hidden_dim=16),
+        latents=LatentSizes(theta_dim=5, generator_dim=8, latent_dim=6, decoder_dim=8),
         pretrain=STAGE,
         classify=STAGE,
     ),
     "encoder": EncoderOnlyConfig(
-        recipe="tiny", dataset="tiny", encoder=ENCODER, fits=None, seed=0, head_dim=16, head_dropout=0.1, classify=STAGE
+        recipe="tiny",
+        dataset="tiny",
+        encoder=ENCODER,
+        fits=None,
+        seed=0,
+        head=HeadConfig.named("mlp", hidden_dim=16, dropout=0.1),
+        classify=STAGE,
     ),
 }
 
@@ -63,14 +76,17 @@ def trained(request, zoo, tmp_path_factory):
 def state(run: Run) -> dict:
     """All that a run holds, but for the time that it took."""
     found = {}
-    for stage in run.build(CPU).stages:
+    for stage in run.config.stages:
         for name in ("last", "best"):
-            saved = checkpoint.load(run.path / stage.name / f"{name}.safetensors")
-            found |= {f"{stage.name}/{name}/{key}": tensor for key, tensor in saved.tensors.items()}
-        found[f"{stage.name}/rows"] = [
-            {k: v for k, v in row.items() if k != "seconds"} for row in run.logs()[stage.name]
-        ]
+            saved = checkpoint.load(run.path / stage / f"{name}.safetensors")
+            found |= {f"{stage}/{name}/{key}": tensor for key, tensor in saved.tensors.items()}
+        found[f"{stage}/rows"] = [{k: v for k, v in row.items() if k != "seconds"} for row in run.logs()[stage]]
     return found
+
+
+def classify(run: Run, weights) -> torch.Tensor:
+    """Probabilities (B, K)."""
+    return run.load().values(weights).float()
 
 
 def assert_same_state(one: dict, two: dict) -> None:
@@ -82,22 +98,24 @@ def assert_same_state(one: dict, two: dict) -> None:
 def test_a_run_goes_from_a_zoo_to_an_evaluation(trained, zoo):
     run, outcomes = trained
     assert all(outcome.finished and outcome.steps == 60 for outcome in outcomes.values())
-    assert list(outcomes) == [stage.name for stage in run.build(CPU).stages]
+    assert list(outcomes) == list(run.config.stages)
     found = evaluate(run, zoo, device=CPU)
-    assert found == json.loads((run.path / "evaluation.json").read_text()) == run.evaluation(zoo.settings)
-    assert found["networks"] == {"train": 84, "val": 6, "test": 12}
-    assert (found["access"], found["init"]) == ("weights", "shared")
-    assert np.array(found["confusion"]).sum() == 12
-    assert found["test_accuracy"] == np.trace(found["confusion"]) / 12
-    assert found["test_accuracy"] > 0.6, "three classes that differ this much can be learnt from 84 networks"
-    assert set(found["num_parameters"]) == set(outcomes)
+    assert asdict(found) == json.loads((run.path / "evaluation.json").read_text())
+    assert found == run.evaluation(zoo) == run.evaluation()
+    assert found.networks == {"train": 84, "val": 6, "test": 12}
+    assert found.groups == {"train": 42, "val": 6, "test": 12}
+    assert (found.access, found.details["init"]) == ("weights", "shared")
+    assert np.array(found.details["confusion"]).sum() == 12
+    assert found.test["accuracy"] == np.trace(found.details["confusion"]) / 12
+    assert found.test["accuracy"] > 0.6, "three classes that differ this much can be learnt from 84 networks"
+    assert set(found.num_parameters) == {"encoder", "head"}
 
     answers = load_file(run.path / "predictions.safetensors")
     assert answers["rows"].tolist() == zoo.rows("test", 1).tolist()
-    assert answers["labels"].tolist() == zoo.labels[zoo.rows("test", 1)].tolist()
-    assert torch.allclose(answers["probabilities"].sum(1), torch.ones(12))
-    assert float((answers["probabilities"].argmax(1) == answers["labels"]).float().mean()) == pytest.approx(
-        found["test_accuracy"]
+    assert answers["true"].tolist() == zoo.labels[zoo.rows("test", 1)].tolist()
+    assert torch.allclose(answers["values"].sum(1), torch.ones(12))
+    assert float((answers["values"].argmax(1) == answers["true"]).float().mean()) == pytest.approx(
+        found.test["accuracy"]
     )
     assert len(answers["features"]) == 12
 
@@ -106,26 +124,24 @@ def test_classifying_is_what_evaluation_did(trained, zoo):
     run, _ = trained
     evaluate(run, zoo, device=CPU)
     answers = load_file(run.path / "predictions.safetensors")
-    probabilities = classify(run, zoo.weights(zoo.rows("test", 1)), CPU)
-    assert_close(probabilities, answers["probabilities"], what="probabilities")
+    probabilities = classify(run, zoo.weights(zoo.rows("test", 1)))
+    assert_close(probabilities, answers["values"], what="probabilities")
 
 
 def test_the_order_of_hidden_neurons_leaves_every_answer_unchanged(trained, zoo):
     run, _ = trained
     weights = zoo.weights(zoo.rows("test"))
     permuted = weights.permute(random_permutations(zoo.spec, len(weights), generator=torch.Generator().manual_seed(0)))
-    answers = classify(run, weights, CPU)
+    answers = classify(run, weights)
     assert answers.shape == (12, 3)
-    assert_close(classify(run, permuted, CPU), answers, what="probabilities", atol=1e-4, rtol=1e-3)
+    assert_close(classify(run, permuted), answers, what="probabilities", atol=1e-4, rtol=1e-3)
 
 
 def test_a_network_is_classified_alone_as_among_others(trained, zoo):
     run, _ = trained
     weights = zoo.weights(zoo.rows("test"))
-    together = classify(run, weights, CPU)
-    assert_close(
-        torch.cat([classify(run, weights[index], CPU) for index in range(3)]), together[:3], what="probabilities"
-    )
+    together = classify(run, weights)
+    assert_close(torch.cat([classify(run, weights[index]) for index in range(3)]), together[:3], what="probabilities")
 
 
 def test_stopped_anywhere_and_resumed_is_the_uninterrupted_run(trained, zoo, tmp_path):
@@ -139,15 +155,15 @@ def test_stopped_anywhere_and_resumed_is_the_uninterrupted_run(trained, zoo, tmp
 
     for _ in range(20):
         outcomes = train(run.config, zoo, tmp_path / "run", device=CPU, should_stop=should_stop)
-        if all(outcome.finished for outcome in outcomes.values()) and len(outcomes) == len(run.build(CPU).stages):
+        if all(outcome.finished for outcome in outcomes.values()) and len(outcomes) == len(run.config.stages):
             break
     assert calls > 60
     again = Run.open(tmp_path / "run")
     assert_same_state(state(again), state(run))
     one, two = (evaluate(each, zoo, device=CPU) for each in (run, again))
-    assert {**one, "seconds": 0} == {**two, "seconds": 0}
-    names = [each.path / "predictions.safetensors" for each in (run, again)]
-    assert names[0].read_bytes() == names[1].read_bytes()
+    assert replace(one, seconds={}) == replace(two, seconds={})
+    for name in ("predictions.safetensors", "model.safetensors"):
+        assert (run.path / name).read_bytes() == (again.path / name).read_bytes()
 
 
 def test_a_finished_run_is_not_trained_again(trained, zoo, monkeypatch):
@@ -176,17 +192,20 @@ def test_other_settings_are_refused_and_named(trained, zoo, tmp_path):
 def test_a_run_survives_its_file(trained):
     run, _ = trained
     assert Run.open(run.path).config == run.config
-    assert type(run.config) is METHODS[run.record["method"]]
+    assert type(run.config) is TASKS["inr_classification"].methods[run.record.method]
 
 
 def test_networks_of_another_shape_are_refused(trained, zoo, tmp_path):
     run, _ = trained
     with pytest.raises(InputError, match="reads networks"):
         evaluate(run, tiny_zoo(tmp_path / "wide", hidden=(9, 8)), device=CPU)
-    with pytest.raises(InputError, match="knows the classes class 0, class 1, class 2"):
+    with pytest.raises(
+        InputError,
+        match=r"tells the classes class 0, class 1, class 2, of .*: the classes class 0, class 1; use",
+    ):
         evaluate(run, tiny_zoo(tmp_path / "two", num_classes=2), device=CPU)
     with pytest.raises(InputError, match="of the shape MLP 2-8-8-1"):
-        classify(run, random_weights(NetworkSpec.mlp([2, 8, 9, 1]), 2, seed=0), CPU)
+        classify(run, random_weights(NetworkSpec.mlp([2, 8, 9, 1]), 2, seed=0))
 
 
 def test_what_is_no_run_is_refused(trained, zoo, tmp_path):
@@ -194,13 +213,16 @@ def test_what_is_no_run_is_refused(trained, zoo, tmp_path):
     with pytest.raises(InputError, match="expected a run's description at"):
         Run.open(tmp_path)
     shutil.copytree(run.path, tmp_path / "run")
-    (tmp_path / "run" / "classify" / "best.safetensors").unlink()
-    with pytest.raises(InputError, match="stage 'classify' has no best checkpoint"):
+    (tmp_path / "run" / "model.safetensors").unlink()
+    with pytest.raises(InputError, match=r"expected a finished run at .*run the train command again"):
         Run.open(tmp_path / "run").load(CPU)
     record = json.loads((run.path / "run.json").read_text())
     for change, sentence in (
         ({"schema_version": 99}, "upgrade weightwalk"),
-        ({"task": "other"}, "expected a run of the task inr_classification"),
+        ({"schema_version": 1}, "got schema 1; train again"),
+        ({"networks": 3}, "networks must be a JSON object, got 3"),
+        ({"method": "x"}, "unknown method 'x'"),
+        ({"task": "other"}, "unknown task 'other'"),
     ):
         (tmp_path / "run" / "run.json").write_text(json.dumps({**record, **change}))
         with pytest.raises(InputError, match=sentence):
@@ -216,7 +238,7 @@ def test_a_zoo_of_another_data_set_or_without_a_split_is_refused(zoo, tmp_path):
     with pytest.raises(InputError, match=r"reads a zoo of mnist, got one of tiny; .*--set dataset=tiny"):
         train(replace(config, dataset="mnist"), zoo, tmp_path / "run", device=CPU)
     few = tiny_zoo(tmp_path / "few", num_images=5)
-    with pytest.raises(InputError, match=r"expected training and validation networks in .*, got 5 and 0"):
+    with pytest.raises(InputError, match=r"expected validation INRs in .*, got 0; add more"):
         train(config, few, tmp_path / "run", device=CPU)
     assert not (tmp_path / "run").exists()
 
@@ -234,8 +256,8 @@ def test_networks_of_sounds_are_read_and_reported_like_others(tmp_path):
         train(CONFIGS["inr2jls"], zoo, tmp_path / "jls", device=CPU)
     train(replace(CONFIGS["encoder"], classify=replace(STAGE, steps=2)), zoo, tmp_path / "run", device=CPU)
     run = Run.open(tmp_path / "run")
-    assert evaluate(run, zoo, device=CPU)["test_accuracy"] < 1
-    page = report.write(run, zoo, tmp_path / "report.html").read_text()
+    assert evaluate(run, zoo, device=CPU).test["accuracy"] < 1
+    page = pages.write(run, zoo, tmp_path / "report.html").read_text()
     assert "Signals of the shape (1, 30), which are no pictures" in page
     assert "Held-out INRs that got a wrong class, all" in page
 
@@ -243,50 +265,61 @@ def test_networks_of_sounds_are_read_and_reported_like_others(tmp_path):
 def test_fewer_fits_can_be_asked_for(zoo, tmp_path):
     stage = replace(STAGE, steps=1)
     train(replace(CONFIGS["encoder"], fits=1, classify=stage), zoo, tmp_path / "run", device=CPU)
-    assert Run.open(tmp_path / "run").record["networks"] == {"train": 42, "val": 6}
+    assert Run.open(tmp_path / "run").record.networks == {"train": 42, "val": 6}
     with pytest.raises(InputError, match="fits must be a number of at least 1"):
         replace(CONFIGS["encoder"], fits=0)
 
 
-def latent_objective(zoo: Zoo) -> methods.LatentObjective:
-    method = methods.build(CONFIGS["inr2jls"], zoo.spec, (1, 8, 8), 3, CPU)
-    return method.stages[1].objective(methods.Data(zoo, zoo.rows("train"), zoo.rows("val", 1), CPU))
+def stages_of(config, zoo: Zoo) -> tuple[Reader, tuple[Stage, ...], Data]:
+    """A fresh reader, its stages, and the data that they are trained on."""
+    task = TASKS[config.task]
+    data = Data(zoo, task.rows(config, zoo, "train"), task.rows(config, zoo, "val"), CPU)
+    description = describe(task, config, zoo, data.train)
+    torch.manual_seed(config.seed)
+    reader = description.build()
+    return reader, task.stages(config, reader, description.answer, data), data
+
+
+def latent_objective(zoo: Zoo) -> HeadObjective:
+    reader, (_, classify), data = stages_of(CONFIGS["inr2jls"], zoo)
+    objective = classify.objective(data)
+    assert objective.model is reader.head
+    objective.model.eval()
+    return objective
 
 
 @torch.no_grad()
-def test_latents_that_are_cached_and_latents_that_are_not_give_the_same_losses(zoo, monkeypatch):
-    cached = latent_objective(zoo)
-    assert cached._train is not None
-    assert cached._val is not None
-    monkeypatch.setattr(methods, "CACHE_BYTES", 0)
-    computed = latent_objective(zoo)
-    assert computed._train is computed._val is None
-    assert cached.num_samples == computed.num_samples == 84 * 6
+def test_latents_that_are_kept_and_latents_that_are_not_give_the_same_losses(zoo, monkeypatch):
+    kept = latent_objective(zoo)
+    assert kept._kept is not None
+    monkeypatch.setattr(stages, "CACHE_BYTES", 4 * 6 * 6 * 2 * 2 * 90 - 1)  # one byte less than 84 + 6 networks take
+    made = latent_objective(zoo)
+    assert made._kept is None
+    assert kept.num_samples == made.num_samples == 84 * 6
     indices = torch.tensor([0, 5, 6, 83 * 6 + 2, 17, 17])
-    for objective in (cached, computed):
-        objective.model.eval()
-    assert_close(computed.loss(indices), cached.loss(indices), what="loss")
-    assert computed.validate() == pytest.approx(cached.validate(), abs=1e-5)
+    assert_close(made.loss(indices), kept.loss(indices), what="loss")
+    assert made.validate() == pytest.approx(kept.validate(), abs=1e-5)
 
 
 @torch.no_grad()
 def test_a_sample_of_the_classifier_is_one_view_of_one_network(zoo):
     objective = latent_objective(zoo)
-    objective.model.eval()
     network, view = 11, 4
-    maps = objective._frozen.maps(zoo.weights(zoo.rows("train")[[network]]))
-    logits = objective.model(maps[:, view])
-    expected = torch.nn.functional.cross_entropy(logits, torch.from_numpy(zoo.labels[zoo.rows("train")[[network]]]))
+    row = zoo.rows("train")[[network]]
+    maps = objective._encoder.encode(zoo.weights(row))
+    logits = objective.model(maps[:, [view]])
+    expected = torch.nn.functional.cross_entropy(logits, torch.from_numpy(zoo.labels[row]))
     assert_close(objective.loss(torch.tensor([network * 6 + view])), expected, what="loss")
-    summed = sum(objective.model(maps[:, v]) for v in range(6))
-    assert_close(methods.mean_logits(objective.model, maps), summed / 6, what="mean logits")
+    summed = sum(objective.model(maps[:, [v]]) for v in range(6))
+    assert_close(objective.model(maps), summed / 6, what="mean logits")
 
 
 @torch.no_grad()
 def test_the_first_stage_decodes_the_pictures_under_their_views(zoo):
-    method = methods.build(CONFIGS["inr2jls"], zoo.spec, (1, 8, 8), 3, CPU)
-    objective = method.stages[0].objective(methods.Data(zoo, zoo.rows("train"), zoo.rows("val", 1), CPU))
-    method.model.eval()
+    reader, (pretrain, _), data = stages_of(CONFIGS["inr2jls"], zoo)
+    assert pretrain.module is reader.encoder
+    objective = pretrain.objective(data)
+    reader.eval()
     row = zoo.rows("train")[[3]]
     picture = zoo.images(row).float() / 127.5 - 1
     flips = (
@@ -297,20 +330,15 @@ def test_the_first_stage_decodes_the_pictures_under_their_views(zoo):
         picture.rot90(-1, (2, 3)),
         picture.flip(-1, -2),
     )
-    errors = [
-        (method.model.decode(zoo.weights(row))[:, view] - flipped).square().mean() for view, flipped in enumerate(flips)
-    ]
+    decoded = reader.encoder(zoo.weights(row))
+    errors = [(decoded[:, view] - flipped).square().mean() for view, flipped in enumerate(flips)]
     assert_close(objective.loss(torch.tensor([3])), torch.stack(errors).mean(), what="loss")
 
 
 def test_the_seed_decides_the_start(zoo):
     def start(seed: int) -> dict:
         torch.rand(seed + 1)
-        return (
-            methods.build(replace(CONFIGS["encoder"], seed=seed), zoo.spec, (1, 8, 8), 3, CPU)
-            .modules["classify"]
-            .state_dict()
-        )
+        return stages_of(replace(CONFIGS["encoder"], seed=seed), zoo)[0].state_dict()
 
     one, same, other = start(0), start(0), start(1)
     assert all(torch.equal(one[name], same[name]) for name in one)

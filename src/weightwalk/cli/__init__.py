@@ -11,7 +11,6 @@ import typer
 import weightwalk
 from weightwalk.cli import (
     bench,
-    classify,
     demo,
     evaluate,
     export,
@@ -49,11 +48,10 @@ for module in (
     recipes,
     train,
     evaluate,
-    classify,
+    predict,
     report,
 ):
     app.command(module.__name__.rpartition(".")[2].rstrip("_"))(module.command)
-app.command("predict-accuracy")(predict.command)
 app.add_typer(bench.app, name="bench")
 
 

@@ -26,7 +26,8 @@ def command(
     with terminal(as_json, quiet) as screen, screen.listening():
         from weightwalk import devices, files
         from weightwalk.recipes import RECIPES
-        from weightwalk.tasks.registry import TASKS
+        from weightwalk.tasks import pages, supervised
+        from weightwalk.tasks.runs import Run
         from weightwalk.zoos.inr.fit import fit_zoo, load_sets
         from weightwalk.zoos.inr.recipe import FIT_RECIPES
         from weightwalk.zoos.store import Zoo
@@ -52,8 +53,7 @@ def command(
 
         screen.remark(f"2/3  training {RECIPE}: networks that read those INRs, from their weights alone")
         config = RECIPES[RECIPE]()
-        task = TASKS[config.task]
-        outcomes = task.train(
+        outcomes = supervised.train(
             config, zoo, run_path, device=picked, progress=screen.progress, should_stop=screen.should_stop
         )
         stage, last = list(outcomes.items())[-1]
@@ -61,23 +61,22 @@ def command(
             raise screen.stopped({"demo": str(out)}, f"saved at step {last.steps:,} of {stage} in {run_path}")
 
         screen.remark("3/3  measuring on INRs that were never trained on, and drawing the report")
-        run = task.run_class.open(run_path)
-        found = task.evaluate(run, zoo, device=picked, progress=screen.progress)
-        times = times_of(zoo_path)
-        page = task.report(run, zoo, out / "report.html", times)
+        run = Run.open(run_path)
+        found = supervised.evaluate(run, zoo, device=picked, progress=screen.progress)
+        accuracy, times = found.test["accuracy"] or 0.0, times_of(zoo_path)
+        page = pages.write(run, zoo, out / "report.html", times)
 
         times |= {f"train: {name}": outcome.seconds for name, outcome in outcomes.items()}
         screen.answer(
             {
                 "demo": str(out),
-                "test_accuracy": found["test_accuracy"],
+                "test_accuracy": accuracy,
                 "seconds": times,
                 "zoo": str(zoo_path),
                 "run": str(run_path),
             }
             | {"report": str(page)},
-            f"{percent(found['test_accuracy'])} of {found['networks']['test']} held-out INRs right, from weights "
-            f"alone; open {page}",
+            f"{percent(accuracy)} of {found.networks['test']} held-out INRs right, from weights alone; open {page}",
             table(
                 "What was done",
                 ["", "what came of it", "time"],
@@ -91,13 +90,13 @@ def command(
                         [name, f"{o.steps:,} steps, {_figures(o.best)}", duration(o.seconds)]
                         for name, o in outcomes.items()
                     ),
-                    ["held-out accuracy", percent(found["test_accuracy"]), ""],
+                    ["held-out accuracy", percent(accuracy), ""],
                     ["in all", "", duration(sum(times.values()))],
                 ],
             ),
             next_steps(
                 shell("inspect", zoo_path),
-                shell("classify", run_path, zoo_path),
+                shell("predict", run_path, zoo_path),
                 "weightwalk fit mnist --root DIR --init shared",
             ),
         )

@@ -63,6 +63,7 @@ def command(
 
 def _check(zoo: Zoo, sheet: Path) -> None:
     """InputError where there are no pictures to show, or under such a name."""
+    from weightwalk import files
     from weightwalk.report import renders
 
     if zoo.sources is None:

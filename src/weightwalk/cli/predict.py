@@ -1,222 +1,166 @@
-"""`weightwalk predict-accuracy`: how good networks are, from their weights."""
+"""`weightwalk predict`: what a trained run says of networks, from their weights."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from weightwalk.cli.common import AsJson, Device, Quiet, RunArgument, table, terminal
+from weightwalk.cli.common import AsJson, Device, Quiet, table, terminal
 from weightwalk.errors import InputError
-from weightwalk.registry import unknown
-from weightwalk.report.words import percent
 
 if TYPE_CHECKING:
+    from weightwalk.frameworks.pretrained import Pretrained
+    from weightwalk.networks.files import ModuleFactory
     from weightwalk.spec import NetworkSpec
-    from weightwalk.tasks.generalization.model import AccuracyModel
-    from weightwalk.tasks.generalization.run import Run
-    from weightwalk.weights import Weights
 
 _ROWS = 40
 
 
 def command(
-    run: RunArgument,
-    models: Annotated[
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A trained run, or its model.safetensors.", show_default=False)
+    ],
+    networks: Annotated[
         list[str],
         typer.Argument(
-            metavar="MODEL...",
-            help="State dicts (.safetensors, .pt, .pth), zoos of trained networks, or PACKAGE.MODULE:FUNCTION.",
+            metavar="NETWORK...",
+            help="Zoos, files of one network's parameters, or PACKAGE.MODULE:FUNCTION, whose code is run.",
             show_default=False,
         ),
     ],
-    activation: Annotated[
-        str | None, typer.Option(help="That of the state dicts, where the run knows networks of several.")
+    module: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PACKAGE.MODULE:FUNCTION", help="Makes the module whose parameters the files hold; its code is run."
+        ),
     ] = None,
     spec: Annotated[
         Path | None,
         typer.Option(
-            help="The architecture of the state dicts, as `weightwalk graph --json` writes it.",
-            show_default="one of the run's",
+            help="The architecture of the files, as `weightwalk graph --json` writes it.", show_default="the run's"
         ),
+    ] = None,
+    activation: Annotated[
+        str | None, typer.Option(help="That of the files, where the run knows networks of several.")
     ] = None,
     device: Device = "auto",
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Rank networks by the test accuracy that RUN predicts from their weights alone.
+    """What RUN says of networks from their weights: the class of what they show, how good they are, or another number.
 
-    A FUNCTION returns a module and an example of its input, or a module alone. A MODEL that can't be read is named; the
-    others are ranked, and the exit code is 2.
+    A FUNCTION returns a module and an example of its input, or a module alone. What can't be read is named; the others
+    are answered, and the exit code is 2.
     """
     with terminal(as_json, quiet) as screen:
         from weightwalk import devices
-        from weightwalk.cli.models import spec_of
-        from weightwalk.tasks.generalization.metrics import rank
-        from weightwalk.tasks.generalization.run import Run
+        from weightwalk.cli.models import factory, spec_of
+        from weightwalk.frameworks.pretrained import load
 
-        opened = Run.open(run)
-        model = opened.load(devices.pick(device))
-        given = None if spec is None else spec_of(str(spec))
+        if module is not None and spec is not None:
+            raise InputError("--module and --spec both say what architecture the files have; give one of them")
+        given = factory(module) if module is not None else None if spec is None else spec_of(str(spec))
+        reader = _Answers(load(run, devices.pick(device)), run, given, activation)
         found: list[dict[str, Any]] = []
         unread: dict[str, str] = {}
-        for text in models:
+        for text in networks:
             try:
-                found += _answers(opened, model, text, given, activation)
+                found += reader.of(text)
             except InputError as error:
-                unread[text] = str(error)
+                unread[text] = str(error) if str(error).startswith(text) or text in str(error) else f"{text}: {error}"
         if not found:
             raise InputError("; ".join(unread.values()))
-        ranked = [found[position] for position in rank([answer["predicted"] for answer in found])]
-        best = ranked[0]
-        columns = {"true accuracy": "true", "split": "split"}  # where something is known of some network
-        more = {name: _column(ranked, key) for name, key in columns.items() if any(key in answer for answer in ranked)}
-        screen.answer(
-            {
-                "run": str(run),
-                "models": [{"rank": place, **answer} for place, answer in enumerate(ranked, 1)],
-                "unread": unread,
-            },
-            f"best of {len(ranked):,}: {best['model']}, predicted {percent(best['predicted'])}",
-            table(
-                f"{len(ranked):,} networks" + (f", the first {_ROWS}" if len(ranked) > _ROWS else ""),
-                ["rank", "predicted accuracy", *more, "network"],
-                [
-                    [
-                        place,
-                        percent(answer["predicted"]),
-                        *(column[place - 1] for column in more.values()),
-                        answer["model"],
-                    ]
-                    for place, answer in enumerate(ranked[:_ROWS], 1)
-                ],
-            ),
-        )
+        answer = reader.model.description.answer
+        if answer.ranked:
+            order = sorted(range(len(found)), key=lambda place: -found[place]["predicted"])
+            found = [{"rank": rank, **found[place]} for rank, place in enumerate(order, 1)]
+        values = {"run": str(run), "networks": found, "agreement": reader.agreement, "unread": unread}
+        header = [*(["rank"] if answer.ranked else []), *answer.columns]
+        more = [name for name in ("true", "split") if any(name in one for one in found)]
+        rows = [
+            [one["network"], *([one["rank"]] if answer.ranked else []), *answer.cells(one)]
+            + [_cell(answer, one.get(name)) for name in more]
+            for one in found[:_ROWS]
+        ]
+        title = f"{len(found):,} networks" + (f", the first {_ROWS}" if len(found) > _ROWS else "")
+        screen.answer(values, _line(found, reader), table(title, ["network", *header, *more], rows))
         if unread:
             raise screen.refused(list(unread.values()))
 
 
-def _answers(
-    run: Run, model: AccuracyModel, text: str, spec: NetworkSpec | None, activation: str | None
-) -> list[dict[str, Any]]:
-    """What is predicted of the networks that the user calls `text`, one answer each."""
-    from weightwalk.cli.models import is_function, traced
-    from weightwalk.tasks.generalization.run import predict
+@dataclass
+class _Answers:
+    """Answers what users give for networks, and keeps how well the answers about zoos agree with what is true."""
 
-    if Path(text).is_dir():
-        return _of_zoo(run, model, Path(text))
-    network = traced(text)[1] if is_function(text) else _of_file(run, Path(text), spec, activation)
-    with _named(text):
-        return [{"model": text, "predicted": predict(model, [network])[0]}]
+    model: Pretrained
+    run: Path
+    architecture: NetworkSpec | ModuleFactory | None
+    activation: str | None
 
+    def __post_init__(self) -> None:
+        self.agreement: dict[str, dict[str, Any]] = {}
+        self.words: list[str] = []
 
-@contextmanager
-def _named(text: str) -> Iterator[None]:
-    """An InputError begins with whose network it was."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{text}: {error}") from None
+    def of(self, text: str) -> list[dict[str, Any]]:
+        """What is said of the networks that the user calls `text`, one answer each."""
+        from weightwalk.cli.models import is_function, traced
+        from weightwalk.networks.files import load_network, read_state
 
+        if Path(text).is_dir():
+            return self.of_zoo(Path(text))
+        if is_function(text):
+            network = traced(text)[1]
+        elif self.architecture is not None:
+            network = load_network(Path(text), self.architecture)
+        else:
+            network = self.model.network(read_state(Path(text)), text, self.activation)
+        return [{"network": text, **self.model.predict(network)[0]}]
 
-def _column(answers: list[dict[str, Any]], key: str) -> list[str | None]:
-    """What a table says of the answers under one key: shares as percentages."""
-    values = [answer.get(key) for answer in answers]
-    return [percent(value) if isinstance(value, float) else value for value in values]
+    def of_zoo(self, path: Path) -> list[dict[str, Any]]:
+        """All networks of a zoo, with what is true where it is known, and the split where the model's training shared
+        it.
+        """
+        from weightwalk.tasks import supervised
+        from weightwalk.tasks.registry import TASKS
+        from weightwalk.zoos.splits import SPLITS
+        from weightwalk.zoos.store import Zoo
 
+        zoo, description = Zoo.open(path), self.model.description
+        supervised.check_zoo(self.model, zoo, self.run)
+        rows = zoo.rows()
+        if not len(rows):
+            raise InputError(f"expected networks in the zoo {path}, found none yet")
+        supervised.demand_finite(TASKS[description.task], zoo, rows)
+        told = description.answer.tell(supervised.read(self.model, zoo, rows)[0])
+        truths = [description.answer.truth(value) for value in TASKS[description.task].target(zoo, rows).tolist()]
+        shared = supervised.shares_splits(description, zoo)
+        splits = [SPLITS[code] for code in zoo.splits[rows].tolist()]
+        found = []
+        for name, one, true, split in zip(zoo.names(rows), told, truths, splits, strict=True):
+            found.append({"network": f"{path}/{name}", **one, "true": true, **({"split": split} if shared else {})})
+        self._compare(str(path), found)
+        return found
 
-def _of_zoo(run: Run, model: AccuracyModel, path: Path) -> list[dict[str, Any]]:
-    """All networks of a zoo, with their accuracy where it is known; those of the run's own zoo with their split:
-    `train` was seen.
-    """
-    import numpy as np
-
-    from weightwalk.tasks.generalization.model import TARGET
-    from weightwalk.tasks.generalization.run import check_zoo, predict_rows
-    from weightwalk.zoos.splits import SPLITS
-    from weightwalk.zoos.store import Zoo
-
-    zoo = Zoo.open(path)
-    with _named(str(path)):
-        check_zoo(model, zoo)
-    rows = zoo.rows()
-    if not len(rows):
-        raise InputError(f"expected trained networks in the zoo {path}, found none yet")
-    true, own = zoo.column(TARGET)[rows], zoo.settings == run.record["zoo"]
-    return [
-        {"model": f"{path}/{name}", "predicted": float(predicted), "true": float(known) if np.isfinite(known) else None}
-        | ({"split": SPLITS[split]} if own else {})
-        for name, predicted, known, split in zip(
-            zoo.names(rows), predict_rows(model, zoo, rows), true, zoo.splits[rows], strict=True
-        )
-    ]
-
-
-def _of_file(run: Run, path: Path, spec: NetworkSpec | None, activation: str | None) -> Weights:
-    """The network in a file: of the `spec`, or of the one of the run's architectures that it fits."""
-    from weightwalk.networks.files import read_state, to_network
-
-    state = read_state(path)
-    if spec is not None:
-        return to_network(state, spec, str(path))
-    fitting, refusal = _fitting(run, path, state)
-    if not fitting:
-        if len({spec.shape for spec in run.specs}) == 1 and refusal is not None:
-            raise refusal
-        raise InputError(
-            f"{path} fits none of the {len(run.specs):,} architectures that {run.path} was trained on; "
-            "give its own with --spec FILE.json, or the network as PACKAGE.MODULE:FUNCTION"
-        )
-    chosen = _chosen(run, fitting, activation)
-    if len(chosen) != 1:
-        raise InputError(
-            f"{path} fits {len(fitting)} architectures that {run.path} was trained on (with {_kinds(fitting)}), and a "
-            "state dict does not "
-            "say which of them it is; give --activation or --spec FILE.json, or the network as PACKAGE.MODULE:FUNCTION"
-        )
-    return to_network(state, chosen[0], str(path))
+    def _compare(self, zoo: str, found: list[dict[str, Any]]) -> None:
+        for split in dict.fromkeys(one.get("split", "all") for one in found):
+            told = [one for one in found if one.get("split", "all") == split and one["true"] is not None]
+            if told:
+                name, value, words = self.model.description.answer.agreement(told, [one["true"] for one in told])
+                self.agreement.setdefault(zoo, {})[split] = {"networks": len(told), name: value}
+                self.words.append(f"{zoo}, {split}: {words}")
 
 
-def _kinds(specs: list[NetworkSpec], most: int = 6) -> str:
-    """Which activations architectures have, in a few words."""
-    from weightwalk.tasks.generalization.metrics import activations
-
-    kinds = list(dict.fromkeys(" and ".join(activations(spec)) for spec in specs))
-    return "; ".join(kinds if len(kinds) <= most else [*kinds[:most], f"{len(kinds) - most} more"])
-
-
-def _fitting(run: Run, path: Path, state: Any) -> tuple[list[NetworkSpec], InputError | None]:
-    """The run's architectures that the tensors fit, one of every shape being tried, and why the last one was
-    refused.
-    """
-    from weightwalk.networks.files import check_finite, to_network
-
-    check_finite(state, f"in {path}")
-    refusal: InputError | None = None
-    fits: dict[Any, bool] = {}
-    for spec in run.specs:
-        if spec.shape not in fits:
-            try:
-                to_network(state, spec, str(path))
-                fits[spec.shape] = True
-            except InputError as error:
-                fits[spec.shape], refusal = False, error
-    return [spec for spec in run.specs if fits[spec.shape]], refusal
+def _line(found: list[dict[str, Any]], reader: _Answers) -> str:
+    answer = reader.model.description.answer
+    if reader.words:
+        return "; ".join(reader.words)
+    if answer.ranked:
+        return f"first of {len(found):,}: {found[0]['network']}, {answer.subject} {answer.cells(found[0])[0]}"
+    return ", ".join(f"{one['network']}: {answer.cells(one)[0]}" for one in found)
 
 
-def _chosen(run: Run, fitting: list[NetworkSpec], activation: str | None) -> list[NetworkSpec]:
-    """Of the architectures that fit, those of an activation; any one where the encoder does not look at activations."""
-    from weightwalk.tasks.generalization.metrics import activations
-
-    if activation is not None:
-        known = sorted({name for spec in fitting for name in activations(spec)})
-        if activation not in known:
-            raise InputError(unknown("activation", activation, known))
-        return [spec for spec in fitting if activations(spec) == (activation,)]
-    blind = (
-        not getattr(run.config.encoder, "activation_embedding", False) and len({spec.shape for spec in fitting}) == 1
-    )
-    return fitting[:1] if blind else fitting
+def _cell(answer: Any, value: Any) -> str:
+    return answer.written(value) if isinstance(value, float) else "" if value is None else str(value)

@@ -22,15 +22,17 @@ def command(
     """Write what an evaluated run came to: one HTML file that holds everything it shows."""
     with terminal(as_json, quiet) as screen:
         from weightwalk import files
-        from weightwalk.tasks.registry import task_of
+        from weightwalk.tasks import pages
+        from weightwalk.tasks.runs import Run
+        from weightwalk.zoos.store import Zoo
 
         if out is not None:
             files.output(out, ".html", ".htm")
-        task = task_of(run)
-        opened = task.run_class.open(run)
-        source = task.open_zoo(zoo or source_of(None, opened.evaluation(opened.record["zoo"])["zoo_path"]))
-        screen.remark("drawing the report")
-        path = task.report(
-            opened, source, out or opened.answers(source.settings) / "report.html", times_of(source.path)
+        opened = Run.open(run)
+        own = run / "evaluation.json"  # knows where the zoo was last, if it was moved
+        source = Zoo.open(
+            zoo or source_of(None, opened.evaluation().zoo_path if own.exists() else opened.record.made["zoo_path"])
         )
+        screen.remark("drawing the report")
+        path = pages.write(opened, source, out or opened.folder(source) / "report.html", times_of(source.path))
         screen.answer({"run": str(run), "report": str(path)}, f"report in {path}")

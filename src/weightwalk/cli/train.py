@@ -52,7 +52,9 @@ def command(
         from weightwalk import devices, files
         from weightwalk.config import override
         from weightwalk.recipes import RECIPES
+        from weightwalk.tasks import supervised
         from weightwalk.tasks.registry import TASKS, read_config
+        from weightwalk.zoos.store import Zoo
 
         if (recipe is None) == (config is None):
             got = "neither" if recipe is None else f"{recipe} and --config {config}"
@@ -71,8 +73,8 @@ def command(
             raise InputError(
                 f"expected a zoo at {source}, found nothing; make it with `{task.how_to_make(run_config, source)}`"
             )
-        picked, opened = devices.pick(device), task.open_zoo(source)
-        outcomes = task.train(
+        picked, opened = devices.pick(device), Zoo.open(source)
+        outcomes = supervised.train(
             run_config, opened, path, device=picked, progress=screen.progress, should_stop=screen.should_stop
         )
         values = {"run": str(path), "stages": {name: asdict(outcome) for name, outcome in outcomes.items()}}

@@ -10,20 +10,18 @@ Conformance tests, the command line and the tables pick it up.
 from __future__ import annotations
 
 import inspect
-import typing
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, fields, make_dataclass
-from functools import cache
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from weightwalk import config
 from weightwalk.errors import InputError
-from weightwalk.registry import Registry, unknown
+from weightwalk.options import Options
+from weightwalk.registry import Registry
 from weightwalk.spec import NetworkSpec
 from weightwalk.weights import Weights
 
@@ -66,6 +64,11 @@ class Encoder(nn.Module, ABC):
     def __init__(self, spec: NetworkSpec):
         super().__init__()
         self.spec = spec
+
+    @property
+    def encoding_shape(self) -> tuple[int, ...]:
+        """Of one network's pooled encoding."""
+        return (self.pooled_dim,)
 
     @classmethod
     def largest(cls, specs: Sequence[NetworkSpec]) -> NetworkSpec:
@@ -145,37 +148,19 @@ encoders: Registry[type[Encoder]] = Registry("encoder")
 
 
 @dataclass(frozen=True)
-class EncoderConfig:
+class EncoderConfig(Options):
     """The name of a registered encoder and, in the subclass that `named` makes for it, its options.
 
     Wrong types and options that make no encoder are InputErrors here, before anything is built or written.
     """
 
-    name: str
-
-    def __post_init__(self) -> None:
-        kind = encoders[self.name]
-        hints = typing.get_type_hints(kind.__init__)
-        for entry in fields(self)[1:]:
-            value = config.typed(hints[entry.name], getattr(self, entry.name), f"encoder.{entry.name}")
-            object.__setattr__(self, entry.name, value)
-        kind.validate(self)
-
-    @staticmethod
-    def named(name: str, **settings: Any) -> EncoderConfig:
-        """The configuration of the encoder `name`, with the defaults of its own signature except for `settings`."""
-        kind = _config_of(name)
-        known = [entry.name for entry in fields(kind)[1:]]
-        for key in settings:
-            if key not in known:
-                raise InputError(unknown(f"option of encoder {name!r}", key, known))
-        return kind(name, **settings)
+    registry: ClassVar[Registry[Any]] = encoders
 
     def build(self, *specs: NetworkSpec) -> Encoder:
         """The encoder itself, for networks of one spec, or of several. Left out, its option `shared` is as these need
         it.
         """
-        kind, options = encoders[self.name], {entry.name: getattr(self, entry.name) for entry in fields(self)[1:]}
+        kind, options = encoders[self.name], self.options
         if len({spec.shape for spec in specs}) <= 1:
             return kind(specs[0], **options)
         if "shared" not in options:
@@ -192,12 +177,3 @@ class EncoderConfig:
         for spec in specs:
             encoder.check(spec)
         return encoder
-
-
-@cache
-def _config_of(name: str) -> type[EncoderConfig]:
-    """A frozen dataclass whose fields are the options of an encoder's `__init__`."""
-    signature, hints = inspect.signature(encoders[name].__init__), typing.get_type_hints(encoders[name].__init__)
-    options = list(signature.parameters.values())[2:]
-    entries = [(option.name, hints[option.name], field(default=option.default)) for option in options]
-    return make_dataclass(f"{encoders[name].__name__}Config", entries, bases=(EncoderConfig,), frozen=True)

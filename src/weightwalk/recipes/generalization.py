@@ -2,7 +2,7 @@
 
 Recipes without a suffix have the paper's sizes, and as many steps as its epochs take on the published zoos; they want a
 GPU. Each has a `_small` twin for two cores: same method, narrower, fewer steps, a cosine schedule. `--set
-encoder=statnn --set head_dim=1000` is StatNN as published, `--set encoder=flat` the plain MLP.
+encoder=statnn --set head.hidden_dim=1000` is StatNN as published, `--set encoder=flat` the plain MLP.
 
 Deviations: the paper does not say for how long it trains on the ViT zoo, nor how fast: both are ours, and attention is
 read by our equivariant maps (`--set encoder.preset=release-vit` is the paper's). A batch holds networks of any
@@ -15,8 +15,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from weightwalk.encoders import EncoderConfig
+from weightwalk.heads import HeadConfig
 from weightwalk.recipes.registry import RECIPES
-from weightwalk.tasks.generalization.config import GeneralizationConfig
+from weightwalk.tasks.generalization.task import GeneralizationConfig
 from weightwalk.training.stage import StageConfig
 
 
@@ -36,8 +37,7 @@ def _cnn(recipe: str) -> GeneralizationConfig:
         checkpoints="last",
         seed=0,
         loss="bce",
-        head_dim=1024,
-        head_dropout=0.0,
+        head=HeadConfig.named("mlp", hidden_dim=1024, num_hidden=2, dropout=0.0),
         regress=StageConfig(  # 200 epochs of 12,000 networks
             steps=18_750, batch_size=128, learning_rate=1e-3, warmup_start=0.5, warmup_steps=1_000, eval_every=500
         ),
@@ -61,8 +61,7 @@ def _wild_park(recipe: str) -> GeneralizationConfig:
         checkpoints="all",
         seed=0,
         loss="bce",
-        head_dim=256,
-        head_dropout=0.2,
+        head=HeadConfig.named("mlp", hidden_dim=256, num_hidden=2, dropout=0.2),
         regress=StageConfig(  # 50 epochs of 39,660 checkpoints
             steps=15_500,
             batch_size=128,
@@ -83,8 +82,7 @@ def _vit(recipe: str) -> GeneralizationConfig:
         checkpoints="last",
         seed=0,
         loss="bce",
-        head_dim=256,
-        head_dropout=0.0,
+        head=HeadConfig.named("mlp", hidden_dim=256, num_hidden=2, dropout=0.0),
         regress=StageConfig(steps=2_000, batch_size=32, learning_rate=1e-3, eval_every=100),
     )
 
@@ -107,8 +105,9 @@ def _small(
             clip=1.0,
             eval_every=steps // 10,
         )
-        encoder = EncoderConfig.named(**{**vars(paper.encoder), **options})
-        return replace(paper, encoder=encoder, checkpoints="all", head_dim=128, regress=regress)
+        encoder = EncoderConfig.named(paper.encoder.name, **{**paper.encoder.options, **options})
+        head = replace(paper.head, hidden_dim=128)  # type: ignore[call-arg]
+        return replace(paper, encoder=encoder, checkpoints="all", head=head, regress=regress)
 
     return made
 

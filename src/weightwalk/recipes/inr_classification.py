@@ -14,8 +14,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from weightwalk.encoders import EncoderConfig
+from weightwalk.frameworks.inr2jls import LatentSizes
+from weightwalk.heads import HeadConfig
 from weightwalk.recipes.registry import RECIPES
-from weightwalk.tasks.inr_classification.config import EncoderOnlyConfig, INR2JLSConfig, LatentSizes, RunConfig
+from weightwalk.tasks.config import RunConfig
+from weightwalk.tasks.inr_classification.task import EncoderOnlyConfig, INR2JLSConfig
 from weightwalk.training.stage import StageConfig
 
 _DATASETS = {"mnist": "mnist", "fashion": "fashion-mnist", "cifar10": "cifar10", "cifar100": "cifar100"}
@@ -28,6 +31,7 @@ def _paper_inr2jls(recipe: str, dataset: str) -> INR2JLSConfig:
         encoder=EncoderConfig.named("dng", dim=512),
         fits=None,
         seed=0,
+        head=HeadConfig.named("latent_cnn", hidden_dim=256),
         latents=LatentSizes(),
         pretrain=StageConfig(steps=400_000, batch_size=64, learning_rate=1e-4, warmup_start=0.5, warmup_steps=10_000),
         classify=StageConfig(
@@ -49,8 +53,7 @@ def _paper_encoder(recipe: str, dataset: str) -> EncoderOnlyConfig:
         encoder=EncoderConfig.named("dng", dim=128),
         fits=None,
         seed=0,
-        head_dim=128,
-        head_dropout=0.5,
+        head=HeadConfig.named("mlp", hidden_dim=128, dropout=0.5),
         classify=StageConfig(steps=300_000, batch_size=128, learning_rate=1e-4, weight_decay=5e-4, optimizer="adamw"),
     )
 
@@ -62,7 +65,8 @@ def _small_inr2jls(recipe: str, dataset: str) -> INR2JLSConfig:
         encoder=EncoderConfig.named("dng", dim=128, num_frequencies=32),
         fits=None,
         seed=0,
-        latents=LatentSizes(theta_dim=64, generator_dim=128, latent_dim=32, decoder_dim=32, classifier_dim=128),
+        head=HeadConfig.named("latent_cnn", hidden_dim=128),
+        latents=LatentSizes(theta_dim=64, generator_dim=128, latent_dim=32, decoder_dim=32),
         pretrain=StageConfig(
             steps=5_000,
             batch_size=64,
@@ -92,8 +96,7 @@ def _small_encoder(recipe: str, dataset: str) -> EncoderOnlyConfig:
         encoder=EncoderConfig.named("dng", dim=128, num_frequencies=32, dropout=0.1),
         fits=None,
         seed=0,
-        head_dim=128,
-        head_dropout=0.5,
+        head=HeadConfig.named("mlp", hidden_dim=128, dropout=0.5),
         classify=StageConfig(
             steps=5_000,
             batch_size=64,

@@ -11,7 +11,7 @@ Pure Python: describing a network never imports torch.
 from __future__ import annotations
 
 from weightwalk.steps.activations import ACTIVATIONS, FITTED, LEAK, SCALED, TRAINED
-from weightwalk.steps.base import NORMS, Link, Step
+from weightwalk.steps.base import Link, Step
 from weightwalk.steps.layers import Conv, Dense, Embed, Layer, Learned, Norm
 from weightwalk.steps.passing import (
     Activate,
@@ -37,39 +37,8 @@ STEPS: dict[str, type[Step]] = {step.kind: step for step in _KINDS}
 """Every kind of step by its name."""
 
 __all__ = [
-    "ACTIVATIONS",
-    "FITTED",
-    "LEAK",
-    "NORMS",
-    "SCALED",
-    "STEPS",
-    "TRAINED",
-    "Activate",
-    "Add",
-    "Affine",
-    "Append",
-    "Attention",
-    "Concat",
-    "Conv",
-    "Crop",
-    "Dense",
-    "Embed",
-    "Layer",
-    "Learned",
-    "Link",
-    "MeanPool",
-    "Move",
-    "Multiply",
-    "Norm",
-    "Pad",
-    "Patches",
-    "Pick",
-    "Pool",
-    "Rearrange",
-    "Reshape",
-    "Resize",
-    "Slice",
-    "Softmax",
-    "Step",
-    "Upsample",
-]
+    "ACTIVATIONS", "FITTED", "LEAK", "SCALED", "STEPS", "TRAINED",
+    "Activate", "Add", "Affine", "Append", "Attention", "Concat", "Conv", "Crop", "Dense", "Embed", "Layer", "Learned",
+    "Link", "MeanPool", "Move", "Multiply", "Norm", "Pad", "Patches", "Pick", "Pool", "Rearrange", "Reshape", "Resize",
+    "Slice", "Softmax", "Step", "Upsample",
+]  # fmt: skip

@@ -17,7 +17,7 @@ class ActivationFacts:
     - `period`: a(z + period) = a(z), or None.
     - `homogeneous`: a(c z) = c a(z) for every c > 0.
     - `omega`: the scale of z that INRs of it have; 1 for all but those whose `omega` means a frequency or a width.
-    - `fitted`: INRs of it can be fitted; its value and slope are in zoos/steps.py and zoos/kernel.cpp.
+    - `fitted`: INRs of it can be fitted; its value and slope are in zoos/inr/batched.py and zoos/inr/kernel.cpp.
     - `trained`: the compiled trainer (zoos/trained/trainer) has it; value and slope are in its activations.h.
     """
 
@@ -40,15 +40,9 @@ ACTIVATIONS: dict[str, ActivationFacts] = {
     "silu": ActivationFacts(trained=True),
     "leaky_relu": ActivationFacts(homogeneous=True, trained=True),
     "gaussian": ActivationFacts(even=True, omega=15.0, fitted=True, trained=True),
-    "gelu_tanh": ActivationFacts(),
-    "relu6": ActivationFacts(),
-    "elu": ActivationFacts(),
-    "selu": ActivationFacts(),
-    "softplus": ActivationFacts(),
-    "mish": ActivationFacts(),
+    **dict.fromkeys(("gelu_tanh", "relu6", "elu", "selu", "softplus", "mish"), ActivationFacts()),
     "hardtanh": ActivationFacts(odd=True),
-    "hardswish": ActivationFacts(),
-    "hardsigmoid": ActivationFacts(),
+    **dict.fromkeys(("hardswish", "hardsigmoid"), ActivationFacts()),
 }
 """Every activation by its name."""
 

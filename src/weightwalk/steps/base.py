@@ -1,4 +1,4 @@
-"""What every step has in common, and the names that steps choose from."""
+"""What every step has in common."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, get_type_hints
 
 from weightwalk import config
 from weightwalk.errors import InputError
-
-NORMS = ("batch", "layer", "group", "rms")
 
 
 class Link(NamedTuple):

@@ -10,7 +10,9 @@ from typing import ClassVar
 from weightwalk.errors import InputError
 from weightwalk.registry import unknown
 from weightwalk.steps.activations import LEAK, check_activation
-from weightwalk.steps.base import NORMS, Link, Sized, Step
+from weightwalk.steps.base import Link, Sized, Step
+
+NORMS = ("batch", "layer", "group", "rms")
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
-"""What a task is to the command line: open a zoo, train on it, evaluate, report. One object per task, under its name.
+"""What a task is: a target of networks, the loss and figures of it, and the words of its report; registered by name.
 
-A run's folder and a recipe both say which task they are of, so `train`, `evaluate` and `report` ask `TASKS` and know no
-task.
+Data, stages, training, prediction, evaluation, folders and commands are written once, in `supervised`, `stages`, `runs`
+and `pages`. To add a task, write a subclass under `@register("name")`, a configuration for each of its methods,
+and a recipe that gives one.
 """
 
 from __future__ import annotations
@@ -10,95 +11,195 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypedDict, TypeVar
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from weightwalk import config as configs
 from weightwalk import files
-from weightwalk.encoders import EncoderConfig
 from weightwalk.errors import InputError
-from weightwalk.progress import Progress
+from weightwalk.frameworks import views
+from weightwalk.frameworks.answers import Answer
+from weightwalk.frameworks.inr2jls import INR2JLS
+from weightwalk.frameworks.reader import Reader
 from weightwalk.registry import Registry, unknown
-from weightwalk.tasks.runs import RunFolder
-from weightwalk.training.loop import Outcome
+from weightwalk.report.words import shell
+from weightwalk.tasks.config import INRConfig, RunConfig
+from weightwalk.tasks.stages import Data, Rows, Stage
+from weightwalk.training.stage import StageConfig
+from weightwalk.zoos.inr.pixels import to_unit
+from weightwalk.zoos.store import Zoo
 
-C = TypeVar("C", bound="RunConfig")
-R = TypeVar("R", bound=RunFolder[Any])
-Z = TypeVar("Z", bound="AnyZoo")
+if TYPE_CHECKING:
+    from weightwalk.tasks.pages import Evaluated, Page
+    from weightwalk.tasks.runs import Evaluation
 
-
-class RunConfig(Protocol):
-    """What the configurations of all tasks have: a frozen dataclass."""
-
-    task: ClassVar[str]
-    method: ClassVar[str]
-
-    @property
-    def recipe(self) -> str: ...
-    @property
-    def encoder(self) -> EncoderConfig: ...
-    @property
-    def seed(self) -> int: ...
-    @property
-    def reads(self) -> str:
-        """Which zoos, in a word: a data set, or a kind of trained networks."""
-        ...
-
-
-class AnyZoo(Protocol):
-    """What the zoos of all tasks have."""
-
-    path: Path
+C = TypeVar("C", bound=RunConfig)
+T = TypeVar("T", bound="type[Task[Any]]")
 
 
 @dataclass(frozen=True)
-class Summary:
-    """An evaluation in words: one line, a few facts by name, and what to type next, beside `report`."""
+class Goal:
+    """What a stage of training aims at: a loss of outputs and targets, and figures (of `val_...`) that choose the
+    checkpoint.
+    """
 
-    line: str
-    facts: Mapping[str, object]
-    next_steps: tuple[str, ...]
+    loss: Callable[[Tensor, Tensor], Tensor]
+    monitor: str
+    maximise: bool
 
 
-class Task(ABC, Generic[C, Z, R]):
-    """A task, for its configuration C, zoo Z and run R. `run_class` opens its runs."""
+class Task(ABC, Generic[C]):
+    """A task, for its configurations C: `methods` by the name of the method."""
 
     name: ClassVar[str]
-    run_class: type[R]
+    methods: ClassVar[Mapping[str, type[Any]]]
+    networks: ClassVar[str] = "networks"
+    """What the networks are called that it reads."""
+    keeps_features: ClassVar[bool] = False
+    """Whether the encodings of test networks are kept, for a map of them."""
+
+    # ---------------------------------------------------------------- which networks
+
+    @abstractmethod
+    def how_to_make(self, config: C, path: Path) -> str:
+        """The command that makes a zoo at `path` which `config` can read."""
 
     def default_zoo(self, config: C) -> Path:
         """Where the zoo lies that `config` reads, if nobody says otherwise."""
         return Path("zoos") / config.reads
 
     @abstractmethod
+    def check_zoo(self, config: C, zoo: Zoo) -> None:
+        """InputError for a zoo that `config` is not meant to be trained on."""
+
+    @abstractmethod
+    def rows(self, config: C, zoo: Zoo, split: str) -> Rows:
+        """The networks of a split that count."""
+
+    # ---------------------------------------------------------------- what is told of them
+
+    @abstractmethod
+    def answer(self, zoo: Zoo, train: Rows) -> Answer:
+        """What the reader's outputs mean; `train` are the training networks."""
+
+    @abstractmethod
+    def target(self, zoo: Zoo, rows: Rows) -> Tensor:
+        """What is true of networks: (n,) int64 or float32; NaN where it is not known."""
+
+    @abstractmethod
+    def goal(self, config: C, answer: Answer) -> Goal:
+        """What the last stage aims at."""
+
+    @abstractmethod
+    def figures(self, values: Tensor, target: Tensor) -> dict[str, float]:
+        """How good `values` (`Answer.values`) are; NaN where that can't be told."""
+
+    def details(self, zoo: Zoo, rows: Rows, values: Tensor, target: Tensor) -> dict[str, Any]:
+        """What an evaluation says beside the figures, as JSON values."""
+        return {}
+
+    # ---------------------------------------------------------------- its words
+
+    @abstractmethod
+    def headline(self, found: Evaluation) -> str:
+        """An evaluation in half a sentence."""
+
+    @abstractmethod
+    def facts(self, found: Evaluation) -> dict[str, object]:
+        """An evaluation's figures by name, in words."""
+
+    @abstractmethod
+    def page(self, evaluated: Evaluated) -> Page:
+        """What the report says that is the task's own."""
+
+    # ---------------------------------------------------------------- stages
+
+    def stages(self, config: C, reader: Reader, answer: Answer, data: Data) -> tuple[Stage, ...]:
+        """In the order of training: of a reader with latents, INR2JLS's pre-training on the pictures, then the head;
+        else all of the reader.
+        """
+        goal, (*first, (name, last)) = self.goal(config, answer), config.stages.items()
+        zoo, encoder = data.zoo, reader.encoder
+        stages: list[Stage] = []
+        if isinstance(encoder, INR2JLS):
+            stages += [pretraining(*stage, encoder, config, data) for stage in first]
+        stages.append(
+            Stage(
+                name,
+                last,
+                reader,
+                target=lambda rows: self.target(zoo, rows),
+                loss=goal.loss,
+                figures=lambda outputs, target: self.figures(answer.values(outputs), target),
+                monitor=goal.monitor,
+                maximise=goal.maximise,
+                frozen=isinstance(encoder, INR2JLS),
+                samples=encoder.num_views if isinstance(encoder, INR2JLS) else 1,
+            )
+        )
+        return tuple(stages)
+
+
+def pretraining(name: str, stage: StageConfig, model: INR2JLS, config: RunConfig, data: Data) -> Stage:
+    """Decode the picture behind every network, under every view; the picture is the one that the INR was fitted to.
+
+    The loss is the mean squared error in [-1, 1].
+    """
+    assert config.latent_sizes is not None
+    names = config.latent_sizes.views
+
+    def pictures(rows: Rows) -> Tensor:
+        """(B, V, C, H, W)."""
+        return views.transform(to_unit(data.zoo.images(rows).to(data.device)), names)
+
+    return Stage(name, stage, model, target=pictures, loss=torch.nn.functional.mse_loss)
+
+
+class INRTask(Task[C]):
+    """A task about INRs."""
+
+    networks = "INRs"
+
     def how_to_make(self, config: C, path: Path) -> str:
-        """The command that makes a zoo at `path` which `config` can read."""
+        return shell("fit", config.reads, *([] if config.reads == "digits" else ["--root", "DIR"]), "--out", path)
 
-    @abstractmethod
-    def open_zoo(self, path: Path) -> Z:
-        """The zoo at `path`; InputError if it is none of this task's."""
+    def check_zoo(self, config: C, zoo: Zoo) -> None:
+        if zoo.kind != "inr" or zoo.settings["dataset"] != config.reads:
+            got = zoo.settings["dataset"] if zoo.kind == "inr" else f"networks of the kind {zoo.kind}"
+            remedy = f", or add --set dataset={got}" if zoo.kind == "inr" else ""
+            raise InputError(
+                f"recipe {config.recipe} reads a zoo of {config.reads}, got one of {got}; choose a recipe of that data "
+                f"set{remedy}"
+            )
 
-    @abstractmethod
-    def train(
-        self, config: C, zoo: Z, out: Path, *, device: torch.device, progress: Progress, should_stop: Callable[[], bool]
-    ) -> dict[str, Outcome]:
-        """Train every stage, from where the run in `out` stands; the outcomes by stage."""
-
-    @abstractmethod
-    def evaluate(self, run: R, zoo: Z, *, device: torch.device, progress: Progress) -> dict[str, Any]:
-        """Metrics on networks that were never trained on, kept with the run."""
-
-    @abstractmethod
-    def summary(self, run: R, zoo: Z, found: Mapping[str, Any]) -> Summary:
-        """What `evaluate` found, for people."""
-
-    @abstractmethod
-    def report(self, run: R, zoo: Z, path: Path, extra_times: Mapping[str, float]) -> Path:
-        """The run as one HTML file; `extra_times` are seconds of work outside the run, by name."""
+    def rows(self, config: C, zoo: Zoo, split: str) -> Rows:
+        """Of the training images as many fits as the configuration says, of the others one."""
+        assert isinstance(config, INRConfig)
+        rows: Rows = zoo.rows(split, config.fits if split == "train" else 1)
+        return rows
 
 
-TASKS: Registry[Task[Any, Any, Any]] = Registry("task")
+TASKS: Registry[Task[Any]] = Registry("task")
+
+
+def register(name: str) -> Callable[[T], T]:
+    """Makes a task of a subclass of `Task`, of that name: `@register("mine")`."""
+
+    def add(kind: T) -> T:
+        kind.name = name
+        TASKS.register(name)(kind())
+        return kind
+
+    return add
+
+
+def known(zoo: Zoo, rows: Rows, target: Tensor) -> Rows:
+    """Those of `rows` whose target is known."""
+    found: Rows = rows[np.isfinite(target.numpy())]
+    return found
 
 
 class Described(TypedDict):
@@ -114,25 +215,21 @@ def described(config: RunConfig) -> Described:
     return {"task": config.task, "method": config.method, "config": configs.to_dict(config)}
 
 
-def read_config(path: Path) -> RunConfig:
-    """The configuration in a file; InputError if it is none, or one of values that cannot be."""
-    value: Described = configs.typed(Described, files.read_json(path, "a configuration"), str(path))
-    methods = TASKS[value["task"]].run_class.methods
-    if value["method"] not in methods:
-        raise InputError(f"{path}: {unknown('method', value['method'], list(methods))}")
+def parse_config(value: Any, where: str) -> RunConfig:
+    """The configuration in JSON values; InputError, which begins with `where`, if it is none, or one of values that
+    cannot be.
+    """
+    told = configs.typed(Described, value, where)
     try:
-        config: RunConfig = configs.from_dict(methods[value["method"]], value["config"])
+        methods = TASKS[told["task"]].methods
+        if told["method"] not in methods:
+            raise InputError(unknown("method", told["method"], list(methods)))
+        config: RunConfig = configs.from_dict(methods[told["method"]], told["config"])
     except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise InputError(f"{where}: {error}") from None
     return config
 
 
-def task_of(run: Path) -> Task[Any, Any, Any]:
-    """The task of the run in a folder; InputError if it is none."""
-    record = files.read_json(Path(run) / "run.json", "a run's description")
-    name = record.get("task") if isinstance(record, dict) else None
-    if not isinstance(name, str) or name not in TASKS:
-        raise InputError(
-            f"expected a run of one of the tasks {', '.join(TASKS)} at {run}, got another description; check the path"
-        )
-    return TASKS[name]
+def read_config(path: Path) -> RunConfig:
+    """The configuration in a file."""
+    return parse_config(files.read_json(path, "a configuration"), str(path))

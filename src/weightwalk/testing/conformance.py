@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import torch
 
-from weightwalk import config, symmetry
+from weightwalk import config, evaluate, symmetry
 from weightwalk.encoders import Encoder, EncoderConfig
 from weightwalk.errors import InputError
 from weightwalk.spec import NetworkSpec
@@ -30,7 +31,8 @@ def check_encoder(encoder: str | type[Encoder], **options: Any) -> list[str]:
       in float32 and float64, unless it says `invariant = False`: then pooled must indeed change;
     - a network in a batch = the network alone; save = load, bitwise;
     - gradients are finite, also for networks whose parameters are all zero, and reach every parameter;
-    - networks of another shape are refused with an InputError, unless it is `shared`.
+    - networks of another shape are refused with an InputError, unless it is `shared`;
+    - `access` is what it does: a network is evaluated (`Weights.run`) if and only if it says "query".
 
     By name also: its options survive a configuration file. Raises AssertionError with the first law that is broken and
     the spec.
@@ -68,7 +70,8 @@ def check_encoder(encoder: str | type[Encoder], **options: Any) -> list[str]:
 
 def _check(make: Callable[[], Encoder], weights: Weights) -> None:
     model = make()
-    _assert_shapes(model.eval(), weights)
+    _assert_access(model.eval(), weights)
+    _assert_shapes(model, weights)
     if model.invariant:
         assert_invariant(model, weights)
     elif symmetry.hidden_widths(weights.spec):
@@ -89,6 +92,15 @@ def _assert_not_invariant(model: Encoder, weights: Weights) -> None:
         return
     raise AssertionError(
         "it says invariant = False, but the order of hidden neurons does not change its answer; leave that out"
+    )
+
+
+def _assert_access(model: Encoder, weights: Weights) -> None:
+    with mock.patch.object(evaluate, "run", wraps=evaluate.run) as run:
+        model(weights)
+    done, right = ("evaluates", "query") if run.called else ("never evaluates", "weights")
+    assert model.access == right, (
+        f"it {done} the networks that it reads but says access = {model.access!r}; say {right!r}, as rows of results do"
     )
 
 

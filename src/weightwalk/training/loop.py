@@ -128,7 +128,7 @@ def train(
 
 
 class _Run:
-    """The state of a stage, and its moves."""
+    """One stage while it is trained: model, optimizer, step and log, and the steps that change them."""
 
     def __init__(self, objective: Objective, config: StageConfig, folder: Path, seed: int, label: str):
         check_sampling(objective.num_samples, config.batch_size, seed)
@@ -155,10 +155,7 @@ class _Run:
         self.loss_sum = 0.0  # of the steps since the last row, without those whose losses are pending
         self.pending: list[Tensor] = []  # losses that were not read yet: reading one makes the CPU wait for the GPU
         self.mean_loss = math.nan
-        self.seconds, self.clock = (
-            0.0,
-            time.monotonic(),
-        )  # spent in this stage by all calls together, until the clock was read last
+        self.seconds, self.clock = 0.0, time.monotonic()  # spent by all calls together until the clock was read last
 
     @property
     def best_row(self) -> dict[str, float] | None:
@@ -236,8 +233,7 @@ class _Run:
             )
             raise InputError(
                 f"{self.label}: {what} became {value} in step {step}; {kept}; train again, in another folder, with a "
-                "smaller "
-                f"learning_rate (now {self.config.learning_rate:g}) or a smaller clip (now {self.config.clip})"
+                f"smaller learning_rate (now {self.config.learning_rate:g}) or a smaller clip (now {self.config.clip})"
             )
 
     def figures(self) -> dict[str, float]:
@@ -270,9 +266,8 @@ class _Run:
         """Write the rows as JSON lines and as CSV, where they are not there yet."""
         lines = "".join(json.dumps(row) + "\n" for row in self.rows)
         table = io.StringIO()
-        writer = csv.DictWriter(
-            table, list(dict.fromkeys(name for row in self.rows for name in row)), lineterminator="\n"
-        )
+        names = list(dict.fromkeys(name for row in self.rows for name in row))
+        writer = csv.DictWriter(table, names, lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
         for path, content in (

@@ -12,6 +12,7 @@ path: the names of shards are derived from their numbers, and `kind` and `datase
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -156,6 +157,11 @@ class Manifest:
             "shards": [asdict(shard) for shard in self.in_order],
         }
         return (json.dumps({**value, "checksum": config.fingerprint(value)}, indent=2) + "\n").encode()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Sixteen hex digits that name what is in the zoo: its settings and every shard's hash."""
+        return hashlib.sha256(self.content()).hexdigest()[:16]
 
     def write(self, folder: Path) -> None:
         """Replace the manifest of the zoo in `folder`, wholly or not at all."""

@@ -105,6 +105,11 @@ class Zoo(Dataset[dict[str, Any]]):
         return len(self.groups)
 
     @property
+    def fingerprint(self) -> str:
+        """Names what is in the zoo: another one where a row was added or changed."""
+        return self.manifest.fingerprint
+
+    @property
     def spec(self) -> NetworkSpec:
         """The only architecture."""
         if len(self.specs) != 1:

@@ -143,6 +143,15 @@ def replaced(path, change):
     path.write_text(change(path.read_text()))
 
 
+def changed(folder, change):
+    for path in folder.rglob("checkpoint.pt"):
+        torch.save(change(torch.load(path, weights_only=False)), path)
+
+
+def float8(content):
+    return content | {"model": {name: t.to(torch.float8_e5m2) for name, t in content["model"].items()}}
+
+
 BROKEN = [
     ("small-cnn-zoo", lambda f: (f / "weights.npy").unlink(), "readable file at .*weights.npy"),
     ("small-cnn-zoo", lambda f: (f / "weights.npy").write_bytes(b"x"), "cannot be read"),
@@ -168,6 +177,8 @@ BROKEN = [
     ("wild-park", lambda f: (f / "cnn_park_splits.json").write_text("{}"), "train, val and test"),
     ("wild-park", lambda f: [p.write_bytes(b"no") for p in f.rglob("checkpoint.pt")], "torch.load cannot read"),
     ("wild-park", lambda f: [torch.save({"model": {}}, p) for p in f.rglob("checkpoint.pt")], "got other contents"),
+    ("wild-park", lambda f: changed(f, lambda content: content | {"model": 3}), "got other contents"),
+    ("wild-park", lambda f: changed(f, lambda content: float8(content)), "real numbers in .* float8"),
     ("vit-zoo", lambda f: [p.unlink() for p in f.rglob("*.pth")], "found none"),
     ("vit-zoo", lambda f: (f / "stat" / "results.json").write_text("[]"), "none of model 1"),
     ("vit-zoo", lambda f: (f / "stat" / "results.json").write_text("[1]"), "got other JSON"),

@@ -3,7 +3,7 @@
 | kind | the release's class | what comes back |
 |---|---|---|
 | encoder | `DynamicNeuralGNN`, of MLPs | `DNGEncoder`: `.encode(weights)` -> (B, n_L d) |
-| inr2jls | the same with latents and decoder | `INR2JLS`: also `.latents` and `.decode` |
+| inr2jls | the same with latents and decoder | `INR2JLS`: weights -> pictures, `.latents`, `.encoder` |
 | cnn_zoo | `Gen_Predictor`, of the Small CNN Zoo | `AccuracyPredictor`: `.encode`, and itself: weights -> (B, 1) |
 | wild_park | `Gen_Predictor_Park`, of the CNN Wild Park | the same |
 | vit | `ViT_Gen_Predictor`, of SimpleViTs | the same |

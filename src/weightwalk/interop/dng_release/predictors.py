@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from weightwalk.encoders.dng import DNGEncoder
 from weightwalk.errors import InputError
-from weightwalk.heads.classify import MLPHead
+from weightwalk.heads import MLPHead
 from weightwalk.interop.dng_release.names import both, cell_names, fill, get
 from weightwalk.networks.architectures import small_cnn
 from weightwalk.spec import ACTIVATIONS, NetworkSpec
@@ -39,7 +39,7 @@ class AccuracyPredictor(nn.Module):
     def __init__(self, encoder: DNGEncoder, hidden_dim: int, activations: Sequence[str] | None = None):
         super().__init__()
         self.encoder = encoder
-        self.head = MLPHead(encoder.pooled_dim, hidden_dim, 1, num_hidden=2, dropout=0.0)
+        self.head = MLPHead((encoder.pooled_dim,), 1, hidden_dim, num_hidden=2)
         self._known = activations
 
     def encode(self, weights: Weights) -> Tensor:
@@ -55,8 +55,10 @@ class AccuracyPredictor(nn.Module):
 
 
 def head_names() -> dict[str, str]:
-    """The head's names are the release's."""
-    return {name: name for index in (0, 3, 6) for name in both(f"head.{index}", f"head.{index}")}
+    """Of the head, ours -> the release's."""
+    return {
+        ours: theirs for index in (0, 3, 6) for ours, theirs in both(f"head.layers.{index}", f"head.{index}").items()
+    }
 
 
 def common_sizes(state_dict: Mapping[str, Tensor], frequencies: str) -> tuple[int, int, int, int, int]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from weightwalk.spec import NetworkSpec
 from weightwalk.zoos.store import Zoo
 
 Array = NDArray[Any]
@@ -18,15 +18,19 @@ MAX_VALUES = 12
 
 
 def figures(predicted: Array, true: Array) -> dict[str, float]:
-    """tau, R2 and MAE of predictions (n,) against truth (n,), which must not all be equal.
+    """tau, R2 and MAE of predictions (n,) against truth (n,); NaN where there are fewer than two networks or all are
+    equally good.
 
     tau: Kendall's tau-b (ties count for neither side), 1 for the same order; predictions that are all equal have no
-    order: 0 r2:  1 - sum (true - predicted)^2 / sum (true - mean true)^2; 0 for the mean as the only prediction
+         order: 0
+    r2:  1 - sum (true - predicted)^2 / sum (true - mean true)^2; 0 for the mean as the only prediction
     mae: mean |true - predicted|
     """
     from scipy.stats import kendalltau  # half a second, which commands of other tasks need not wait
 
     predicted, true = np.asarray(predicted, np.float64), np.asarray(true, np.float64)
+    if len(true) < 2 or np.ptp(true) == 0:
+        return dict.fromkeys(("tau", "r2", "mae"), math.nan)
     tau = float(kendalltau(predicted, true).statistic) if np.ptp(predicted) > 0 else 0.0
     r2 = 1 - np.square(true - predicted).sum() / np.square(true - true.mean()).sum()
     return {"tau": tau, "r2": float(r2), "mae": float(np.abs(true - predicted).mean())}
@@ -42,14 +46,13 @@ def tau_interval(predicted: Array, true: Array, runs: Array, draws: int = 200) -
     chance, taus = np.random.default_rng(0), []
     for _ in range(draws if len(members) > 1 else 0):
         at = np.concatenate([members[run] for run in chance.integers(len(members), size=len(members))])
-        taus.append(figures_or_none(predicted[at], true[at])["tau"])
-    known = [tau for tau in taus if tau is not None]
+        taus.append(figures(predicted[at], true[at])["tau"])
+    known = [tau for tau in taus if not math.isnan(tau)]
     return [float(np.quantile(known, share)) for share in (0.05, 0.95)] if known else None
 
 
-def between(evaluation: Mapping[str, Any]) -> str:
-    """`tau_interval` of an evaluation in words."""
-    bounds = evaluation.get("tau_interval")
+def between(bounds: Sequence[float] | None) -> str:
+    """`tau_interval` in words."""
     return "unknown" if bounds is None else f"{bounds[0]:.2f} to {bounds[1]:.2f} (90 % of resamplings of the test runs)"
 
 
@@ -60,19 +63,20 @@ def groups(zoo: Zoo, rows: NDArray[np.int64]) -> dict[str, dict[str, Array]]:
     A network with several activations counts for each. What no two runs share is no group: numbers that are drawn anew
     for every run.
     """
-    groups = zoo.groups[rows].tolist()
-    infos, specs = [zoo.info(group) for group in groups], [zoo.specs[code] for code in zoo.spec_codes[rows]]
+    numbers = zoo.groups[rows].tolist()
+    infos = {number: zoo.info(number) for number in dict.fromkeys(numbers)}
+    specs = [zoo.specs[code] for code in zoo.spec_codes[rows].tolist()]
     columns: dict[str, list[tuple[object, ...]]] = {
-        "activation": [activations(spec) for spec in specs],
+        "activation": [spec.activations for spec in specs],
         "layers": [(len(spec.layers),) for spec in specs],
         "epoch": [(int(epoch),) for epoch in zoo.column("epoch")[rows]],
     }
     names = dict.fromkeys(
-        name for info in infos for name, value in info.items() if isinstance(value, str | int | float)
+        name for info in infos.values() for name, value in info.items() if isinstance(value, str | int | float)
     )
     for name in names:
-        values = [info.get(name) for info in infos]
-        pairs = {(group, value) for group, value in zip(groups, values, strict=True) if value is not None}
+        values = [infos[number].get(name) for number in numbers]
+        pairs = {(number, value) for number, value in zip(numbers, values, strict=True) if value is not None}
         if name not in columns and len(pairs) > len({value for _, value in pairs}):
             columns[name] = [(value,) for value in values]
     found: dict[str, dict[str, Array]] = {}
@@ -89,33 +93,19 @@ def _in_order(value: object) -> tuple[bool, float, str]:
     return (not is_number, float(value) if isinstance(value, int | float) else 0.0, "" if is_number else str(value))
 
 
-def activations(spec: NetworkSpec) -> tuple[str, ...]:
-    """The activations behind a network's layers and on their own, each once; that of nothing but the identity is
-    `identity`.
-    """
-    steps = [str(vars(step)["activation"]) for step in spec.steps if "activation" in vars(step)]
-    return tuple(dict.fromkeys(name for name in steps if name != "identity")) or ("identity",)
-
-
 def by_group(zoo: Zoo, rows: NDArray[np.int64], predicted: Array, true: Array) -> dict[str, list[dict[str, Any]]]:
     """Per property the figures of every value's networks, None where they are too few or too equal to have any."""
     return {
         name: [
-            {"value": value, "networks": len(at), **figures_or_none(predicted[at], true[at])}
+            {
+                "value": value,
+                "networks": len(at),
+                **{
+                    key: None if math.isnan(figure) else figure
+                    for key, figure in figures(predicted[at], true[at]).items()
+                },
+            }
             for value, at in values.items()
         ]
         for name, values in groups(zoo, rows).items()
     }
-
-
-def figures_or_none(predicted: Array, true: Array) -> dict[str, float | None]:
-    """`figures`, or None for each where there are fewer than two networks or all are equally good."""
-    if len(true) < 2 or np.ptp(true) == 0:
-        return dict.fromkeys(("tau", "r2", "mae"))
-    return dict(figures(predicted, true))
-
-
-def rank(values: Sequence[float]) -> list[int]:
-    """Positions from the largest value to the smallest, equal ones in their order."""
-    order: list[int] = np.argsort(-np.asarray(values), kind="stable").tolist()
-    return order

@@ -5,22 +5,17 @@ Axes: B networks, V views, C channels, H rows, W columns.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from weightwalk.frameworks.inr2jls import INR2JLS
 from weightwalk.report import html, pictures, plots
 from weightwalk.report.projection import plane
 from weightwalk.report.words import percent
-from weightwalk.tasks import pages
-from weightwalk.tasks.inr_classification.methods import LatentMethod
-from weightwalk.tasks.inr_classification.run import Run, check_zoo
+from weightwalk.tasks.inr_classification.task import confusion
+from weightwalk.tasks.pages import Evaluated, Page, access
 from weightwalk.zoos.inr.overview import render
 from weightwalk.zoos.rows import evenly
 from weightwalk.zoos.store import Zoo
@@ -37,82 +32,44 @@ _VIEWS = {
 }
 
 
-@dataclass(frozen=True)
-class _Evaluated:
-    """A run, the zoo that it was evaluated on, and its answers to the test networks `rows` (n,)."""
+class _Told:
+    """What was said of the test networks: (n,) arrays."""
 
-    run: Run
-    zoo: Zoo
-    found: dict[str, Any]
-    rows: NDArray[np.int64]
-    labels: NDArray[np.int64]
-    probabilities: NDArray[np.float32]  # (n, K)
-    features: NDArray[np.float32]  # (n, D)
-
-    @classmethod
-    def of(cls, run: Run, zoo: Zoo) -> _Evaluated:
-        """InputError for a run that was not evaluated, or not on this zoo."""
-        check_zoo(run, zoo)
-        found, answers = run.found(zoo, "labels", zoo.labels)
-        return cls(run, zoo, found, answers["rows"], answers["labels"], answers["probabilities"], answers["features"])
-
-    @property
-    def predicted(self) -> NDArray[np.int64]:
-        predicted: NDArray[np.int64] = self.probabilities.argmax(1)
-        return predicted
-
-    @property
-    def wrong(self) -> NDArray[np.bool_]:
-        return np.not_equal(self.predicted, self.labels)
+    def __init__(self, evaluated: Evaluated):
+        self.run, self.zoo, self.found = evaluated.run, evaluated.zoo, evaluated.found
+        self.names: tuple[str, ...] = evaluated.zoo.label_names
+        self.rows, self.labels = evaluated.answers.rows, evaluated.answers.true
+        self.probabilities = evaluated.answers.values  # (n, K)
+        features = evaluated.answers.features
+        self.features = self.probabilities if features is None else features  # (n, D)
+        self.predicted = self.probabilities.argmax(1)
+        self.wrong = np.not_equal(self.predicted, self.labels)
 
 
-def write(run: Run, zoo: Zoo, path: Path, extra_times: Mapping[str, float] | None = None) -> Path:
-    """The report of an evaluated run, as one HTML file at `path`; `extra_times` are seconds of work outside the run, by
-    name.
-
-    InputError for a run that was not evaluated, or not on this zoo.
-    """
-    answers, path = _Evaluated.of(run, zoo), Path(path)
-    times = {
-        **(extra_times or {}),
-        **{f"train: {stage}": seconds for stage, seconds in answers.found["seconds"].items()},
-    }
-    dataset, counts = run.config.dataset, answers.found["networks"]
-    html.write(
-        path,
-        f"{run.config.recipe}: reading the weights of {dataset} INRs",
-        f"An INR is a small network that holds one picture in its weights ({zoo.spec}, {zoo.spec.num_parameters:,} "
-        "numbers). "
-        f"A network was trained to read such weights, on {counts['train']:,} INRs, and then told the class of "
-        f"{counts['test']:,} others "
-        "whose pictures it had never met. It never evaluates the INR that it reads (access: weights).",
-        [
-            html.Section("", [_key_figures(answers, times)]),
-            html.Section("What it reads, and what it sees", _seen(answers)),
-            html.Section("Training", pages.curves(run, _CURVES)),
-            html.Section("Right and wrong", _confusion(answers)),
-            html.Section("The wrong ones", _mistakes(answers)),
-            html.Section("What was run", _conditions(answers)),
-            html.Section("How long it took", [pages.durations(run, times)]),
-        ],
-    )
-    return path
-
-
-def _key_figures(answers: _Evaluated, times: Mapping[str, float]) -> html.Block:
-    found = answers.found
-    return html.KeyFigures(
-        {
-            "held-out accuracy": percent(found["test_accuracy"]),
-            "held-out INRs": f"{found['networks']['test']:,}",
-            "PSNR of those INRs": f"{answers.zoo.column('psnr')[answers.rows].mean():.1f} dB",
-            "trained parameters": f"{sum(found['num_parameters'].values()):,}",
-            "in all" if "fit the INRs" in times else "training": f"{sum(times.values()) / 60:.1f} min",
-        }
+def page(evaluated: Evaluated) -> Page:
+    """What a run that classifies INRs says."""
+    told, run, found, zoo = _Told(evaluated), evaluated.run, evaluated.found, evaluated.zoo
+    return Page(
+        title=f"{run.config.recipe}: reading the weights of {run.config.reads} INRs",
+        lead=f"An INR is a small network that holds one picture in its weights ({zoo.spec}, "
+        f"{zoo.spec.num_parameters:,} numbers). A network was trained to read such weights, on "
+        f"{found.networks['train']:,} INRs, and then told the class of {found.networks['test']:,} others whose "
+        f"pictures it had never met. Access to the INRs that it reads: {access(found)}.",
+        key_figures={
+            "held-out accuracy": percent(found.test["accuracy"] or 0.0),
+            "held-out INRs": f"{found.networks['test']:,}",
+            "PSNR of those INRs": f"{zoo.column('psnr')[told.rows].mean():.1f} dB",
+        },
+        sections={
+            "What it reads, and what it sees": _seen(told),
+            "Right and wrong": _confusion(told, evaluated),
+            "The wrong ones": _mistakes(told),
+        },
+        stages=_CURVES,
     )
 
 
-def _seen(answers: _Evaluated) -> list[html.Block]:
+def _seen(answers: _Told) -> list[html.Block]:
     """Test pictures, their INRs, and what a model that decodes sees in the weights."""
     if not _are_pictures(answers.zoo):
         return [
@@ -124,14 +81,14 @@ def _seen(answers: _Evaluated) -> list[html.Block]:
     zoo, order = answers.zoo, _one_of_each(answers.labels)
     rows = answers.rows[order]
     shown = {"the picture": zoo.images(rows).numpy(), "its INR, drawn": render(zoo, rows).numpy()}
-    method = answers.run.load(torch.device("cpu"))
-    decoded = isinstance(method, LatentMethod)
-    if isinstance(method, LatentMethod):
+    model = answers.run.load().reader.encoder
+    decoded, sizes = isinstance(model, INR2JLS), answers.run.config.latent_sizes
+    if isinstance(model, INR2JLS) and sizes is not None:
         with torch.no_grad():
-            decoded_BVCHW: Tensor = method.model.decode(zoo.weights(rows))
-        for view, name in enumerate(method.views):
+            decoded_BVCHW: Tensor = model(zoo.weights(rows))
+        for view, name in enumerate(sizes.views):
             shown[f"decoded, {_VIEWS.get(name, name)}"] = decoded_BVCHW[:, view].numpy()
-    names = [answers.run.label_names[label] for label in answers.labels[order]]
+    names = [answers.names[label] for label in answers.labels[order]]
     words = (
         "Held-out pictures and the INRs that were fitted to them; "
         "drawing an INR means evaluating it, which only this figure does."
@@ -154,13 +111,13 @@ def _one_of_each(labels: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.lexsort((labels, rank))[:_SHOWN]
 
 
-def _confusion(answers: _Evaluated) -> list[html.Block]:
-    names = answers.run.label_names
+def _confusion(answers: _Told, evaluated: Evaluated) -> list[html.Block]:
+    names = answers.names
     chosen = evenly(np.arange(len(answers.rows)), _MAPPED)
     points = plane(answers.features[chosen], seed=0)
     return [
         html.Picture(
-            plots.confusion(np.array(answers.found["confusion"]), names),
+            plots.confusion(confusion(evaluated.values, evaluated.target).numpy(), names),
             "Held-out INRs by true and predicted class.",
             "Confusion matrix of the held-out INRs.",
         ),
@@ -173,11 +130,11 @@ def _confusion(answers: _Evaluated) -> list[html.Block]:
     ]
 
 
-def _mistakes(answers: _Evaluated) -> list[html.Block]:
+def _mistakes(answers: _Told) -> list[html.Block]:
     wrong = np.flatnonzero(answers.wrong)
     if not len(wrong):
         return [html.Text("None.")]
-    names, said = answers.run.label_names, answers.probabilities.max(1)
+    names, said = answers.names, answers.probabilities.max(1)
     order = wrong[np.argsort(-said[wrong], kind="stable")][:_WRONG]
     captions = [f"{names[answers.labels[i]]} → {names[answers.predicted[i]]}" for i in order]
     count = f"all {len(wrong):,}" if len(order) == len(wrong) else f"the {len(order)} most certain of {len(wrong):,}"
@@ -201,18 +158,3 @@ def _mistakes(answers: _Evaluated) -> list[html.Block]:
     sheet = pictures.contact_sheet(answers.zoo.images(answers.rows[order]).numpy(), 12, captions)
     words = f"Held-out pictures whose INRs got a wrong class, {count}: true → predicted; below in the same order."
     return [html.Picture(sheet, words, "Misclassified pictures."), table]
-
-
-def _conditions(answers: _Evaluated) -> list[html.Block]:
-    zoo, found = answers.zoo, answers.found
-    fit = zoo.settings.get("fit") or {}
-    facts = {
-        "access to the INRs": f"{found['access']}: they are never evaluated",
-        "INRs": ", ".join(f"{count:,} {split}" for split, count in found["networks"].items()),
-        "parameters": ", ".join(f"{count:,} {stage}" for stage, count in found["num_parameters"].items()),
-        "validation accuracy": percent(found["val_accuracy"]),
-        "zoo": zoo.path,
-        "init of the INRs": zoo.settings.get("init"),
-        "fit recipe and seed": f"{fit.get('name')}, {zoo.settings.get('seed')}",
-    }
-    return pages.conditions(answers.run, facts, fit, "How the INRs were fitted.")

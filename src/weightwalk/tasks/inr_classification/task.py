@@ -1,68 +1,100 @@
-"""INR classification as the command line sees it."""
+"""Classify INRs: from the weights of a network that holds a picture to what the picture shows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
-from weightwalk.progress import Progress
-from weightwalk.report.words import percent, shell
-from weightwalk.tasks.base import TASKS, Summary, Task
-from weightwalk.tasks.inr_classification import run as runs
-from weightwalk.tasks.inr_classification.config import Common, RunConfig
-from weightwalk.training.loop import Outcome
+from weightwalk.errors import InputError
+from weightwalk.frameworks.answers import Answer, Classes
+from weightwalk.frameworks.inr2jls import LatentSizes
+from weightwalk.report.words import percent
+from weightwalk.tasks.base import Goal, INRTask, register
+from weightwalk.tasks.config import INRConfig
+from weightwalk.tasks.stages import Rows
+from weightwalk.training.stage import StageConfig
 from weightwalk.zoos.store import Zoo
 
+if TYPE_CHECKING:
+    from weightwalk.tasks.pages import Evaluated, Page
+    from weightwalk.tasks.runs import Evaluation
 
-class INRClassification(Task[RunConfig, Zoo, runs.Run]):
-    """From the weights of a network that holds a picture to what the picture shows."""
-
-    name = Common.task
-    run_class = runs.Run
-
-    def how_to_make(self, config: RunConfig, path: Path) -> str:
-        root = [] if config.dataset == "digits" else ["--root", "DIR"]
-        return shell("fit", config.dataset, *root, "--out", path)
-
-    def open_zoo(self, path: Path) -> Zoo:
-        return Zoo.open(path)
-
-    def train(
-        self,
-        config: RunConfig,
-        zoo: Zoo,
-        out: Path,
-        *,
-        device: torch.device,
-        progress: Progress,
-        should_stop: Callable[[], bool],
-    ) -> dict[str, Outcome]:
-        return runs.train(config, zoo, out, device=device, progress=progress, should_stop=should_stop)
-
-    def evaluate(self, run: runs.Run, zoo: Zoo, *, device: torch.device, progress: Progress) -> dict[str, Any]:
-        return runs.evaluate(run, zoo, device=device, progress=progress)
-
-    def summary(self, run: runs.Run, zoo: Zoo, found: Mapping[str, Any]) -> Summary:
-        return Summary(
-            f"{run.path}: {percent(found['test_accuracy'])} of {found['networks']['test']:,} test INRs right",
-            {
-                "test accuracy": percent(found["test_accuracy"]),
-                "validation accuracy": percent(found["val_accuracy"]),
-                "INRs": ", ".join(f"{count:,} {split}" for split, count in found["networks"].items()),
-                "init of the INRs": found["init"],
-                "access to the INRs": f"{found['access']} (they are never evaluated)",
-                "parameters": ", ".join(f"{count:,} {name}" for name, count in found["num_parameters"].items()),
-            },
-            (shell("classify", run.path, zoo.path),),
-        )
-
-    def report(self, run: runs.Run, zoo: Zoo, path: Path, extra_times: Mapping[str, float]) -> Path:
-        from weightwalk.tasks.inr_classification import report  # draws, which training need not load
-
-        return report.write(run, zoo, path, extra_times)
+NAME = "inr_classification"
 
 
-TASKS.register(Common.task)(INRClassification())
+@dataclass(frozen=True)
+class EncoderOnlyConfig(INRConfig):
+    """An encoder and a head, trained together on labels."""
+
+    task: ClassVar[str] = NAME
+    classify: StageConfig
+
+
+@dataclass(frozen=True)
+class INR2JLSConfig(INRConfig):
+    """INR2JLS: pre-train encoder, latent generator and decoder on pictures; then a head on the frozen latents."""
+
+    task: ClassVar[str] = NAME
+    method: ClassVar[str] = "inr2jls"
+    latents: LatentSizes
+    pretrain: StageConfig
+    classify: StageConfig
+
+    @property
+    def latent_sizes(self) -> LatentSizes | None:
+        return self.latents
+
+
+@register(NAME)
+class INRClassification(INRTask[INRConfig]):
+    """Which class the picture behind an INR is of."""
+
+    methods: ClassVar = {config.method: config for config in (INR2JLSConfig, EncoderOnlyConfig)}
+    keeps_features = True
+
+    def answer(self, zoo: Zoo, train: Rows) -> Answer:
+        if not zoo.label_names:
+            raise InputError(f"expected a zoo of labelled signals, got {zoo.path} without classes; fit labelled ones")
+        return Classes(labels=tuple(zoo.label_names))
+
+    def target(self, zoo: Zoo, rows: Rows) -> Tensor:
+        """The number of the class."""
+        return torch.from_numpy(zoo.labels[rows])
+
+    def goal(self, config: INRConfig, answer: Answer) -> Goal:
+        return Goal(F.cross_entropy, "val_accuracy", maximise=True)
+
+    def figures(self, values: Tensor, target: Tensor) -> dict[str, float]:
+        """The accuracy."""
+        return {"accuracy": float((values.argmax(1) == target).double().mean())}
+
+    def details(self, zoo: Zoo, rows: Rows, values: Tensor, target: Tensor) -> dict[str, Any]:
+        """Counts by true class and predicted class, and how the INRs started."""
+        return {"confusion": confusion(values, target).tolist(), "init": zoo.settings.get("init")}
+
+    def headline(self, found: Evaluation) -> str:
+        return f"{percent(found.test['accuracy'] or 0.0)} of {found.networks['test']:,} test INRs right"
+
+    def facts(self, found: Evaluation) -> dict[str, object]:
+        val = found.val.get("accuracy")
+        return {
+            "test accuracy": percent(found.test["accuracy"] or 0.0),
+            "validation accuracy": "" if val is None else percent(val),
+            "init of the INRs": found.details["init"],
+        }
+
+    def page(self, evaluated: Evaluated) -> Page:
+        from weightwalk.tasks.inr_classification.report import page  # draws, which training need not load
+
+        return page(evaluated)
+
+
+def confusion(values: Tensor, target: Tensor) -> Tensor:
+    """(K, K) counts of networks by true and predicted class."""
+    num_classes = values.shape[1]
+    pairs = target * num_classes + values.argmax(1)
+    return torch.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from weightwalk.errors import InputError
 from weightwalk.spec import NetworkSpec
+from weightwalk.state_dicts import unreadable
 from weightwalk.zoos.blocks import blocks
 from weightwalk.zoos.published.reading import Published, Told
 from weightwalk.zoos.shards import Group
@@ -72,6 +73,9 @@ def flattened(
     parts = []
     for field in spec.fields:
         tensor = tensors[field.layer, field.role]
+        if not isinstance(tensor, Tensor) or (reason := unreadable(tensor)):
+            got = reason if isinstance(tensor, Tensor) else f"got {type(tensor).__name__}"
+            raise InputError(f"expected real numbers in the {field.role} of layer {field.layer} in {what}, {got}")
         shape = tuple(tensor.shape)
         taken = tensor.flatten(2) if tensor.dim() > 2 else tensor
         if tuple(taken.shape) != field.shape:

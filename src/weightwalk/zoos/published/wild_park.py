@@ -84,7 +84,7 @@ def _run(number: int, folder: Path, paths: Sequence[Path]) -> Group:
         content = load(path)
         try:
             own = _spec(content["config"])
-            state = content["model"]
+            state = dict(content["model"])
             figures = {"test_accuracy": float(content["last_result"]["test/acc"])}
             figures |= (
                 {"test_loss": float(content["last_result"]["test/loss"])}
@@ -92,7 +92,7 @@ def _run(number: int, folder: Path, paths: Sequence[Path]) -> Group:
                 else {}
             )
             epochs = int(content["iteration"]) + 1
-        except (KeyError, TypeError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, IndexError) as error:
             raise InputError(
                 f"expected model, config, iteration and last_result in {path}, got other contents ({error!r})"
             ) from None

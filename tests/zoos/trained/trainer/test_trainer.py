@@ -3,6 +3,7 @@ trained beside it.
 """
 
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -571,3 +572,34 @@ def test_what_does_not_fit_is_refused(change, words):
 def test_hyperparameters_that_make_no_sense_are_refused(change):
     with pytest.raises(InputError):
         Training(**change)
+
+
+@needs_compiler
+def test_what_does_not_fit_in_memory_is_said(monkeypatch):
+    spec, shape = NETWORKS["small cnn"]
+    pixels, labels = pictures(shape)
+    given = (spec, begin(torch.zeros(spec.num_parameters)), pixels, labels, torch.arange(37), Training())
+    monkeypatch.setattr(native.memory, "available", lambda: 1_000)
+    with pytest.raises(InputError, match=r"training a network of [\d,]+ parameters takes .* are free; choose"):
+        epoch(*given, mode="native", **constants(spec))
+    monkeypatch.undo()
+    monkeypatch.setattr(native, "_library", lambda: SimpleNamespace(weightwalk_train=lambda *arguments: 1))
+    with pytest.raises(MemoryError):
+        epoch(*given, mode="native", **constants(spec))
+
+
+def test_networks_too_large_to_count_are_left_to_torch():
+    wide = NetworkSpec((Conv(1, 70_000, padding=1), MeanPool(70_000), Dense(70_000, 3)))
+    assert "counts up to" in native.refusal(wide, (1, 32, 32))
+    assert native.refusal(wide, (1, 8, 8)) is None
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_batch_larger_than_all_images_is_all_images(mode):
+    spec, shape = NETWORKS["small cnn"]
+    pixels, labels = pictures(shape)
+    states = [begin(random_weights(spec, 1, seed=0).flat[0]) for _ in range(2)]
+    for state, size in zip(states, (37, 2**32 + 5), strict=True):
+        epoch(spec, state, pixels, labels, torch.arange(37), Training(batch_size=size), mode=mode, **constants(spec))
+    assert torch.equal(states[0].params, states[1].params)
+    assert states[0].step == states[1].step == 1

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from weightwalk import memory
 from weightwalk import steps as kinds
 from weightwalk.spec import NetworkSpec
 from weightwalk.steps import Layer, Step
@@ -20,6 +21,8 @@ from weightwalk.zoos.trained.trainer.settings import OPTIMIZERS, Trained, Traini
 _LINEAR, _ACTIVATE, _NORM, _MEAN_POOL, _ADD, _SLICE, _CONCAT, _LEARNED, _PATCHES, _ATTENTION = range(10)
 _NORMS = ("layer", "rms", "batch")
 _MAX_SOURCES = 3
+_LANES = 16
+_MOST = 2**30  # numbers of a value or of gradients: trainer.cpp counts them in 32 bits, borders included
 _SOURCE = Path(__file__).with_name("trainer.cpp")
 _HEADERS = (
     *(Path(__file__).with_name(name) for name in ("activations.h", "products.h", "linear.h", "fourier.h", "others.h")),
@@ -84,6 +87,16 @@ class _Program:
     def shapes(self) -> list[tuple[int, int, int]]:
         """(channels, rows, columns) of every value; tokens are columns."""
         return [(channels, *(1, 1, *grid)[-2:]) for channels, grid in zip(self.channels, self.grids, strict=True)]  # type: ignore[misc]
+
+    def vectors(self) -> list[int]:
+        """How many vectors of 16 numbers every value takes at least: one per position, or per 16 tokens."""
+        lanes = _LANES if self.tokens else 1
+        return [channels * -(-rows * columns // lanes) for channels, rows, columns in self.shapes()]
+
+    def num_bytes(self, trains: bool) -> int:
+        """What its values take at least, and as many gradients if it `trains`; slices lie in what they are cut of."""
+        own = [count for record, count in zip(self.records, self.vectors()[1:], strict=True) if record.kind != _SLICE]
+        return 4 * _LANES * sum(own) * (1 + trains)
 
 
 def refusal(spec: NetworkSpec, example: tuple[int, ...]) -> str | None:
@@ -172,7 +185,12 @@ def _run(
     moves = None if shifts is None else shifts.to(torch.int8).contiguous()
     flat = [bound for pair in ranges for bound in pair]
     found = (ctypes.c_double * 2)()
-    _library().weightwalk_train(
+    memory.check(
+        program.num_bytes(training is not None) + 4 * spec.num_parameters,
+        f"training a network of {spec.num_parameters:,} parameters",
+        "choose a smaller one",
+    )
+    short = _library().weightwalk_train(
         (_Record * len(program.records))(*program.records),
         len(program.records),
         (_Shape * len(shapes))(*(_Shape(*shape) for shape in shapes)),
@@ -193,7 +211,7 @@ def _run(
         ctypes.byref(
             _Settings(
                 OPTIMIZERS.index(settings.optimizer),
-                settings.batch_size,
+                min(settings.batch_size, len(numbers)),
                 settings.learning_rate,
                 settings.weight_decay,
                 settings.dropout,
@@ -203,6 +221,8 @@ def _run(
         ctypes.c_uint64(seed % 2**64),
         found,
     )
+    if short:
+        raise MemoryError(f"training {spec}")
     return found[0] / len(numbers), found[1] / len(numbers)
 
 
@@ -224,6 +244,8 @@ def _lowered(spec: NetworkSpec, example: tuple[int, ...], drops: bool) -> _Progr
         except _RefusedError as error:
             what = f"step {at.value - 1} ({at.step.kind}{f', {error}' if str(error) else ''})"
             raise _RefusedError(f"the mode 'native' can't train {what} of {spec}") from None
+    if max(*program.vectors(), spec.num_parameters) * _LANES > _MOST:
+        raise _RefusedError(f"the mode 'native' counts up to {_MOST:,} numbers in 16 examples of a value, got {spec}")
     if program.grids[-1]:
         raise _RefusedError(
             f"the mode 'native' trains networks that end in one value per class, got a grid {program.grids[-1]} from "

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <new>
 #include <utility>
 #include <vector>
 
@@ -433,16 +434,21 @@ class Trainer {
 // One pass over the images `order` (count) of `pixels` (N, channels, rows, columns) with `labels` (N), in mini-batches. `shapes` has one
 // entry per value, `num_records` + 1 of them; `tokens` says what lanes are, `fourier` whether convolutions may be transformed. With `trains`, `parameters` (P) and the optimiser's moments
 // `first` and `second` (P) move, but for parameters outside `ranges` (num_ranges, 2); `step` steps were taken before. `found` (2) gets
-// the sum of losses and the number of images that were answered rightly.
-extern "C" void weightwalk_train(
+// the sum of losses and the number of images that were answered rightly. Returns 1 if memory does not suffice.
+extern "C" int weightwalk_train(
     const Record* records, int num_records, const Shape* shapes, int tokens, int fourier, int trains, float* parameters, float* first, float* second,
     const int32_t* ranges, int num_ranges, const uint8_t* pixels, int channels, int rows, int columns, const float* scale, const float* offset,
     const int64_t* labels, const int32_t* order, const int8_t* shifts, int count, const Settings* settings, int64_t step, uint64_t seed,
     double* found) {
   NoSubnormals guard;
-  Trainer trainer(records, num_records, shapes, tokens, fourier, {pixels, channels, rows, columns, scale, offset, shifts}, trains);
-  Loss loss;
-  trainer.run(parameters, first, second, ranges, num_ranges, labels, order, count, *settings, step, seed, loss);
-  found[0] = loss.total;
-  found[1] = double(loss.correct);
+  try {
+    Trainer trainer(records, num_records, shapes, tokens, fourier, {pixels, channels, rows, columns, scale, offset, shifts}, trains);
+    Loss loss;
+    trainer.run(parameters, first, second, ranges, num_ranges, labels, order, count, *settings, step, seed, loss);
+    found[0] = loss.total;
+    found[1] = double(loss.correct);
+  } catch (const std::bad_alloc&) {
+    return 1;
+  }
+  return 0;
 }

@@ -1,0 +1,63 @@
+"""What the configurations of all runs have: frozen dataclasses, each of one task and one method."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+from weightwalk.config import bounded
+from weightwalk.encoders import EncoderConfig
+from weightwalk.frameworks.inr2jls import LatentSizes
+from weightwalk.heads import HeadConfig
+from weightwalk.training.stage import StageConfig
+
+
+@dataclass(frozen=True)
+class RunConfig(ABC):
+    """The recipe's name, the encoder and the head of the reader, the seed of everything that is drawn.
+
+    A subclass says what it reads, and has a `StageConfig` for every stage of training, in their order; a stage has the
+    name of its field.
+    """
+
+    task: ClassVar[str]
+    method: ClassVar[str] = "encoder"
+    recipe: str
+    encoder: EncoderConfig
+    head: HeadConfig
+    seed: int
+
+    def __post_init__(self) -> None:
+        bounded(self, "seed", 0)
+
+    @property
+    @abstractmethod
+    def reads(self) -> str:
+        """Which zoos, in a word: a data set of INRs, or a kind of trained networks."""
+
+    @property
+    def latent_sizes(self) -> LatentSizes | None:
+        """Of INR2JLS around the encoder; None for the encoder alone."""
+        return None
+
+    @property
+    def stages(self) -> dict[str, StageConfig]:
+        """The stages of training by name, in their order."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, StageConfig)}
+
+
+@dataclass(frozen=True)
+class INRConfig(RunConfig):
+    """Reads a zoo of INRs of a data set: `fits` of every training image (None: all), one of the others."""
+
+    dataset: str
+    fits: int | None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        bounded(self, "fits", 1)
+
+    @property
+    def reads(self) -> str:
+        return self.dataset

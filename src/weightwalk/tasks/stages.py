@@ -1,0 +1,167 @@
+"""Stages of training: a module from networks to outputs, what its outputs should be, and how far off they are.
+
+Axes: B networks, n rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from weightwalk.frameworks.reader import Reader
+from weightwalk.training.loop import Objective
+from weightwalk.training.samplers import BATCH, batches
+from weightwalk.training.stage import StageConfig
+from weightwalk.weights import Weights
+from weightwalk.zoos.store import Zoo
+
+CACHE_BYTES = (
+    4 * 2**30
+)  # frozen encodings of a run's networks up to this size are kept, and made in every step above it
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Data:
+    """The rows of a zoo that a run trains and validates on, and the device that they go to."""
+
+    zoo: Zoo
+    train: Rows
+    val: Rows
+    device: torch.device
+
+    def networks(self, rows: Rows) -> Weights | list[Weights]:
+        """The networks of `rows`, in their order: one batch, or one for each if their architectures differ."""
+        found: Weights | list[Weights] = self.zoo.sequence(rows)
+        return found.to(self.device) if isinstance(found, Weights) else [one.to(self.device) for one in found]
+
+    def batches(self, rows: Rows) -> Iterator[Weights]:
+        """All networks of `rows`, batch after batch, each of one architecture."""
+        for part in batches(rows):
+            for _, weights in self.zoo.buckets(part):
+                yield weights.to(self.device)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of training.
+
+    - `module`: networks -> outputs (B, ...); where `frozen`, a reader whose head alone is trained.
+    - `target`: rows -> what the outputs should be; `loss`: outputs and targets -> (), the mean over the batch.
+    - `figures`: outputs and targets of all validation networks -> figures by name. The loss is always one of them.
+    - `monitor`: the figure (`val_NAME`) that chooses the checkpoint.
+    - `samples`: what a network is to a frozen encoder: so many encodings along the first axis, each a sample.
+    """
+
+    name: str
+    config: StageConfig
+    module: nn.Module
+    target: Callable[[Rows], Tensor]
+    loss: Callable[[Tensor, Tensor], Tensor]
+    figures: Callable[[Tensor, Tensor], dict[str, float]] | None = None
+    monitor: str = "val_loss"
+    maximise: bool = False
+    frozen: bool = False
+    samples: int = 1
+
+    def objective(self, data: Data) -> Objective:
+        """What the training loop trains. A reader whose encoder has nothing to train is frozen, whatever `frozen`
+        says.
+        """
+        if isinstance(self.module, Reader):
+            encoder = self.module.encoder
+            assert isinstance(encoder, nn.Module)
+            if self.frozen:
+                encoder.requires_grad_(False)
+            if not any(parameter.requires_grad for parameter in encoder.parameters()):
+                encoder.eval()
+                return HeadObjective(self, self.module, data)
+        return ModuleObjective(self, data)
+
+
+class _StageObjective:
+    """What the two objectives share."""
+
+    def __init__(self, stage: Stage, model: nn.Module, data: Data):
+        self.model = model
+        self.num_samples = len(data.train) * stage.samples
+        self.monitor, self.maximise = stage.monitor, stage.maximise
+        self._stage, self._data = stage, data
+
+    def _target(self, rows: Rows) -> Tensor:
+        return self._stage.target(rows).to(self._data.device)
+
+    def _validated(self, read: Callable[[Any], Tensor], parts: Iterable[Any]) -> dict[str, float]:
+        """Figures of what is read of the validation networks, in parts of at most `BATCH`."""
+        stage, val = self._stage, self._data.val
+        rows = batches(val)
+        if stage.figures is None:  # outputs may be large: none is kept
+            losses = (
+                float(stage.loss(read(part), self._target(of))) * len(of) for part, of in zip(parts, rows, strict=True)
+            )
+            return {"val_loss": sum(losses) / len(val)}
+        outputs, target = torch.cat([read(part) for part in parts]), self._target(val)
+        figures = {f"val_{name}": value for name, value in stage.figures(outputs, target).items()}
+        return {**figures, "val_loss": float(stage.loss(outputs, target))}
+
+
+class ModuleObjective(_StageObjective):
+    """All of a module is trained, by its own `forward`."""
+
+    def __init__(self, stage: Stage, data: Data):
+        super().__init__(stage, stage.module, data)
+
+    def loss(self, indices: Tensor) -> Tensor:
+        """Mean over the networks of the batch."""
+        rows = self._data.train[indices.numpy()]
+        return self._stage.loss(self.model(self._data.networks(rows)), self._target(rows))
+
+    def validate(self) -> dict[str, float]:
+        """The stage's figures and its loss on the validation networks."""
+        return self._validated(lambda rows: self.model(self._data.networks(rows)), batches(self._data.val))
+
+
+class HeadObjective(_StageObjective):
+    """The head of a reader is trained on encodings that never change: kept where they are small enough."""
+
+    def __init__(self, stage: Stage, reader: Reader, data: Data):
+        super().__init__(stage, reader.head, data)
+        self._encoder = reader.encoder
+
+    def _encode(self, rows: Rows) -> Tensor:
+        with torch.no_grad():
+            return self._encoder.encode(self._data.networks(rows))
+
+    @cached_property
+    def _kept(self) -> tuple[Tensor, Tensor] | None:
+        """The encodings of the training and of the validation networks."""
+        data = self._data
+        size = 4 * math.prod(self._encoder.encoding_shape) * (len(data.train) + len(data.val))
+        if size > CACHE_BYTES:
+            return None
+        train, val = (torch.cat([self._encode(part) for part in batches(rows)]) for rows in (data.train, data.val))
+        return train, val
+
+    def loss(self, indices: Tensor) -> Tensor:
+        """Mean over the samples of the batch."""
+        networks, sample = indices // self._stage.samples, indices % self._stage.samples
+        rows = self._data.train[networks.numpy()]
+        encodings = self._encode(rows) if self._kept is None else self._kept[0][networks.to(self._data.device)]
+        if self._stage.samples > 1:
+            encodings = encodings[torch.arange(len(sample)), sample][:, None]
+        return self._stage.loss(self.model(encodings), self._target(rows))
+
+    def validate(self) -> dict[str, float]:
+        """The stage's figures and its loss on the validation networks, all samples of one together."""
+        if self._kept is not None:
+            return self._validated(self.model, self._kept[1].split(BATCH))
+        return self._validated(lambda rows: self.model(self._encode(rows)), batches(self._data.val))
