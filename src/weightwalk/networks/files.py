@@ -45,12 +45,7 @@ def load_network(path: Path, architecture: NetworkSpec | ModuleFactory) -> Weigh
     return to_network(state, architecture, str(path))
 
 
-def to_network(
-    state: Mapping[str, Any],
-    spec: NetworkSpec,
-    where: str,
-    shape: str = "the expected shape",
-) -> Weights:
+def to_network(state: Mapping[str, Any], spec: NetworkSpec, where: str, shape: str = "the expected shape") -> Weights:
     """A state dict as one network, float32; `where` it comes from and its `shape` are words for an InputError."""
     try:
         network = Weights.from_state_dicts(spec, [state]).to(torch.float32)

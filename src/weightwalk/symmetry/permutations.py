@@ -68,10 +68,7 @@ def compose(first: Sequence[Tensor], second: Sequence[Tensor]) -> list[Tensor]:
 
 
 def permuted(
-    spec: NetworkSpec,
-    weights: Sequence[Tensor],
-    biases: Sequence[Tensor | None],
-    permutations: Sequence[Tensor | None],
+    spec: NetworkSpec, weights: Sequence[Tensor], biases: Sequence[Tensor | None], permutations: Sequence[Tensor | None]
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor | None, ...]]:
     """What the weights and biases of permuted networks are, or any features per edge and node of the layers.
 
