@@ -94,8 +94,8 @@ def score(
 
 
 def choose(spec: NetworkSpec, mode: Mode, params: Tensor, pixels: Tensor) -> Literal["native", "torch"]:
-    """What `auto` is for this network here. Raises InputError where `native` can't be had, with the step that it doesn't
-    have, and for a network that takes more memory than there is.
+    """What `auto` is for this network here. Raises InputError where `native` can't be had, with the step that it
+    doesn't have, and for a network that takes more memory than there is.
     """
     if mode not in ("auto", "native"):
         return "torch"
