@@ -15,15 +15,17 @@ from safetensors.torch import load_file, save_file
 import weightwalk
 from weightwalk import InputError, config
 from weightwalk.encoders import EncoderConfig
+from weightwalk.frameworks.inr2jls import LatentSizes
 from weightwalk.frameworks.reader import Reader
 from weightwalk.heads import HeadConfig
 from weightwalk.tasks import stages
-from weightwalk.tasks.inr_classification.task import EncoderOnlyConfig
+from weightwalk.tasks.inr_classification.task import EncoderOnlyConfig, INR2JLSConfig
 from weightwalk.tasks.registry import TASKS
 from weightwalk.tasks.runs import Run
 from weightwalk.tasks.stages import Data, HeadObjective, ModuleObjective
 from weightwalk.tasks.supervised import describe, evaluate, read, train
 from weightwalk.testing import assert_close, tiny_zoo
+from weightwalk.training import checkpoint
 from weightwalk.training.stage import StageConfig
 from weightwalk.zoos.store import Zoo
 
@@ -191,3 +193,23 @@ def test_a_zoo_is_read_in_three_lines(run, zoo):
         [one["class"] == zoo.label_names[zoo.labels[row]] for one, row in zip(answers, rows, strict=True)]
     )
     assert accuracy == evaluate(run, zoo, device=CPU).test["accuracy"]
+
+
+def test_a_run_that_was_killed_before_its_model_was_written_writes_it(run, zoo, tmp_path):
+    again = shutil.copytree(run.path, tmp_path / "run")
+    (again / "model.safetensors").unlink()
+    assert train(run.config, zoo, again, device=CPU)["classify"].finished
+    assert (again / "model.safetensors").read_bytes() == (run.path / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("head", ["mlp", "latent_cnn"])
+def test_any_head_reads_latents(zoo, tmp_path, head):
+    """One that averages over views is trained on views, another on networks."""
+    short = replace(CONFIG.classify, steps=2)
+    latents = LatentSizes(theta_dim=3, generator_dim=4, latent_dim=2, decoder_dim=3)
+    dng, named = EncoderConfig.named("dng", dim=4, num_frequencies=2), HeadConfig.named(head)
+    begun = INR2JLSConfig("tiny", dng, named, 0, "tiny", None, latents, short, short)
+    train(begun, zoo, tmp_path / "run", device=CPU)
+    last = checkpoint.load(tmp_path / "run" / "classify" / "last.safetensors")
+    assert last.metadata["settings"]["num_samples"] == 42 * (6 if head == "latent_cnn" else 1)
+    assert len(weightwalk.load(tmp_path / "run").predict(zoo.weights([0, 1]))) == 2

@@ -130,16 +130,13 @@ def epoch(
     offset: Sequence[float],
     seed: int,
     shifts: Tensor | None,
-    frozen: Sequence[int],
     fourier: bool = True,
 ) -> tuple[float, float]:
     """`epochs.epoch`; with `fourier` large convolutions go through Fourier transforms."""
     state.params, state.first, state.second = (
         tensor.contiguous() for tensor in (state.params, state.first, state.second)
     )
-    found = _run(
-        spec, state, pixels, labels, order, training, scale, offset, seed, shifts, moving(spec, frozen), fourier
-    )
+    found = _run(spec, state, pixels, labels, order, training, scale, offset, seed, shifts, moving(spec), fourier)
     state.step += -(-len(order) // training.batch_size)
     return found
 
