@@ -33,14 +33,13 @@ def encoder_names(
     layer, which fills `place` in ours. The recurrent cell of a pass is `rnn_p`; its gates lie as in torch.nn.GRUCell.
     """
     names = {"input_memory": f"{prefix}input_init_node", "features.frequencies": f"{prefix}{frequencies}"}
-    of_map = re.compile(rf"({'|'.join(maps)}){numbers}\.((?:[02]\.)?(?:weight|bias))")
-    of_cell = re.compile(r"rnn_(\d+)\.(input|hidden)_map\.(weight|bias)")
+    of_map = re.compile(rf"{re.escape(prefix)}({'|'.join(maps)}){numbers}\.((?:[02]\.)?(?:weight|bias))")
+    of_cell = re.compile(rf"{re.escape(prefix)}rnn_(\d+)\.(input|hidden)_map\.(weight|bias)")
     for theirs in state_dict:
-        name = theirs.removeprefix(prefix)
-        if found := of_map.fullmatch(name):
+        if found := of_map.fullmatch(theirs):
             kind, walk, *layer, role = found.groups()
             names[f"passes.{walk}.{place.format(*layer)}{maps[kind]}.{role}"] = theirs
-        elif found := of_cell.fullmatch(name):
+        elif found := of_cell.fullmatch(theirs):
             walk, side, role = found.groups()
             names[f"passes.{walk}.cell.{role}_{'ih' if side == 'input' else 'hh'}"] = theirs
     return names
@@ -63,10 +62,9 @@ def fill(
     made: Mapping[str, Tensor] | None = None,
     spent: Collection[str] = (),
 ) -> M:
-    """The model with every parameter set, in evaluation mode: our name -> theirs, or `made` out of `spent` ones of
-    theirs.
+    """The model with every parameter set, in evaluation mode: our name -> theirs in `names`, or our tensor in `made`.
 
-    InputError where a name or shape does not fit, or something is left over.
+    `spent` are parameters of theirs that are used otherwise. InputError: a name or shape doesn't fit, or some are left.
     """
     made = made or {}
     own = model.state_dict()
