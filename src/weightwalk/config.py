@@ -105,8 +105,7 @@ def to_dict(config: Any) -> dict[str, Any]:
 def from_dict(kind: type[C], value: Any, key: str = "") -> C:
     """A dataclass of JSON values: a key that is left out has its default, every other value its field's type.
 
-    InputError: an unknown key, a missing one without a default, a value of another type, each called `key` and its
-    name.
+    InputError, naming `key` and the field: an unknown key, a missing one without a default, a value of another type.
     """
     if not isinstance(value, Mapping):
         raise InputError(f"expected {key or kind.__name__} as a JSON object, got {short(value)}")
@@ -124,8 +123,7 @@ def from_dict(kind: type[C], value: Any, key: str = "") -> C:
 def typed(hint: Any, value: Any, key: str) -> Any:
     """A JSON value as one of the type `hint`, lists as tuples; InputError that names the key, the type and the value.
 
-    Of a TypedDict, keys that it does not name may hold anything.
-    A bool is no number, a whole number may stand for any number, whole numbers have 64 bits, others are finite.
+    A TypedDict may have further keys, which hold anything. A bool is no number; a whole number may stand for any.
     """
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
@@ -196,8 +194,9 @@ def _in_words(hint: Any) -> str:
 
 
 def bounded(config: Any, names: str, low: float | None = None, *, above: float | None = None, **high: float) -> None:
-    """InputError unless the fields `names` of a configuration, and all entries of those that are tuples, are finite and
-    in an interval: from `low` or above `above`, up to `most` or below `below`. None, nothing set, is fine.
+    """InputError unless the named fields of `config` are finite numbers in an interval; None, nothing set, is fine.
+
+    The interval goes from `low` or above `above`, up to `most` or below `below`; of a tuple every entry is checked.
     """
     most, below = high.pop("most", math.inf), high.pop("below", math.inf)
     assert not high, high
@@ -231,9 +230,7 @@ def short(value: Any) -> str:
 
 
 def _numbered(value: Any) -> Any:
-    """A list of dictionaries (a network's steps) as a dictionary by position, so that only the entry that differs is
-    named.
-    """
+    """A list of dictionaries (a network's steps) as a dictionary by position, to tell only those that differ."""
     if isinstance(value, list) and value and all(isinstance(entry, Mapping) for entry in value):
         return {str(position): entry for position, entry in enumerate(value)}
     return value

@@ -68,12 +68,11 @@ def run(
     x: Tensor,
     change: Callable[[int, Tensor], Tensor] | None = None,
 ) -> Tensor:
-    """The output of every network on `x`.
+    """The output of every network on `x`, (B, N, *output).
 
-    `x` (N, *example) is shared by all networks, (B, N, *example) is one set each; gives (B, N, *output). An example has
-    `spec.input_axes` axes, channels first: (n_0,) for dense networks, (C, H, W) for convolutional ones, (T,) for
-    tokens.
-    `change(s, value)` may put another value in the place of the one that step s wrote, such as one with dropout.
+    `x` (N, *example) is shared by all networks, (B, N, *example) is one set each. An example has `spec.input_axes`
+    axes, channels first: (n_0,) for dense networks, (C, H, W) for convolutional ones, (T,) for tokens. `change(s,
+    value)` may put another value in the place of the one that step s wrote, such as one with dropout.
     """
     axes, num_networks = spec.input_axes, weights[0].shape[0]
     first = spec.first

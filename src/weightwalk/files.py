@@ -21,7 +21,7 @@ from weightwalk.errors import InputError
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a scratch path beside `path`; on success flush it to disk and rename it over `path`.
 
-    A link is followed: what it points to is replaced. On any failure the scratch file is removed and `path` stays as it
+    A link is followed: what it points to is replaced. On failure the scratch file is removed and `path` stays as it
     was. InputError: there is no room on the disk, or something else than a file at `path`, such as a device.
     """
     path = _followed(Path(path)) if Path(path).is_symlink() else Path(path)
@@ -71,10 +71,10 @@ def output(path: Path, *suffixes: str, option: str = "--out") -> Path:
 
 
 def output_folder(path: Path, *, holds: str | None = None, option: str = "--out") -> Path:
-    """`path`, which a user named as a folder to write to or to go on with; a zoo or a run only if its file is `holds`
-    (`manifest.json`, `run.json`).
+    """`path`, which a user named as a folder to write to or to go on with.
 
-    InputError: it is a file, lies in a zoo or a run, or can't be written.
+    It is a zoo or a run only if its own file is `holds` (`manifest.json`, `run.json`). InputError: it is a file, lies
+    in a zoo or a run, or can't be written.
     """
     path = Path(path)
     real = _followed(path)

@@ -66,10 +66,8 @@ def test_the_gradient_is_that_of_differences_and_each_network_s_own():
 
 def test_parameters_of_the_encoder_for_each_network():
     spec = NetworkSpec.mlp([2, 5, 1])
-    encoder, weights = (
-        DNGEncoder(spec, dim=4, num_frequencies=3).double(),
-        random_weights(spec, 3, seed=0).to(torch.float64),
-    )
+    encoder = DNGEncoder(spec, dim=4, num_frequencies=3).double()
+    weights = random_weights(spec, 3, seed=0, dtype=torch.float64)
     parameters = dict(encoder.named_parameters())
 
     def loss(parameters, weights):

@@ -1,5 +1,4 @@
-"""The dynamic neural graph: the forward pass as a sequence of snapshots (Dynamic Neural Graphs, TMLR 2026, section 3,
-Eq 3).
+"""The dynamic neural graph: the forward pass as a sequence of snapshots (Dynamic Neural Graphs, TMLR 2026, Eq 3).
 
 Time is depth. One timestamp per step with parameters, and per attention; `+` adds and `-` deletes nodes or edges:
 
@@ -9,8 +8,7 @@ Time is depth. One timestamp per step with parameters, and per attention; `+` ad
 so the snapshot of a chain at t_l is the bipartite block v^{l-1} -> v^l, the l-th step of inference. In any network v^l
 is there from t_l until the timestamp after the last one that reads it, which is later where a residual connection or a
 concatenation does. Steps that pass nodes on (pooling, activations, slices, additions) happen with the next timestamp,
-those behind the last layer with the last one; an addition's edges r^l run from the nodes of earlier groups to those of
-v^l, one each.
+those behind the last layer with the last one; an addition's edges r^l run from nodes of earlier groups to those of v^l.
 """
 
 from __future__ import annotations
@@ -26,9 +24,7 @@ from weightwalk.steps import Layer, Step
 
 @dataclass(frozen=True)
 class Event:
-    """`sign` is + or -, `kind` is V (nodes), E (edges) or R (residual edges), `group` is the l of v^l, e^l or r^l,
-    `count` how many.
-    """
+    """`count` nodes v^l (`kind` V), edges e^l (E) or residual edges r^l (R) come (`sign` +) or go (-); l is `group`."""
 
     sign: str
     kind: str
@@ -49,11 +45,9 @@ class Residual(NamedTuple):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The graph at one timestamp: the block from the node groups `sources` to node group `target` = `timestamp`, made
-    by `step`.
+    """The graph at one timestamp: the block from the node groups `sources` to group `target` = `timestamp`, by `step`.
 
-    `passing` are the values of the steps without a timestamp that happen with it, `residuals` the edges of the
-    additions among them.
+    `passing` are the values of the steps without a timestamp that happen with it, `residuals` its additions' edges.
     """
 
     timestamp: int

@@ -1,5 +1,4 @@
-"""From an encoding to a joint latent space, and from there to pictures (Dynamic Neural Graphs, TMLR 2026, section 5,
-Fig 4).
+"""From an encoding to a joint latent space, and from there to pictures (Dynamic Neural Graphs, TMLR 2026, Fig 4).
 
 Axes: B networks, V views, T = V h w latents, D memory, E encoding, C latent channels.
 """
@@ -16,12 +15,10 @@ from weightwalk.errors import InputError
 
 
 class LatentGenerator(nn.Module):
-    """T learned vectors theta_t, each fused with the encoding: latent_t = W_2 relu(W_1 [theta_t ; encoding] + b_1) +
-    b_2.
+    """T learned vectors theta_t, each fused with the encoding e: latent_t = W_2 relu(W_1 [theta_t ; e] + b_1) + b_2.
 
-    W_1 acts on theta_t and on the encoding by columns of its own, so the theta part is computed once and the encoding
-    part once per network, and not once per network and latent: the same function.
-    Shapes: encoding (B, E) -> (B, T, C).
+    W_1 acts on theta_t and on e by columns of its own, so the theta part is computed once and the encoding part once
+    per network, and not once per network and latent: the same function. Shapes: encoding (B, E) -> (B, T, C).
     """
 
     def __init__(self, num_latents: int, memory_dim: int, encoding_dim: int, hidden_dim: int, latent_dim: int):

@@ -23,8 +23,7 @@ class LatentCNN(Head):
     Blocks of [conv 3x3, BatchNorm, ReLU, maxpool 2, dropout .2] while the map is larger than 2, the first with stride 2
     if the map's size is no power of two (the paper's 7 x 7); then [conv 1x1, BatchNorm, ReLU, maxpool]; then two hidden
     layers with dropout .5. For 7 x 7 and 8 x 8 maps these are the paper's two classifiers; other sizes follow the rule.
-    The paper sums the views' logits, which names the same class; the mean of as many views as a training sample has is
-    what probabilities are made of.
+    The paper sums the views' logits, which names the same class; the mean keeps logits of the size that training saw.
 
     Shapes: (B, V, C, h, w) -> (B, num_outputs), of any number of views.
     """

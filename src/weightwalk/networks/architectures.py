@@ -30,8 +30,7 @@ from weightwalk.steps import (
 def small_cnn(
     channels: int = 1, classes: int = 10, activation: str = "relu", width: int = 16, depth: int = 3
 ) -> NetworkSpec:
-    """The network of the Small CNN Zoo (Unterthiner et al. 2020): 3 x 3 convolutions of stride 2 without padding, mean,
-    dense.
+    """The network of the Small CNN Zoo (Unterthiner et al. 2020): 3 x 3 convolutions of stride 2, mean, dense.
 
     >>> small_cnn().num_parameters
     4970
@@ -107,8 +106,7 @@ def simple_vit(
     mlp: int = 64,
     patch: int = 4,
 ) -> NetworkSpec:
-    """A `SimpleViT` (Beyer et al. 2022): patches, norm, dense, norm, plus a fixed table of positions; blocks; norm,
-    mean, dense.
+    """A `SimpleViT` (Beyer et al. 2022): patches, norm, dense, norm, plus positions; blocks; norm, mean, dense.
 
     A block is x + out(attention(q, k, v of norm(x))) and then x + dense(gelu(dense(norm(x)))); q, k, v and out have no
     biases. The table is a `Learned` step that is `fixed`: it lies among the parameters, so that permuted networks take
@@ -144,8 +142,7 @@ def simple_vit(
 
 
 def resnet18(width: int = 64, classes: int = 1000) -> NetworkSpec:
-    """A ResNet-18 (He et al. 2016) of colour pictures: four stages of two blocks, `width` channels in the first, twice
-    as many in the next.
+    """A ResNet-18 (He et al. 2016) of colour pictures: stages of two blocks with 1, 2, 4 and 8 times `width` channels.
 
     >>> resnet18().num_parameters
     11689512
@@ -181,8 +178,7 @@ def resnet18(width: int = 64, classes: int = 1000) -> NetworkSpec:
 def gpt2(
     width: int = 768, depth: int = 12, heads: int = 12, vocabulary: int = 50257, context: int = 1024
 ) -> NetworkSpec:
-    """A GPT-2 (Radford et al. 2019): tokens and learned positions, pre-norm blocks, the embedding once more as the
-    head.
+    """A GPT-2 (Radford et al. 2019): tokens and learned positions, pre-norm blocks, the embedding as the head as well.
 
     >>> gpt2().num_parameters
     124439808

@@ -36,8 +36,7 @@ def read_networks(
 def load_network(path: Path, architecture: NetworkSpec | ModuleFactory) -> Weights:
     """The one network in `path`, float32: a state dict under any names, also one that is nested.
 
-    InputError for a file that is missing, damaged or holds code, for a network of another architecture, and for weights
-    that are not finite.
+    InputError: the file is missing, damaged or holds code, the network is of another kind, or weights are not finite.
     """
     state = read_state(Path(path))
     if isinstance(architecture, ModuleFactory):
@@ -45,12 +44,7 @@ def load_network(path: Path, architecture: NetworkSpec | ModuleFactory) -> Weigh
     return to_network(state, architecture, str(path))
 
 
-def to_network(
-    state: Mapping[str, Any],
-    spec: NetworkSpec,
-    where: str,
-    shape: str = "the expected shape",
-) -> Weights:
+def to_network(state: Mapping[str, Any], spec: NetworkSpec, where: str, shape: str = "the expected shape") -> Weights:
     """A state dict as one network, float32; `where` it comes from and its `shape` are words for an InputError."""
     try:
         network = Weights.from_state_dicts(spec, [state]).to(torch.float32)
@@ -67,9 +61,7 @@ def _finite(network: Weights, state: Mapping[str, Any], where: str) -> Weights:
 
 
 def check_finite(state: Mapping[str, Any], where: str) -> None:
-    """InputError that names the first tensor of a state dict that is not finite in float32, or is not of real numbers;
-    `where` says where it came from (words).
-    """
+    """InputError that names the first tensor of a state dict that is not real or not finite in float32."""
     try:
         tensors = real_tensors(state)
     except InputError as error:
@@ -178,8 +170,9 @@ class Inert:
 
 
 def unpickled(path: Path, what: str, inert: bool = False) -> Any:
-    """What a file of torch.save holds: tensors and plain values, and nothing of it is run. With `inert`, other objects
-    are replaced by `Inert` ones, else they are an InputError.
+    """What a file of torch.save holds: tensors and plain values, and nothing of it is run.
+
+    Other objects are an InputError, or with `inert` replaced by `Inert` ones.
     """
     try:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(path) if inert else []

@@ -1,7 +1,7 @@
 """Where fits and trainings begin: initialisations drawn so that a network's start depends on nothing but its own key.
 
-The counter-based generator Philox is read raw: the draw for (seed, part, image, fit) is the same
-whatever else is drawn, in whatever order, on whatever machine.
+The counter-based generator Philox is read raw: the draw for (seed, part, image, fit) is the same whatever else is
+drawn, in whatever order, on whatever machine.
 """
 
 from __future__ import annotations
@@ -22,9 +22,7 @@ from weightwalk.weights import Weights
 
 Scheme = Literal["auto", "nfn", "dws", "kaiming", "default"]
 SCHEMES: dict[Scheme, str | None] = {"nfn": "sine", "dws": "sine", "kaiming": "relu", "default": None}
-"""The initialisations, and the activation that each is made for; `default` goes with any. `auto` is the first that
-fits.
-"""
+"""The initialisations, and the activation that each is made for: `default` for any. `auto` is the first that fits."""
 
 CLASSIFIER_SCHEMES = ("torch", "glorot", "he", "orthogonal", "normal", "truncated")
 """The initialisations of networks that are trained to classify: torch's own, and those of the Small CNN Zoo."""
@@ -45,15 +43,13 @@ class Key(NamedTuple):
 
 
 def initialise(spec: NetworkSpec, keys: Sequence[Key], scheme: Scheme = "auto") -> Weights:
-    """One start per key, float32. n is a layer's fan-in, omega its frequency (the linear last layer takes the one
-    before it).
+    """One start per key, float32. n is a layer's fan-in, omega its frequency (of the last layer, that before it).
 
     `nfn` (the recipe of the NFN zoo; spec of Sitzmann et al. 2020): first weights U(+-1/n), further weights
     U(+-sqrt(6/n)/omega), biases U(+-1/sqrt(n)). `dws` (the DWS zoo): hidden weights, the first included,
     U(+-sqrt(6/n)/omega) and zero biases; last weights and biases U(+-1/sqrt(n)). `kaiming` (He et al. 2015): the same
-    for relu, where omega is 1. `default` (`torch.nn.Linear`):
-    all weights and biases U(+-1/sqrt(n)). `auto`: nfn for sine, kaiming for relu, default for all others.
-    Raises InputError for a scheme that is made for another activation.
+    for relu, where omega is 1. `default` (`torch.nn.Linear`): all weights and biases U(+-1/sqrt(n)). `auto`: nfn for
+    sine, kaiming for relu, default for all others. InputError: the scheme is made for another activation.
     """
     scheme = resolve(scheme, {layer.activation for layer in spec.layers[:-1]})
     bound = np.concatenate([np.full(field.stop - field.start, _bound(spec, field, scheme)) for field in spec.fields])
@@ -62,9 +58,7 @@ def initialise(spec: NetworkSpec, keys: Sequence[Key], scheme: Scheme = "auto") 
 
 
 def resolve(scheme: Scheme, activations: Set[str]) -> Scheme:
-    """The scheme that is meant for hidden layers of these activations; InputError if it is unknown or made for another
-    one.
-    """
+    """The scheme that is meant for hidden layers of these activations; InputError: it is unknown or made for others."""
     fitting = [name for name, made_for in SCHEMES.items() if made_for is None or activations <= {made_for}]
     if scheme == "auto":
         return fitting[0]
@@ -97,9 +91,8 @@ def classifier(spec: NetworkSpec, key: Key, scheme: str = "torch", std: float = 
 
     `torch` (the defaults of torch.nn): weights and biases U(+-1/sqrt(n)). The others (Keras's; Unterthiner et al. 2020)
     have zero biases: `glorot` weights of variance 2/(n + m) and `he` of 2/n, truncated normal; `orthogonal` an (n, O)
-    matrix of orthonormal columns or rows; `normal` of standard deviation `std`, and `truncated` the same without what
-    is beyond 2 std. Norms start as the identity. Fixed values are the table of sines of `sincos`; other learned values
-    start at N(0, 0.02^2).
+    matrix of orthonormal columns or rows; `normal` of standard deviation `std`, `truncated` the same without what is
+    beyond 2 std. Norms start as the identity, fixed values as the table of `sincos`, other learned ones N(0, 0.02^2).
     """
     if scheme not in CLASSIFIER_SCHEMES:
         raise InputError(unknown("scheme", scheme, list(CLASSIFIER_SCHEMES)))
@@ -137,9 +130,7 @@ def _normal(u: NDArray[np.float64], limit: float) -> NDArray[np.float64]:
 
 
 def _orthogonal(normal_OI: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(O, n) with orthonormal rows or columns, whichever are fewer, uniformly distributed (the signs of R's diagonal
-    made positive).
-    """
+    """(O, n) with orthonormal rows or columns, the fewer of both, uniformly distributed by a positive diagonal of R."""
     tall = normal_OI if len(normal_OI) >= normal_OI.shape[1] else normal_OI.T
     q, r = np.linalg.qr(tall)
     q = q * np.sign(np.diag(r))
@@ -147,8 +138,11 @@ def _orthogonal(normal_OI: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def sincos(layer: Learned) -> NDArray[np.float64]:
-    """The positions of `SimpleViT` (Beyer et al. 2022), (O, P): with D = O / 4 and w_i = 10000^(-i / (D - 1)), the
-    channels of the place in row y and column x of a square grid are sin(x w), cos(x w), sin(y w), cos(y w), D each."""
+    """The positions of `SimpleViT` (Beyer et al. 2022), (O, P) on a square grid.
+
+    With D = O / 4 and w_i = 10000^(-i / (D - 1)), the channels of the place in row y and column x are sin(x w), cos(x
+    w), sin(y w), cos(y w), D each.
+    """
     side, quarter = math.isqrt(math.prod(layer.grid)), layer.fan_out // 4
     if side**2 != math.prod(layer.grid) or layer.fan_out % 4 or quarter < 2:
         raise InputError(

@@ -20,10 +20,10 @@ Array = NDArray[Any]
 def agreement(
     true: Array, predicted: Array, groups: Mapping[str, Array] | None = None, what: str = "value", by: str | None = None
 ) -> bytes:
-    """A point per entry of `true` and `predicted` (n,), with the diagonal where both are equal; at most ten `groups` of
-    positions by name.
+    """A point per entry of `true` and `predicted` (n,), and the diagonal where both are equal.
 
-    What is in several groups is drawn with the last of them, what is in none in grey. `by` says what the groups are.
+    At most ten `groups` of positions, by name, are coloured: what is in several groups by the last of them, what is in
+    none in grey. `by` says what the groups are.
     """
     true, predicted = np.asarray(true, float), np.asarray(predicted, float)
     if true.ndim != 1 or true.shape != predicted.shape or not len(true) or not np.isfinite([true, predicted]).all():

@@ -7,8 +7,7 @@ from weightwalk.steps import Layer, Norm
 
 
 def multiply_adds(graph: DynamicGraph, dim: int = 128, num_frequencies: int = 128, head_dim: int = 16) -> list[int]:
-    """Multiply-adds of one pass over one network, per snapshot, for memories of `dim` = d and F = 2 * `num_frequencies`
-    features.
+    """Multiply-adds of one pass over one network, per snapshot, for memories of d = `dim`, F = 2 * `num_frequencies`.
 
     With E edges from S sources to T targets, P pairs of nodes among them, and heads of a numbers
     (`weightwalk.encoders.dng`, Eq 4 to 6):

@@ -21,8 +21,7 @@ _BROKEN = np.array([0xE7, 0x63, 0x00], np.uint8)
 
 
 def picture_rows(rows: Mapping[str, Array], columns: Sequence[str] | None = None) -> bytes:
-    """One labelled row per entry, pictures (n, C, H, W) as uint8 or as floats in [-1, 1]; `columns` are captions on
-    top.
+    """One labelled row per entry of pictures (n, C, H, W), uint8 or floats in [-1, 1]; `columns` are captions on top.
 
     Rows may differ in length and in picture size; every picture is enlarged by a whole factor. NaN pixels are orange.
     """
@@ -37,9 +36,7 @@ def picture_rows(rows: Mapping[str, Array], columns: Sequence[str] | None = None
 
 
 def contact_sheet(pictures: Array | Sequence[Array], columns: int, captions: Sequence[str] | None = None) -> bytes:
-    """Pictures (C, H, W) in reading order, `columns` to a row, each with its caption below; sizes and pixels as in
-    `picture_rows`.
-    """
+    """Pictures (C, H, W) as in `picture_rows` in reading order, `columns` to a row, each with its caption below."""
     groups = [pictures] if isinstance(pictures, np.ndarray) else [picture[None] for picture in pictures]
     rgb = [picture for group in groups for picture in _to_rgb(group, "pictures")]
     if not rgb:

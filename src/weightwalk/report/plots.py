@@ -112,11 +112,9 @@ def _scale(axes: Axes, values: Sequence[Array]) -> None:
 
 @matplotlib.rc_context(STYLE)
 def confusion(matrix: Array, names: Sequence[str]) -> bytes:
-    """Counts `matrix[true, predicted]` (K, K): right answers in blue, mistakes in orange, shaded by their share of the
-    row.
+    """Counts `matrix[true, predicted]` (K, K): right answers in blue, mistakes in orange, by their share of the row.
 
-    Up to 20 classes carry their counts, and at the right the share that is right. The full orange is the worst mistake,
-    or 10 % of a row.
+    Up to 20 classes carry their counts and the shares that are right. The full orange is the worst mistake, or 10 %.
     """
     counts = np.asarray(matrix)
     size = len(names)
@@ -175,8 +173,7 @@ def _counts(axes: Axes, counts: Array, colors: Array) -> None:
 def scatter_map(points: Array, labels: Array, names: Sequence[str], wrong: Array | None = None) -> bytes:
     """Points (n, 2) coloured and shaped by class, `labels` (n,) into `names`; those that are `wrong` (n,) get a ring.
 
-    A hundred classes are told apart: ten colours, and past ten classes ten shapes. Up to twenty are also named on the
-    map.
+    A hundred classes are told apart: ten colours, and past ten classes ten shapes. Up to twenty are also named.
     """
     points, labels = np.asarray(points, dtype=float), np.asarray(labels)
     mistaken = np.zeros(len(points), dtype=bool) if wrong is None else np.asarray(wrong, dtype=bool)

@@ -11,8 +11,7 @@ from weightwalk.errors import InputError
 
 
 def plane(features: NDArray[Any], seed: int) -> NDArray[np.float64]:
-    """(n, d) -> (n, 2): PCA to at most 50 dimensions, then t-SNE (van der Maaten & Hinton, 2008), started from the
-    first two.
+    """(n, d) -> (n, 2): PCA to at most 50 dimensions, then t-SNE (van der Maaten & Hinton, 2008) from the first two.
 
     The same features and seed give the same plane: t-SNE runs on one thread, since its parallel sums have no fixed
     order. Fewer than four points keep their principal axes; features that are all alike land on the origin.

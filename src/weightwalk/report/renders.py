@@ -37,9 +37,8 @@ def suffix(channels: int, grid: Sequence[int]) -> str:
 def write(path: Path, blocks: Blocks, channels: int, grid: Sequence[int], rate: int) -> list[Path]:
     """Write a signal to `path`, wholly or not at all; `rate` is that of a sound in Hz. Returns the files.
 
-    Pictures get 8 bits a channel and sounds 16, values beyond -1 ... 1 clipped; a .npy has them all, float32 (C,
-    *grid), or (*grid) of one channel, and beside that of a volume lies a .png of the slice in the middle of its first
-    axis.
+    Pictures get 8 bits a channel and sounds 16, values beyond -1 ... 1 clipped. A .npy has all values, float32 (C,
+    *grid) or, of one channel, (*grid); beside that of a volume lies a .png of the middle slice along its first axis.
     """
     kind = suffix(channels, grid)
     if kind == ".wav":

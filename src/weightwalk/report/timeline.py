@@ -1,6 +1,4 @@
-"""A network's dynamic graph as a picture: when its groups of nodes come and go, and how much happens at every
-timestamp.
-"""
+"""A network's dynamic graph as a picture: when groups of nodes come and go, and what happens at each timestamp."""
 
 from __future__ import annotations
 
@@ -20,8 +18,7 @@ _ROW, _MOST = 0.24, 120  # inches per timestamp, and how many of them fit a pict
 
 @matplotlib.rc_context(STYLE)
 def timeline(graph: DynamicGraph, cost: Sequence[int]) -> bytes:
-    """One row per group of nodes: a bar for the timestamps at which it is there, lines from the groups that it is
-    computed from.
+    """One row per group of nodes: a bar for the timestamps at which it is there, lines from the groups it is made from.
 
     Dotted lines are residual edges. At the right the edges of each timestamp and its `cost`, as bars on logarithmic
     axes. Of more than 120 groups the first are shown.

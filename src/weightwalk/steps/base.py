@@ -26,8 +26,7 @@ class Link(NamedTuple):
 
 @dataclass(frozen=True)
 class Step:
-    """One move of the forward pass. Steps without parameters pass values on: the order of their nodes is tied to that
-    of their sources'.
+    """One move of the forward pass. Steps without parameters pass values on, whose nodes keep their sources' order.
 
     What the house has to know of a kind of step stands in its class: how many sources it takes, `links` and `blocks`
     (which of its channels belong together), and four facts:

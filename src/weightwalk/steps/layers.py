@@ -17,10 +17,9 @@ NORMS = ("batch", "layer", "group", "rms")
 
 @dataclass(frozen=True)
 class Layer(Sized):
-    """What steps with parameters share: nodes in, nodes out, a bias, an activation.
+    """What steps with parameters share: nodes in, nodes out, a bias, an activation: `activation(omega * (W x + b))`.
 
-    The step computes `activation(omega * (W x + b))`; omega is 1 except for sine and gaussian. `slope` is leaky_relu's
-    below zero.
+    omega is 1 except for sine and gaussian; `slope` is leaky_relu's below zero.
     """
 
     has_timestamp: ClassVar[bool] = True
@@ -66,8 +65,7 @@ class Dense(Layer):
 
     With `positions` = P > 1 it reads a flattened grid of P positions: (I, *grid) -> (O,), P parallel edges per pair, so
     that a dense layer after a flatten still has channels for nodes. `ties` names a layer (by its number among
-    `NetworkSpec.layers`) whose weight, transposed, is used here: the head of a language model that shares its
-    embedding.
+    `NetworkSpec.layers`) whose weight, transposed, is used here, as the head of a language model uses its embedding.
     """
 
     kind: ClassVar[str] = "dense"
@@ -97,8 +95,7 @@ class Conv(Layer):
     """A convolution over 1, 2 or 3 axes: (I, *grid) -> (O, *grid'), K parallel edges per node (channel) pair.
 
     `stride`, `padding` and `dilation` are one number for all axes or one for each. With `groups` = G, output block g
-    reads input block g only, and the weight is (O, I / G, K). `transposed` is a transposed convolution (weight still
-    (O, I / G, K)).
+    reads input block g only. The weight is (O, I / G, K), also of a `transposed` convolution.
     """
 
     kind: ClassVar[str] = "conv"
@@ -155,8 +152,8 @@ class Norm(Layer):
     """A normalisation and its scale (the weight, (O,)) and shift (the bias): (C, *grid) -> the same.
 
     `norm`: "layer" and "rms" standardise over the channels at every position, "group" over blocks of channels and all
-    positions, by the values at hand. "batch" is a batch norm in evaluation mode, a scale and a shift alone: running
-    statistics are folded into them.
+    positions, by the values at hand. "batch" is a batch norm in evaluation mode, whose running statistics are folded
+    into the scale and the shift.
     """
 
     kind: ClassVar[str] = "norm"
@@ -188,9 +185,7 @@ class Norm(Layer):
 
 @dataclass(frozen=True)
 class Embed(Layer):
-    """A table of vectors: tokens (T,) in 0 .. I - 1 -> (O, T). The weight is (O, I), that of a dense step on one-hot
-    tokens.
-    """
+    """A table of vectors: tokens (T,) in 0 .. I - 1 -> (O, T). The weight (O, I) is a dense one's on one-hot tokens."""
 
     kind: ClassVar[str] = "embed"
     mixes: ClassVar[bool] = False  # the second axis are tokens
@@ -208,9 +203,8 @@ class Embed(Layer):
 class Learned(Layer):
     """Learned values that depend on no input, such as positional embeddings or a class token: () -> (O, *grid).
 
-    The weight is (O, 1, P) with P the positions of `grid`. It reads nothing; its one source only says how many examples
-    there are.
-    `fixed` says that they are given and not trained, such as a table of sines.
+    The weight is (O, 1, P) with P the positions of `grid`. It reads nothing: its one source only says how many examples
+    there are. `fixed` values are given and not trained, such as a table of sines.
     """
 
     kind: ClassVar[str] = "learned"

@@ -38,9 +38,7 @@ class Affine(Passing):
 
 @dataclass(frozen=True)
 class Add(Passing):
-    """Sum of values of equally many channels: a residual connection. A vector is added at every position, one position
-    to all.
-    """
+    """Sum of values of equally many channels: a residual connection. A vector is added at every position."""
 
     kind: ClassVar[str] = "add"
     joins: ClassVar[bool] = True
@@ -98,8 +96,7 @@ class Slice(Sized):
 
 @dataclass(frozen=True)
 class Pad(Sized):
-    """Zeros beside a value: channels up to fan_out, `before` of them in front and the others behind; positions, `grid`
-    per axis.
+    """Zeros beside a value: channels up to fan_out, `before` of them in front and the others behind, and positions.
 
     `grid` is (in front, behind) of the first axis of the grid, then of the next; left out, the grid stays as it is.
     """
@@ -121,9 +118,7 @@ class Pad(Sized):
 
 @dataclass(frozen=True)
 class Patches(Sized):
-    """Patches of a picture as tokens: (C, H, W) -> (C ph pw, T), T row by row; within a token pixels row by row, each
-    with its channels.
-    """
+    """Patches of a picture as tokens: (C, H, W) -> (C ph pw, T), all row by row, the channels of a pixel together."""
 
     kind: ClassVar[str] = "patches"
     size: tuple[int, int] = (4, 4)
@@ -143,12 +138,10 @@ class Patches(Sized):
 
 @dataclass(frozen=True)
 class Rearrange(Sized):
-    """Channels and positions in another order: flatten with the positions for channels, unflatten, shuffle channels,
-    transpose grids.
+    """Channels and positions in another order: flatten, unflatten, shuffle channels, transpose the grid.
 
     (C, *grid) is seen as an array of `sizes`, row by row, whose axes are then put into `order`; the result, row by row,
-    is (fan_out, *grid') with `grid` for the new grid. Every axis of `sizes` belongs to either channels or positions,
-    before and after.
+    is (fan_out, *grid') with `grid` for the new grid. An axis of `sizes` is of channels or positions, before and after.
     """
 
     kind: ClassVar[str] = "rearrange"
@@ -204,11 +197,9 @@ class Softmax(Passing):
 
 @dataclass(frozen=True)
 class Move(Passing):
-    """Where the channels lie: `last` moves them behind the positions, (C, *grid) -> (*grid, C); not `last`, the other
-    way round.
+    """Where the channels lie: `last` moves them behind the positions, (C, *grid) -> (*grid, C), else they come back.
 
-    Only for a network's own input and output, whose layout is the module's; values in between have their channels
-    first.
+    Only a network's own input and output have channels last, as the module has them; values in between have them first.
     """
 
     kind: ClassVar[str] = "move"
@@ -225,9 +216,8 @@ class Attention(Step):
     """Softmax attention of `heads` heads over a grid of one axis: q, k (fan_in, T), v (values, T) -> (values, T).
 
     Head h has channels h D .. (h + 1) D - 1 of each. With `causal` position t sees positions up to t. `scale`
-    multiplies q k before the softmax; 0 means 1 / sqrt(D). With `kv_heads` = G, not 0, keys and values have G heads
-    only, (fan_in G / heads, T) and (values G / heads, T), and each serves heads / G heads that follow one another
-    (grouped-query attention).
+    multiplies q k before the softmax; 0 means 1 / sqrt(D). With `kv_heads` = G, not 0, keys (fan_in G / heads, T) and
+    values (values G / heads, T) have G heads, each for heads / G heads in a row (grouped-query attention).
     """
 
     kind: ClassVar[str] = "attention"

@@ -44,9 +44,7 @@ class Pool(Passing):
 
 @dataclass(frozen=True)
 class Upsample(Passing):
-    """Every position becomes `factor` positions along each axis: copies ("nearest"), or between its neighbours
-    ("linear").
-    """
+    """Every position becomes `factor` positions along each axis: copies ("nearest") or interpolated ("linear")."""
 
     kind: ClassVar[str] = "upsample"
     factor: tuple[int, ...] = (2, 2)
@@ -63,9 +61,8 @@ class Upsample(Passing):
 class Resize(Passing):
     """Positions onto another grid, whatever its size: (C, *grid) -> (C, *size).
 
-    `mode` "mean" or "max": of windows, along an axis of n positions onto m from floor(i n / m) to ceil((i + 1) n / m) -
-    1, which may differ in size and overlap (adaptive pooling); "nearest" or "linear": between positions
-    (interpolation).
+    `mode` "mean" or "max" is adaptive pooling: the windows of n positions onto m, floor(i n / m) to ceil((i + 1) n / m)
+    - 1 along an axis, may differ in size and overlap. "nearest" or "linear" is interpolation.
     """
 
     kind: ClassVar[str] = "resize"
@@ -85,9 +82,7 @@ class Resize(Passing):
 
 @dataclass(frozen=True)
 class Append(Passing):
-    """Positions of several values of equally many channels, one after another, along a grid of one axis: a class token,
-    say.
-    """
+    """Positions of several values of equally many channels, one after another on a grid of one axis."""
 
     kind: ClassVar[str] = "append"
     joins: ClassVar[bool] = True

@@ -61,9 +61,7 @@ class _Link(NamedTuple):
 
 
 class _Block(NamedTuple):
-    """Block `block` of those that the step which writes value `step` sees in one of its `roles`, in the order of
-    `Step.blocks`.
-    """
+    """Block `block` of those that the step which writes value `step` sees; `role` is the number among `Step.blocks`."""
 
     step: int
     role: int
@@ -105,9 +103,7 @@ def _links(at: Scheduled) -> Iterator[_Link]:
 
 
 def _tied_values(spec: NetworkSpec) -> Iterator[tuple[int, int]]:
-    """Pairs of values whose neurons are the same axis of one weight: what a tied layer reads is what the weight's owner
-    writes.
-    """
+    """Pairs of values that have the same neurons: what a tied layer reads and its weight's owner writes, and back."""
     layers = [(at.sources[0], at.value, at.step) for at in spec.schedule if isinstance(at.step, Layer)]
     for read, written, layer in layers:
         if layer.tied is not None:
@@ -116,7 +112,7 @@ def _tied_values(spec: NetworkSpec) -> Iterator[tuple[int, int]]:
 
 
 def _classes(widths: Sequence[int], links: Sequence[_Link]) -> list[tuple[int, ...]]:
-    """The class of every channel of every value, by union and find; classes are numbered as they first occur."""
+    """The class of every channel of every value; classes are numbered as they first occur."""
     starts = [0, *accumulate(widths)]
     parents = list(range(starts[-1]))
 
@@ -160,9 +156,7 @@ def _twists(values: Sequence[tuple[int, ...]], links: Sequence[_Link]) -> dict[i
 
 
 class _Draft(NamedTuple):
-    """Classes that are alike, the block of each, and the steps that have blocks of them; `whole` if all blocks have
-    equally many.
-    """
+    """Classes that are alike, the block of each, the steps that have these; `whole` if all blocks are equally large."""
 
     classes: tuple[int, ...]
     blocks: tuple[int, ...]

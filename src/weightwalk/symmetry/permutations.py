@@ -68,10 +68,7 @@ def compose(first: Sequence[Tensor], second: Sequence[Tensor]) -> list[Tensor]:
 
 
 def permuted(
-    spec: NetworkSpec,
-    weights: Sequence[Tensor],
-    biases: Sequence[Tensor | None],
-    permutations: Sequence[Tensor | None],
+    spec: NetworkSpec, weights: Sequence[Tensor], biases: Sequence[Tensor | None], permutations: Sequence[Tensor | None]
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor | None, ...]]:
     """What the weights and biases of permuted networks are, or any features per edge and node of the layers.
 
@@ -166,9 +163,7 @@ def _check_blocks(number: int, group: Group, order: Tensor, frames: dict[int, Te
 
 
 def _order(value_C: Tensor, moved: Tensor) -> Tensor | None:
-    """Where in the old value each channel of the new one lies; the j-th channel of a class goes to the j-th of the
-    other.
-    """
+    """Where in the old value each new channel lies (B, C); a class's j-th channel goes to the other's j-th."""
     target = moved[:, value_C]  # (B, C): the class that each new channel has to come from
     if bool((target == value_C).all()):
         return None

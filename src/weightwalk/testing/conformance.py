@@ -20,8 +20,7 @@ NUM_NETWORKS = 3
 
 
 def check_encoder(encoder: str | type[Encoder], **options: Any) -> list[str]:
-    """Try an encoder, by its registered name or as a class, with `options` on every tiny spec; the names of those that
-    it reads.
+    """Try an encoder, a registered name or a class, with `options` on every tiny spec; the names of those it reads.
 
     It may refuse a spec with an InputError when it is made, but not all of them. For the others it must keep:
 
@@ -34,8 +33,7 @@ def check_encoder(encoder: str | type[Encoder], **options: Any) -> list[str]:
     - networks of another shape are refused with an InputError, unless it is `shared`;
     - `access` is what it does: a network is evaluated (`Weights.run`) if and only if it says "query".
 
-    By name also: its options survive a configuration file. Raises AssertionError with the first law that is broken and
-    the spec.
+    By name also: its options survive a configuration file. AssertionError: the first law that is broken, and the spec.
     """
     if isinstance(encoder, str):
         settings = EncoderConfig.named(encoder, **options)

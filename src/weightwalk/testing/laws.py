@@ -1,8 +1,7 @@
 """Laws of reading networks, each an assertion.
 
 A `function` is anything from `Weights` to a tensor or an `Encoding`. If it is a module or a method of one, a copy in
-evaluation mode is tested, in float32 and in float64; any other function is called with networks of both and has to
-follow their dtype.
+evaluation mode is tested, in float32 and in float64; another one is given networks of both and follows their dtype.
 """
 
 from __future__ import annotations
@@ -31,8 +30,7 @@ TOLERANCE = {torch.float32: (1e-5, 1e-4), torch.float64: (1e-11, 1e-10)}
 def assert_close(
     actual: Tensor, expected: Tensor, *, what: str, atol: float | None = None, rtol: float | None = None
 ) -> None:
-    """|actual - expected| <= atol + rtol |expected| everywhere, or an AssertionError with the largest difference and
-    its index.
+    """|actual - expected| <= atol + rtol |expected| everywhere, or an AssertionError with the largest difference.
 
     Both have the same shape and dtype; the tolerances default to the dtype's.
     """
@@ -74,8 +72,9 @@ def assert_equivariant(
     rtol: float | None = None,
     seed: int = 0,
 ) -> None:
-    """nodes(permute(w)) = permute(nodes(w)), edges(permute(w)) = permute(edges(w)): features of nodes (B, n_l, d) and
-    of edges (B, O, I[, K], d) move with their neurons; input and output neurons stay.
+    """nodes(permute(w)) = permute(nodes(w)), edges(permute(w)) = permute(edges(w)); input and output neurons stay.
+
+    Features of nodes (B, n_l, d) and of edges (B, O, I[, K], d) move with their neurons.
     """
     for dtype in TOLERANCE:
         read, networks = _cast(function, dtype), weights.to(dtype)
@@ -112,8 +111,7 @@ def assert_batch_alone(
 def assert_save_load(make: Callable[[], nn.Module], weights: Weights) -> None:
     """A module and another one that its checkpoint was restored into answer with the same bits.
 
-    `make` gives a freshly initialised module at every call, each with other parameters: only what is saved can make two
-    agree.
+    `make` gives a freshly initialised module at every call, so that only what is saved can make two agree.
     """
     saved, restored = make().eval(), make().eval()
     with tempfile.TemporaryDirectory() as folder:

@@ -42,9 +42,7 @@ from weightwalk.zoos.store import Zoo
 
 
 def tiny_specs() -> dict[str, NetworkSpec]:
-    """One small spec of every kind that a reader of networks may meet, by name; no two hidden groups of one are equally
-    wide.
-    """
+    """One small spec of every kind that a reader of networks may meet, by name; the hidden widths of one all differ."""
     return {
         "siren": NetworkSpec.mlp([2, 5, 4, 1]),
         "deep": NetworkSpec.mlp([3, 6, 4, 5, 3], activation="tanh"),
@@ -142,8 +140,7 @@ def tiny_specs() -> dict[str, NetworkSpec]:
 
 
 def random_weights(spec: NetworkSpec, num_networks: int, *, seed: int, dtype: torch.dtype = torch.float32) -> Weights:
-    """B networks with parameters from N(0, 1 / (omega^2 fan_in K)): neither signals nor rounding errors grow with
-    depth.
+    """B networks with parameters from N(0, 1 / (omega^2 fan_in K)), which keeps signals of one size at any depth.
 
     They are drawn in float64, so that the same networks come in every `dtype`.
     """

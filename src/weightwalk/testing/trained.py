@@ -19,13 +19,12 @@ EPOCHS = (1, 2, 4)
 def tiny_trained_zoo(
     path: Path, *, num_runs: int = 100, mixed: bool = False, inputs: int = 1, seed: int = 0, kind: str = "cnn"
 ) -> Zoo:
-    """CNNs of random weights at `path`, three checkpoints each, whose "test accuracy" is a smooth function of how large
-    the weights are.
+    """CNNs of random weights at `path`, three checkpoints each; their size decides their "test accuracy".
 
     Layer l of a run starts at the scale s_l, log-uniform in 0.3 ... 3, its weights being N(0, s_l^2 / fan-in); from
     checkpoint to checkpoint they grow by 10 %. With m the mean of log s_l over the layers, test accuracy is 0.1 + 0.8 /
-    (1 + exp(-2 m)). Runs are relu and tanh networks by turns; `mixed`: of 1 to 3 convolutions, each with its own width
-    and kernel.
+    (1 + exp(-2 m)). Runs are relu and tanh networks by turns, of two convolutions; `mixed`: of 1 to 3, each with its
+    own width and kernel.
     """
     writer = ZooWriter.open(
         Path(path),

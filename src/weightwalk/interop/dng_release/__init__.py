@@ -64,8 +64,7 @@ def load(
     """A module in evaluation mode with the release's parameters; all sizes are read off them.
 
     `widths` are n_0 ... n_L of the MLPs that "encoder" and "inr2jls" read. "inr2jls" also needs `image_shape` (C, H,
-    W), which the parameters do not tell; without it, 49 or 64 latents in each of the paper's six views mean 28 x 28 or
-    32 x 32.
+    W), which the parameters do not tell; left out, 49 or 64 latents in each of six views mean 28 x 28 or 32 x 32.
 
     The three predictors read networks of `spec`, left out those of the published zoos: `architectures.small_cnn` (or a
     chain of 3 x 3 convolutions and a dense layer of these `widths`), `architectures.simple_vit`; "wild_park" reads

@@ -1,7 +1,6 @@
 """The release's encoder of INRs and its INR2JLS.
 
-Maps of pass p and layer l are named `edge_lin_p_l`, `node_lin_p_l` (sources), `input_lin_p_l` (bias or earlier memory)
-and `norm_p_l`.
+Maps of pass p and layer l are `edge_lin_p_l`, `node_lin_p_l` (of sources), `input_lin_p_l` (of biases), `norm_p_l`.
 """
 
 from __future__ import annotations

@@ -46,10 +46,9 @@ def fill(
     made: Mapping[str, Tensor] | None = None,
     spent: Collection[str] = (),
 ) -> M:
-    """The model with every parameter set, in evaluation mode: our name -> theirs, or `made` out of `spent` ones of
-    theirs.
+    """The model with every parameter set, in evaluation mode: our name -> theirs in `names`, or our tensor in `made`.
 
-    InputError where a name or shape does not fit, or something is left over.
+    `spent` are parameters of theirs that are used otherwise. InputError: a name or shape doesn't fit, or some are left.
     """
     made = made or {}
     own = model.state_dict()

@@ -84,9 +84,7 @@ def _heads(state_dict: Mapping[str, Tensor], edge: str, source: str) -> tuple[in
 def cnn_zoo(
     state_dict: Mapping[str, Tensor], widths: Sequence[int] | None, spec: NetworkSpec | None
 ) -> AccuracyPredictor:
-    """The Small CNN Zoo's: maps `*_p_l` per pass and layer, a vector per activation of the network for all of its
-    nodes.
-    """
+    """The Small CNN Zoo's: maps `*_p_l` per pass and layer, one activation vector for all nodes of a network."""
     inputs, dim, frequencies, outputs, hidden = common_sizes(state_dict, "encoder.fourier_layer.b")
     layers = [
         found.groups() for name in state_dict if (found := re.fullmatch(r"encoder\.edge_lin_(\d+)_(\d+)\.weight", name))
@@ -161,9 +159,7 @@ def wild_park(state_dict: Mapping[str, Tensor]) -> AccuracyPredictor:
 
 
 def _encoder_names(state_dict: Mapping[str, Tensor], frequencies: str, numbers: str, place: str) -> dict[str, str]:
-    """Our name of every encoder parameter -> theirs; `numbers` are the pass and, where there is one, the layer that
-    fills `place`.
-    """
+    """Our name of every encoder parameter -> theirs; `numbers` matches the pass and the layer, which fills `place`."""
     names = {"encoder.input_memory": "encoder.input_init_node", "encoder.features.frequencies": frequencies}
     for name in state_dict:
         if found := re.fullmatch(rf"encoder\.({'|'.join(_MAPS)}){numbers}\.((?:[02]\.)?(?:weight|bias))", name):
@@ -173,9 +169,7 @@ def _encoder_names(state_dict: Mapping[str, Tensor], frequencies: str, numbers: 
 
 
 def _activation_table(vectors: Tensor, order: Sequence[str], others: str) -> Tensor:
-    """A row per activation that we know, out of the release's rows in its `order`; `others` are "zeros" or the
-    release's "last" row.
-    """
+    """A row per activation that we know: the release's rows are of `order`; `others` are "zeros" or its "last"."""
     if len(vectors) != len(order):
         raise InputError(f"expected a vector for each of {', '.join(order)}, got {len(vectors)}")
     rest = torch.zeros_like(vectors[0]) if others == "zeros" else vectors[-1]

@@ -1,6 +1,4 @@
-"""The release's predictor of SimpleViTs' accuracy (appendix F.2): maps with a name of their own for every step of a
-block.
-"""
+"""The release's predictor of SimpleViTs' accuracy (appendix F.2), whose maps are named by the steps of a block."""
 
 from __future__ import annotations
 
@@ -30,9 +28,7 @@ _UNUSED = (
 
 
 def vit(state_dict: Mapping[str, Tensor], spec: NetworkSpec | None) -> AccuracyPredictor:
-    """The ViT zoo's. Its encoder has no place for the norm after the patch embedding and for positions: they have no
-    effect.
-    """
+    """The ViT zoo's. Its encoder ignores the norm after the patch embedding and positions: it has no place for them."""
     inputs, dim, frequencies, outputs, hidden = common_sizes(state_dict, "encoder.fourier_layer.b")
     blocks = [
         int(found[1]) for name in state_dict if (found := re.fullmatch(r"encoder\.qkv_edge_lin_(\d+)\.weight", name))
@@ -102,9 +98,7 @@ def _message(layer: int, edge: str, source: str, norm: str | None, update: str |
 
 
 def _roles(spec: NetworkSpec, depth: int) -> tuple[dict[str, int], list[int], int]:
-    """What each layer of a SimpleViT is, the values of its attentions, that of its patches; InputError for any other
-    network.
-    """
+    """The number of each layer of a SimpleViT by its role, the values of attentions and of patches; else InputError."""
     block = list(zip(_BLOCK, _BLOCK_KINDS, strict=True))
     wanted = {"init": "norm", "to_emb": "dense", "norm": "norm", "positions": "learned"}
     wanted |= {f"{role}_{i}": kind for i in range(depth) for role, kind in block} | {"last": "norm", "head": "dense"}

@@ -1,10 +1,9 @@
 """Any nn.Module in: `trace` reads a module into a `NetworkSpec` and `Weights`.
 
 The module is captured as a graph of ATen operations (`capture`), whose nodes are read one after another (`reader`; by
-kind of operation
-`viewing`, `meeting`, `layers`, `attention`, `pooling`) into a `program` of steps, which is then put in order (`tidy`).
-What a tensor of user code holds is followed exactly (`layout`), so that reshapes, heads and fused projections need no
-steps. Formulas are recognised by what they compute (`pointwise`) or how they are built (`formulas`).
+kind of operation `viewing`, `meeting`, `layers`, `attention`, `pooling`) into a `program` of steps, which is then put
+in order (`tidy`). What a tensor of user code holds is followed exactly (`layout`), so that reshapes, heads and fused
+projections need no steps. Formulas are recognised by their values (`pointwise`) or by how they are built (`formulas`).
 """
 
 from __future__ import annotations
@@ -147,9 +146,7 @@ def _output(module: nn.Module, example: Tensor) -> Tensor:
 
 
 def _read(captured: Captured, dtype: torch.dtype) -> tuple[NetworkSpec, Weights]:
-    """The spec and the weights; if the input's channels can't lie last for all who read it, they lie first, and steps
-    move them.
-    """
+    """The spec and the weights; a step moves the input's channels to the front if not all can read them at the back."""
     for moves in (True, False):
         reader = Reader(captured, moves=moves)
         result = reader.read()
@@ -180,9 +177,7 @@ def _laid_out(program: Program, view: View) -> int:
 
 
 def _another_example(spec: NetworkSpec, example: Tensor) -> Tensor:
-    """Random inputs like an example, which may be all zeros: the same for the same network, whatever was drawn
-    before.
-    """
+    """Random inputs like an example, which may be all zeros: always the same ones for the same network."""
     generator = torch.Generator().manual_seed(0)
     embedding = next((step for step in spec.steps if isinstance(step, Embed)), None)
     if embedding is not None:

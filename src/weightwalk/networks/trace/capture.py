@@ -1,6 +1,4 @@
-"""A module as a graph of ATen operations, by torch.export, with everything that doesn't depend on the input already
-computed.
-"""
+"""A module as a graph of ATen operations, by torch.export; what doesn't depend on the input is already computed."""
 
 from __future__ import annotations
 
@@ -37,8 +35,10 @@ _PARTS = frozenset({
 
 @dataclass(frozen=True)
 class Captured:
-    """`nodes` in order; `constants` are the values of those that don't depend on the `input`, and `learned` those of
-    them that do on parameters; the module's output is `output`. Examples come `num_examples` at a time."""
+    """`nodes` in order, between the module's `input` and `output`; there are `num_examples` examples.
+
+    `constants` are the values of nodes that don't depend on the input, `learned` those that depend on parameters.
+    """
 
     nodes: tuple[Node, ...]
     constants: dict[Node, Any]
@@ -58,9 +58,7 @@ def where(node: Node) -> str:
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """The module in evaluation mode, without gradients, and without the fused kernels of attention, which hide what
-    they compute.
-    """
+    """The module in evaluation mode, without gradients, and without fused kernels of attention, which can't be read."""
     training = {child: child.training for child in module.modules()}
     stacks = [child for child in module.modules() if isinstance(child, (nn.TransformerEncoder, nn.TransformerDecoder))]
     hooks = [stack.register_forward_pre_hook(_with_plain_mask, with_kwargs=True) for stack in stacks]
@@ -81,9 +79,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 def _with_plain_mask(
     stack: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Keeps torch from looking into a mask whether it is causal, which is control flow that depends on data; it is
-    applied as it is.
-    """
+    """Keeps torch from asking whether a mask's values are causal, which no graph can hold; the mask is applied."""
     name, place = ("is_causal", 3) if isinstance(stack, nn.TransformerEncoder) else ("tgt_is_causal", 6)
     if len(args) <= place and kwargs.get(name) is None:
         kwargs = kwargs | {name: False}
@@ -91,8 +87,9 @@ def _with_plain_mask(
 
 
 def export(module: nn.Module, example: Tensor) -> tuple[Any, int]:
-    """The graph of a module in evaluation mode, on the module's own tensors, and its number of examples: they are
-    repeated to a number that no other axis has, so that it can't be mistaken.
+    """The graph of a module in evaluation mode, on the module's own tensors, and its number of examples.
+
+    Examples are repeated to a number that no other axis has, so that it can't be mistaken.
     """
     sizes = {*example.shape[1:], *(size for parameter in module.parameters() for size in parameter.shape)}
     counts = [count for count in (3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37) if all(size % count for size in sizes)]
@@ -111,9 +108,7 @@ def export(module: nn.Module, example: Tensor) -> tuple[Any, int]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what torch.export tells the authors of modules, and logs and graphs of attempts that fail; errors are
-    raised all the same.
-    """
+    """Silences torch.export's advice to authors of modules and its logs of attempts that fail; errors are raised."""
     loggers = [
         logging.getLogger(name) for name in ("torch._subclasses.fake_tensor", "torch.fx.experimental.symbolic_shapes")
     ]

@@ -15,8 +15,7 @@ _OWN = Factor(COPIES, -1, 0)
 
 
 def laid_like(program: Program, view: View, tensor: Tensor, own_axis: int | None = None) -> Tensor:
-    """A constant that is broadcast to `view`, as (C, *grid) of the view's value; axes along which it doesn't vary have
-    length one.
+    """A constant that is broadcast to `view`, as (C, *grid) of the view's value, of length one where it doesn't vary.
 
     `own_axis` is an axis of the view along which the constant has its own length; it comes last.
     """
@@ -59,10 +58,9 @@ def laid_like(program: Program, view: View, tensor: Tensor, own_axis: int | None
 
 
 def learned(program: Program, tensor: Tensor, *, fixed: bool, grid: tuple[int, ...] | None = None) -> int:
-    """Learned values (C, *grid), for as many examples as the input has; unless `grid` is given, a single position needs
-    none.
+    """Learned values (C, *grid), for as many examples as the input has; `fixed` ones are constants but no parameters.
 
-    `fixed` values are constants that are no parameters.
+    Left out, `grid` is the tensor's, or () for a single position.
     """
     if grid is None:
         grid = tuple(tensor.shape[1:]) if math.prod(tensor.shape[1:]) > 1 else ()

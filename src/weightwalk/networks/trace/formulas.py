@@ -1,6 +1,4 @@
-"""Normalisations, and formulas of several operations that are one: x * rsqrt(mean(x^2) + eps), (x - mean) / sqrt(var +
-eps), ...
-"""
+"""Normalisations, and formulas of several operations that are one, such as x * rsqrt(mean(x^2) + eps)."""
 
 from __future__ import annotations
 

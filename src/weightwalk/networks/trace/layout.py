@@ -2,9 +2,10 @@
 
 A value is (N, C, *grid), N examples. A tensor that user code handles holds the numbers of one value in some order: each
 of its axes is a row-major product of *factors*, and a factor (dim, stride, size) runs over index = stride * (0 .. size
-- 1) of one axis of the value. Reshapes and transpositions only regroup factors, so they need no step. Example: q of 3
-  heads of 4 numbers out of a value (12, T), as
-a tensor (N, 3, T, 4), has the axes [batch], [(channels, 4, 3)], [(grid 1, 1, T)], [(channels, 1, 4)].
+- 1) of one axis of the value. Reshapes and transpositions only regroup factors, so they need no step.
+
+Example: q of 3 heads of 4 numbers out of a value (12, T), as a tensor (N, 3, T, 4), has the axes [batch], [(channels,
+4, 3)], [(grid 1, 1, T)], [(channels, 1, 4)].
 """
 
 from __future__ import annotations
@@ -34,9 +35,7 @@ Axis = tuple[Factor, ...]
 
 @dataclass(frozen=True)
 class View:
-    """A tensor of user code: the numbers of `source` (a value's number, or `attention.Scores`) in the order of
-    `axes`.
-    """
+    """A tensor of user code: the numbers of `source`, a value's number or `scores.Scores`, in the order of `axes`."""
 
     source: Any
     axes: tuple[Axis, ...]
@@ -151,9 +150,7 @@ def refined(factors: Sequence[Factor], others: Sequence[Factor]) -> Axis:
 
 
 def paired(one: Axis, two: Axis) -> list[tuple[Factor, Factor | None]]:
-    """The factors of an axis beside those of another of the same length, both cut alike; None beside an axis of length
-    one.
-    """
+    """The factors of an axis beside those of another as long, both cut alike; None beside an axis of length one."""
     two = tuple(f for f in two if f.dim != COPIES)
     if not two:
         return [(f, None) for f in one]

@@ -120,9 +120,7 @@ def _bare(view: View, count: int) -> View:
 
 
 def alike(program: Program, base: View, other: View) -> tuple[View, View]:
-    """Both, the other on a value whose channels and positions lie as those of `base` do (or are of length one, where it
-    has none).
-    """
+    """Both views, `other` on a value whose channels and positions lie as those of `base` do, or have length one."""
     pairs = [pair for a, b in zip(base.axes, other.axes, strict=True) for pair in paired(a, b)]
     if any((a.dim == BATCH) != (b is not None and b.dim == BATCH) for a, b in pairs):
         raise Unreadable("examples of one value meet positions or channels of another")
@@ -176,9 +174,7 @@ def _stacked(part: View | Tensor, number: int) -> View | Tensor:
 
 
 def _joined_like(program: Program, base: View, part: View, number: int, front: bool) -> View:
-    """A part with its other axes laid like those of `base`, and axis `number` in front of the channels, or as the only
-    positions.
-    """
+    """A part with its other axes laid like those of `base`; axis `number` leads the channels or is all positions."""
     pairs = [
         pair
         for place in range(len(base.axes))
@@ -199,9 +195,7 @@ def _joined_like(program: Program, base: View, part: View, number: int, front: b
 
 
 def _spread(program: Program, base: View, part: View, number: int) -> View:
-    """A part without positions, repeated at those of `base`, its channels laid like them with axis `number` in
-    front.
-    """
+    """A part without positions, repeated at those of `base`, with channels laid like them behind axis `number`."""
     grid = program.shapes[base.source][1:]
     if len(grid) > 3:
         raise Unreadable("it repeats a value along more than three axes")

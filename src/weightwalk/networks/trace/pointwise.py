@@ -47,15 +47,13 @@ POINTWISE = frozenset({
 
 @dataclass(frozen=True)
 class Form:
-    """What was recognised: "same", "affine" (factor x + offset), or factor a(omega x), `name` the activation a; `slope`
-    is leaky_relu's.
-    """
+    """What was recognised: "same", "affine" (factor x + offset), or factor a(omega x) of the activation `name`."""
 
     name: str
     factor: float = 1.0
     offset: float = 0.0
     omega: float = 1.0
-    slope: float | None = None
+    slope: float | None = None  # leaky_relu's
 
 
 @dataclass
@@ -119,9 +117,7 @@ def _is_same(node: Node, parent: Node) -> bool:
 
 
 def operation(node: Node) -> str:
-    """The operation's name without its overload, and without the underscore of those that work in place: "relu" of
-    aten.relu_.default.
-    """
+    """The operation's name without overload and the underscore of writing in place: "relu" of aten.relu_.default."""
     name = str(node.target).removeprefix("aten.").split(".")[0] if node.op == "call_function" else node.op
     return name.removesuffix("_") if is_in_place(node) else name
 

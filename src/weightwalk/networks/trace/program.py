@@ -31,9 +31,7 @@ from weightwalk.steps import Activate, Affine, Move, Patches, Rearrange, Reshape
 
 @dataclass(frozen=True)
 class Parameters:
-    """A layer's weight, as `Weights` has it but without the axis of networks, its bias or None, and the tensor that it
-    is all of.
-    """
+    """A layer's weight, as `Weights` has it but without the axis of networks, and its bias."""
 
     weight: Tensor
     bias: Tensor | None
@@ -42,21 +40,17 @@ class Parameters:
 
 @dataclass
 class Program:
-    """`steps[v - 1]` writes value v, (C, *grid) = `shapes[v]`; value 0 is the input. `moves` lets channels of the input
-    lie last.
-    """
+    """`steps[v - 1]` writes value v, (C, *grid) = `shapes[v]`; value 0 is the input."""
 
     num_examples: int
     shapes: list[tuple[int, ...]]
-    moves: bool = True
+    moves: bool = True  # the input's channels may lie last, and a step moves them
     steps: list[Step] = field(default_factory=list)
     parameters: dict[int, Parameters] = field(default_factory=dict)
     _known: dict[Step, int] = field(default_factory=dict)
 
     def emit(self, step: Step, shape: Sequence[int], parameters: Parameters | None = None) -> int:
-        """The number of the value (C, *grid) that `step` writes; a step without parameters that was there already is
-        not repeated.
-        """
+        """The number of the value (C, *grid) that `step` writes; no step without parameters is there twice."""
         if parameters is None and step in self._known:
             return self._known[step]
         self.steps.append(step)

@@ -17,9 +17,7 @@ _FAR = -1e4  # scores masked by a number below this have no weight left after th
 
 @dataclass(frozen=True)
 class Scores:
-    """scale q k for `heads` heads, of the values `query` and `key`; `soft` after the softmax, `mask` (T, S) the keys
-    that are seen.
-    """
+    """scale q k for `heads` heads of the values `query` and `key`; `mask` (T, S) are the keys that are seen."""
 
     query: int
     key: int
@@ -27,7 +25,7 @@ class Scores:
     kv_heads: int
     scale: float = 1.0
     mask: Tensor | None = None
-    soft: bool = False
+    soft: bool = False  # after the softmax
 
     def scaled(self, factor: float, offset: float) -> Scores:
         """factor scores + offset."""
@@ -36,9 +34,7 @@ class Scores:
         return replace(self, scale=self.scale * factor)
 
     def masked(self, seen: Tensor) -> Scores:
-        """Scores where `seen` (broadcast to (..., T, S), the same for all heads and examples) is False have no
-        weight.
-        """
+        """Only where `seen`, (..., T, S) and the same for all heads and examples, have scores weight."""
         while seen.dim() > 2:
             if not bool((seen == seen[:1]).all()):
                 raise Unreadable("its mask differs between heads or examples")

@@ -45,9 +45,7 @@ def _live(steps: dict[int, Step], output: int) -> set[int]:
 
 
 class _Tidy:
-    """Joins steps: activations, shifts and scales into the layer before them, zeros beside pictures into the
-    padding.
-    """
+    """Joins steps: activations, shifts and scales into the layer before them, zeros around pictures into padding."""
 
     def __init__(self, program: Program, output: int):
         self.parameters = program.parameters

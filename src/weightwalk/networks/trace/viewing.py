@@ -249,9 +249,7 @@ def _sliced(program: Program, view: View, start: int, count: int) -> int:
 
 
 def _leading(program: Program, view: View, number: int, axis: Axis) -> tuple[View, int]:
-    """The view with the factors of an axis as the first of the channels, and how many channels each entry of the axis
-    has.
-    """
+    """The view with the factors of an axis leading the channels, and how many channels each entry of the axis has."""
     others = [f for place, other in enumerate(view.axes) if place != number for f in other]
     channels = sorted((f for f in others if f.dim == CHANNELS), key=lambda f: -f.stride)
     held = {f.dim for f in axis if f.dim > CHANNELS}
