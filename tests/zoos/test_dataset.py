@@ -32,7 +32,8 @@ def assert_rows(zoo, batch):
         assert torch.equal(networks[place].flat, zoo.weights(int(row)).flat)
         assert networks[place].spec == zoo.specs[zoo.spec_codes[row]]
     for name in ("group", "member", *zoo.columns):
-        np.testing.assert_array_equal(batch[name].numpy(), zoo.column(name)[rows].astype(batch[name].numpy().dtype))
+        np.testing.assert_array_equal(batch[name].numpy(), zoo.column(name)[rows])
+        assert batch[name].numpy().dtype == zoo.column(name).dtype
     if zoo.sources is not None:
         assert batch["label"].tolist() == zoo.labels[rows].tolist()
 

@@ -580,7 +580,7 @@ def test_what_does_not_fit_in_memory_is_said(monkeypatch):
     pixels, labels = pictures(shape)
     given = (spec, begin(torch.zeros(spec.num_parameters)), pixels, labels, torch.arange(37), Training())
     monkeypatch.setattr(native.memory, "available", lambda: 1_000)
-    with pytest.raises(InputError, match=r"training a network of [\d,]+ parameters takes .* are free; choose"):
+    with pytest.raises(InputError, match=r"a network of [\d,]+ parameters on pictures .* takes .* are free"):
         epoch(*given, mode="native", **constants(spec))
     monkeypatch.undo()
     monkeypatch.setattr(native, "_library", lambda: SimpleNamespace(weightwalk_train=lambda *arguments: 1))

@@ -94,8 +94,8 @@ def score(
 
 
 def choose(spec: NetworkSpec, mode: Mode, params: Tensor, pixels: Tensor) -> Literal["native", "torch"]:
-    """What `auto` is for this network here. Raises InputError where `native` can't be had, with the steps that it
-    doesn't have.
+    """What `auto` is for this network here. Raises InputError where `native` can't be had, with the step that it
+    doesn't have, and for a network that takes more memory than there is.
     """
     if mode not in ("auto", "native"):
         return "torch"
@@ -107,6 +107,7 @@ def choose(spec: NetworkSpec, mode: Mode, params: Tensor, pixels: Tensor) -> Lit
     else:
         reason = native.refusal(spec, tuple(pixels.shape[1:]))
     if reason is None:
+        native.check_memory(spec, tuple(pixels.shape[1:]))
         return "native"
     if mode == "native":
         raise InputError(f"{reason}; or use the mode 'torch'")
