@@ -169,7 +169,7 @@ def _encoder_names(state_dict: Mapping[str, Tensor], frequencies: str, numbers: 
 
 
 def _activation_table(vectors: Tensor, order: Sequence[str], others: str) -> Tensor:
-    """A row per activation that we know: the release's rows are those of `order`; `others` are "zeros" or its "last"."""
+    """A row per activation that we know: the release's rows are of `order`; `others` are "zeros" or its "last"."""
     if len(vectors) != len(order):
         raise InputError(f"expected a vector for each of {', '.join(order)}, got {len(vectors)}")
     rest = torch.zeros_like(vectors[0]) if others == "zeros" else vectors[-1]
