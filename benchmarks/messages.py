@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
+import math
 import statistics
 import subprocess
 import sys
@@ -20,6 +20,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from weightwalk.bench.load import memory_mib
 from weightwalk.encoders.edges import EdgeMap, FourierEdges, messages
 from weightwalk.graphs.features import FourierFeatures
 
@@ -66,9 +67,10 @@ def peak_here(size: str, mode: str, form: str) -> None:
     """The other side of `peak_mib`: prints it."""
     values, edge, sources = problem(size)
     once(FORMS[form], mode, values[:1], edge, sources[:1].detach().requires_grad_())  # what torch loads once
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = memory_mib()
     once(FORMS[form], mode, values, edge, sources)
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    after = memory_mib(reset=False)
+    print(after[0] - before[0] if before and after else math.nan)
 
 
 def measure(size: str, mode: str, rounds: int) -> dict[str, str | float]:

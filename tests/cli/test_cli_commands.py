@@ -86,6 +86,13 @@ def test_fit_tells_people_what_comes_next(call, tmp_path):
     assert "fitting 2/2" in result.stderr
 
 
+def test_fits_without_a_compiler_are_remarked_upon(call, tmp_path, monkeypatch):
+    monkeypatch.setattr("weightwalk.zoos.inr.kernel.available", lambda: False)
+    result = call("fit", "digits", "--out", tmp_path / "zoo", "--limit", 3, "--recipe", "tiny")
+    assert result.exit_code == 0
+    assert "no C++ compiler works here, so fitting takes about 30 times as long; install g++" in result.stderr
+
+
 def test_fit_by_default_into_zoos(call, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert call("fit", "digits", "--limit", 10, "--recipe", "tiny", "-q").exit_code == 0

@@ -299,3 +299,31 @@ def test_training_on_nothing_says_how_to_make_it(call, tmp_path):
     result = call("train", "vit_accuracy", "--zoo", tmp_path / "no", "--out", tmp_path / "run")
     assert result.exit_code == 2
     assert f"make it with `weightwalk zoo vit --root DIR --out {tmp_path / 'no'}`" in result.stderr
+
+
+def test_files_of_a_module_s_parameters(call, trained, tmp_path, monkeypatch):
+    """One function makes the module, files hold its parameters under its names."""
+    (tmp_path / "netsofours.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    from netsofours import net
+
+    files = []
+    for seed, suffix in enumerate((".pt", ".ckpt", ".bin", ".safetensors")):
+        module = net()
+        for parameter in module.parameters():
+            torch.nn.init.normal_(parameter, std=0.1 + seed, generator=torch.Generator().manual_seed(seed))
+        files.append(tmp_path / f"{seed}{suffix}")
+        (save_file if suffix == ".safetensors" else torch.save)(module.state_dict(), files[-1])
+    (tmp_path / "other.pt").write_bytes(b"words")
+    asked = ("predict", trained, *files, tmp_path / "other.pt", "--json")
+    result = call(*asked, "--module", "netsofours:with_example")
+    told = {one["network"]: one["predicted"] for one in json.loads(result.stdout)["networks"]}
+    assert result.exit_code == 2
+    assert list(json.loads(result.stdout)["unread"]) == [str(tmp_path / "other.pt")]
+    by_activation = json.loads(call("predict", trained, files[0], "--activation", "relu", "--json").stdout)
+    assert told[str(files[0])] == pytest.approx(by_activation["networks"][0]["predicted"], abs=1e-5)
+    assert len(set(told.values())) == 4
+    spec = tmp_path / "spec.json"
+    spec.write_text("{}")
+    assert "give one of them" in call(*asked, "--module", "netsofours:net", "--spec", spec).stderr

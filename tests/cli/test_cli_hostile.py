@@ -253,6 +253,34 @@ def test_specs_in_files(refused, tmp_path):
         refused(("graph", tmp_path / "spec.json"))
 
 
+def edits(value, path=()):
+    """Every place of a JSON value, as a path of keys."""
+    if isinstance(value, dict | list):
+        for key in value if isinstance(value, dict) else range(len(value)):
+            yield (*path, key)
+            yield from edits(value[key], (*path, key))
+
+
+WRONG = (None, True, -1, 1.5, "x" * 200, [], {}, [[]], {"a": 1}, 10**12)
+
+
+@pytest.mark.parametrize("name", ["run.json", "evaluation.json"])
+def test_wrongly_typed_values_of_a_run_are_no_tracebacks(call, run, name):
+    """One edit after another; a command that is content with it ends with 0, another with a sentence."""
+    path = run / name
+    good = json.loads(path.read_text())
+    places = [place for place in edits(good) if not {"zoo", "confusion", "per_class"} & set(place[:1])]
+    for number, place in enumerate(places):
+        value = json.loads(json.dumps(good))
+        within = value
+        for key in place[:-1]:
+            within = within[key]
+        within[place[-1]] = WRONG[number % len(WRONG)]
+        path.write_text(json.dumps(value))
+        result = call("report", run, "--quiet")
+        assert result.exit_code in (0, 2), (place, result.output)
+
+
 def test_the_seconds_of_a_zoo(refused, run, zoo):
     for text in ('{"seconds": "3"}', "[]", "3", '{"seconds": NaN}', '{"second": 3}'):
         (zoo / ".fit.json").write_text(text)

@@ -150,7 +150,7 @@ def test_quiet_is_one_line(call, shared_zoo, tmp_path):
         (["0", "--out", "{tmp}/a.wav"], "are rendered as .png, got --out {tmp}/a.wav"),
         (["0", "--device", "tpu"], "'tpu'"),
         (["0", "--out", "{tmp}/r", "--sheet", "{tmp}/s.gif"], "expected a .png as --sheet, got {tmp}/s.gif"),
-        (["0", "--out", "{tmp}/r", "--rate", "0"], "expected --rate of at least 1 Hz, got 0"),
+        (["0", "--out", "{tmp}/r", "--rate", "0"], "expected --rate of at least 1 Hz and below 2^31 Hz, got 0"),
     ],
 )
 def test_what_cannot_be_rendered(call, shared_zoo, tmp_path, arguments, words):

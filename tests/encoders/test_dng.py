@@ -168,13 +168,13 @@ def test_parallel_edges_are_refused_by_name_where_messages_have_one():
 
 
 REFUSED = [
-    ({"dim": 0}, "dim must be a number at least 1, got 0"),
+    ({"dim": 0}, "dim must be a number of at least 1, got 0"),
     ({"num_frequencies": 0}, "num_frequencies must be"),
     ({"num_passes": 0}, "num_passes must be"),
     ({"head_dim": 0}, "head_dim must be"),
-    ({"max_taps": -1}, "max_taps must be a number at least 0, got -1"),
+    ({"max_taps": -1}, "max_taps must be a number of at least 0, got -1"),
     ({"scale": -1.0}, "scale must be a number above 0, got -1.0"),
-    ({"dropout": 2.0}, "dropout must be a number at least 0 and below 1, got 2.0"),
+    ({"dropout": 2.0}, "dropout must be a number of at least 0 and below 1, got 2.0"),
     ({"dropout": -0.1}, "dropout must be"),
     ({"readout": "nodes"}, r"readout.* 'nodes'"),
     ({"kinds": ("foo",)}, "unknown kind of step 'foo'; known: message, norm, learned"),

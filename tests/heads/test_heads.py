@@ -44,9 +44,9 @@ def test_the_answer_about_latents_is_the_mean_over_views():
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"hidden_dim": 0}, "hidden_dim must be a number at least 1, got 0"),
-        ({"num_hidden": -1}, "num_hidden must be a number at least 0, got -1"),
-        ({"dropout": 1.0}, "dropout must be a number at least 0 and below 1, got 1.0"),
+        ({"hidden_dim": 0}, "hidden_dim must be a number of at least 1, got 0"),
+        ({"num_hidden": -1}, "num_hidden must be a number of at least 0, got -1"),
+        ({"dropout": 1.0}, "dropout must be a number of at least 0 and below 1, got 1.0"),
         ({"dropout": float("nan")}, "dropout must be a number that is finite, got nan"),
         ({"hiden_dim": 3}, "did you mean 'hidden_dim'"),
     ],

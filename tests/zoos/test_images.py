@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import pickle
 import re
 import struct
@@ -659,6 +660,21 @@ def test_other_formats_under_a_known_suffix(tmp_path):
     path = save(tmp_path / "a" / "1.png", GREY[0], format="GIF")
     with fails(str(path), "PNG, JPEG or BMP"):
         images.load("folder", tmp_path, "all")
+
+
+@pytest.mark.parametrize("name", [b"two\nlines", b"\xff\xfe", b"tab\there", b"\x1b[31mred"])
+def test_class_folders_that_cannot_be_printed(tmp_path, name):
+    folder = os.path.join(os.fsencode(tmp_path), name)
+    os.mkdir(folder)
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(os.path.join(os.fsdecode(folder), "a.png"))
+    with pytest.raises(InputError, match="expected names of classes that can be printed") as caught:
+        images.load("folder", tmp_path, "all")
+    assert str(caught.value).isprintable()
+
+
+def test_an_embedded_data_set_has_no_folder(tmp_path):
+    with pytest.raises(InputError, match=r"expected no folder of digits, .*; leave --root out"):
+        images.load("digits", tmp_path / "nope", "all")
 
 
 def test_folders_without_pictures(tmp_path):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache, partial
+from functools import partial
 from math import ceil
 from pathlib import Path
 from statistics import median
@@ -35,29 +35,6 @@ GROWTH = 1.15  # of the steps of `fast`, until it is as good as `nfn`
 
 
 @dataclass(frozen=True)
-class Bfloat16:
-    """Batched backward products at the shapes of this fit, in bfloat16 beside float32."""
-
-    float32_us: float  # per INR step
-    bfloat16_us: float
-    speedup: float  # of the products
-    step_speedup: float  # of a step that would be matrix products and nothing else: an upper bound of the effect
-    gradient_error: float  # relative, of the products
-    supported: bool  # whether the processor has instructions for it
-
-    def __str__(self) -> str:
-        """One sentence."""
-        faster = self.speedup > 1
-        times, of_step = (self.speedup, self.step_speedup) if faster else (1 / self.speedup, 1 / self.step_speedup)
-        return (
-            f"bfloat16 in the backward products: {times:.2g} times as {'fast' if faster else 'slow'} as float32, a "
-            "step at most "
-            f"{of_step:.2g} times, with gradients {100 * self.gradient_error:.1g} % off; "
-            f"this processor {'has' if self.supported else 'has no'} instructions for it"
-        )
-
-
-@dataclass(frozen=True)
 class Figures:
     """What was found at one size of picture. Microseconds are per INR and step, of the whole machine."""
 
@@ -79,7 +56,6 @@ class Figures:
     fast_ms_per_inr: float  # with steps_to_equal_psnr
     loop_ms_per_inr: float  # nfn_steps steps, extrapolated from FitBench.steps
     warmup_s: float  # the engine's first fit: compiling, loading
-    bfloat16: Bfloat16
 
 
 @dataclass(frozen=True)
@@ -90,7 +66,7 @@ class FitBench:
     steps: int = 100  # per side and repetition
     repetitions: int = 5
     nfn_steps: int = FIT_RECIPES["nfn"].descent.steps
-    products: int = 12  # large ones in a measurement of the peak; 8 times as many groups of small ones
+    products: int = 12  # large ones in a measurement of the peak
 
     def measure(
         self, workers: int, dataset: str | None = None, root: Path | None = None, progress: Progress = silent
@@ -103,7 +79,7 @@ class FitBench:
                 parts = np.split(pixels, workers)
                 team.give([_Task(part, self.images * worker) for worker, part in enumerate(parts)])
                 found[name] = _figures(team, self, pixels.shape, partial(progress, f"measuring {name}"))
-        values = {name: asdict(figures) | {"bfloat16_says": str(figures.bfloat16)} for name, figures in found.items()}
+        values = {name: asdict(figures) for name, figures in found.items()}
         header, rows = side_by_side({name: _column(figures) for name, figures in found.items()})
         return Found(
             {**next(iter(values.values())), "sizes": values, "workers": workers},
@@ -116,7 +92,6 @@ class FitBench:
             f"{self.repetitions}",
             header,
             rows,
-            tuple(f"{name}: {figures.bfloat16}." for name, figures in found.items()),
         )
 
 
@@ -129,14 +104,12 @@ def _figures(
     """Figures of the pictures (N, C, *grid) that the team was given."""
     nfn, fast = _with_steps(FIT_RECIPES["nfn"], much.nfn_steps), FIT_RECIPES["fast"]
     inrs, pixels, spec = shape[0], int(np.prod(shape[2:])), _spec(nfn, shape)
-    same, groups = _with_steps(nfn, much.steps), 8 * much.products
+    same = _with_steps(nfn, much.steps)
     sides: dict[str, Side] = {
         "loop": partial(team.run, _published, same),
         "engine": partial(team.run, _fitted, same),
         "vmap": partial(team.run, _vmapped, same),
         "matmul": partial(team.run, matmul, much.products),
-        "float32": partial(team.run, _products, spec, pixels, torch.float32, groups),
-        "bfloat16": partial(team.run, _products, spec, pixels, torch.bfloat16, groups),
     }
     stages = much.repetitions + 3
     progress(0, stages, {})
@@ -145,8 +118,7 @@ def _figures(
     warmup = sum(team.run(_fitted, _with_steps(recipe, 1))[0] for recipe in (nfn, fast))
     for function in (_published, _vmapped):
         team.run(function, _with_steps(nfn, 2))
-    for name in ("matmul", "float32", "bfloat16"):
-        sides[name]()
+    sides["matmul"]()
     progress(1, stages, {})
 
     nfn_psnr = _psnr(team, nfn)
@@ -170,8 +142,6 @@ def _figures(
     us = {name: 1e6 * median(seconds[name]) / (inrs * much.steps) for name in ("loop", "engine", "vmap")}
     work, peak_work = peers.step_flops(spec, pixels) * inrs * much.steps, 2 * MATMUL**3 * much.products * len(team)
     to_equal = much.nfn_steps / much.steps * median_ratio(seconds["loop"], seconds["fast"])
-    share, products = peers.backward_share(spec, pixels), len(team) * groups * peers.GROUP
-    speedup = median_ratio(seconds["float32"], seconds["bfloat16"])
     return Figures(
         ratio_vs_loop=ratio,
         us_per_inr_step=us["engine"],
@@ -191,14 +161,6 @@ def _figures(
         fast_ms_per_inr=1e3 * median(seconds["fast"]) / inrs,
         loop_ms_per_inr=1e-3 * us["loop"] * much.nfn_steps,
         warmup_s=warmup,
-        bfloat16=Bfloat16(
-            float32_us=1e6 * median(seconds["float32"]) / products,
-            bfloat16_us=1e6 * median(seconds["bfloat16"]) / products,
-            speedup=speedup,
-            step_speedup=1 / (1 - share + share / speedup),
-            gradient_error=peers.bfloat16_error(spec, pixels),
-            supported=peers.has_bfloat16(),
-        ),
     )
 
 
@@ -277,12 +239,3 @@ def _vmapped(task: _Task, recipe: FitRecipe) -> NDArray[np.float32]:
 
 def _fitted(task: _Task, recipe: FitRecipe) -> NDArray[np.float32]:
     return engine.fit(*task.begin(recipe), recipe.descent)[1].numpy()
-
-
-_factors = cache(peers.backward_products)
-
-
-def _products(task: _Task, spec: NetworkSpec, pixels: int, dtype: torch.dtype, repeats: int) -> None:
-    for _ in range(repeats):
-        for left, right in _factors(spec, pixels, dtype):
-            torch.bmm(left, right)

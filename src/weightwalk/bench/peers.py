@@ -1,13 +1,9 @@
 """The ways of fitting INRs that the engine is measured against, and the arithmetic that any of them has to do.
 
-Axes: B networks, G networks of a group, I fan-in, O fan-out, C channels, P pixels.
+Axes: B networks, I fan-in, O fan-out, C channels, P pixels.
 """
 
 from __future__ import annotations
-
-import re
-from contextlib import suppress
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +12,6 @@ from torch.nn import functional as F
 
 from weightwalk.spec import NetworkSpec
 from weightwalk.weights import Weights
-
-GROUP = 16  # networks of one batched product, where products are measured by themselves
 
 
 class Siren(nn.Module):
@@ -84,40 +78,3 @@ def step_flops(spec: NetworkSpec, pixels: int) -> int:
     """
     products = [layer.fan_in * layer.fan_out for layer in spec.layers]
     return 2 * pixels * (3 * sum(products) - products[0])
-
-
-def backward_share(spec: NetworkSpec, pixels: int) -> float:
-    """How much of `step_flops` is in the backward products."""
-    return 1 - 2 * pixels * sum(layer.fan_in * layer.fan_out for layer in spec.layers) / step_flops(spec, pixels)
-
-
-def backward_products(spec: NetworkSpec, pixels: int, dtype: torch.dtype) -> list[tuple[Tensor, Tensor]]:
-    """Factors, of random numbers, of the batched products that a group's backward pass makes."""
-    generator = torch.Generator().manual_seed(0)
-
-    def random(*shape: int) -> Tensor:
-        return torch.randn(GROUP, *shape, generator=generator).to(dtype)
-
-    factors = []
-    for number, layer in enumerate(spec.layers):
-        delta_GOP, input_GIP = random(layer.fan_out, pixels), random(layer.fan_in, pixels)
-        factors.append((delta_GOP, input_GIP.mT))
-        if number:
-            factors.append((random(layer.fan_out, layer.fan_in).mT, delta_GOP))
-    return factors
-
-
-def bfloat16_error(spec: NetworkSpec, pixels: int) -> float:
-    """The relative error, root mean square, of `backward_products` in bfloat16."""
-    exact, rounded = (
-        torch.cat([torch.bmm(left, right).flatten().float() for left, right in backward_products(spec, pixels, dtype)])
-        for dtype in (torch.float32, torch.bfloat16)
-    )
-    return float((rounded - exact).norm() / exact.norm())
-
-
-def has_bfloat16() -> bool:
-    """Whether Linux says that the processor multiplies bfloat16 (AVX512-BF16, AMX, or ARM's)."""
-    with suppress(OSError):
-        return re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", Path("/proc/cpuinfo").read_text()) is not None
-    return False

@@ -219,7 +219,7 @@ def _measured(worker: int, name: str, run: int, images: int, way: str) -> tuple[
     score: Callable[[], object]
     if way in (TRAINER, PLAIN):
         given = (plan.spec, state, pixels, labels, order, training, scale, offset)
-        epoch = partial(native.epoch, *given, seed=0, shifts=None, frozen=(), fourier=way == TRAINER)
+        epoch = partial(native.epoch, *given, seed=0, shifts=None, fourier=way == TRAINER)
         score = partial(native.score, plan.spec, state.params, pixels, labels, scale, offset, way == TRAINER)
     elif way == EAGER:
         module = Eager(plan.spec, start[0])

@@ -286,6 +286,16 @@ def keep_time(zoo: Path, work: str, seconds: float) -> None:
         files.write_json(zoo / _TIMES[work], {"seconds": times_of(zoo).get(work, 0.0) + seconds})
 
 
+def remark_slow_fits(screen: Terminal, device: str) -> None:
+    """Tell that fits are slow here, where they are for want of a compiler."""
+    import torch
+
+    from weightwalk.zoos.inr.engine import choose
+
+    if choose("auto", torch.device(device)) == "eager":
+        screen.remark("no C++ compiler works here, so fitting takes about 30 times as long; install g++")
+
+
 def to_train(zoo: Path, reads: str) -> list[str]:
     """The commands that train on a zoo of a kind or data set, as far as there are recipes for two cores."""
     from weightwalk.recipes import RECIPES

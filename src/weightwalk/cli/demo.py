@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from weightwalk.cli.common import FITTING, AsJson, Device, Quiet, keep_time, next_steps, table, terminal, times_of
+from weightwalk.cli.common import (
+    FITTING,
+    AsJson,
+    Device,
+    Quiet,
+    keep_time,
+    next_steps,
+    remark_slow_fits,
+    table,
+    terminal,
+    times_of,
+)
 from weightwalk.report.words import duration, percent, shell
 
 RECIPE = "digits_inr2jls"
@@ -34,6 +45,7 @@ def command(
 
         files.output_folder(out)
         picked, zoo_path, run_path = devices.pick(device), out / "zoo", out / "run"
+        remark_slow_fits(screen, str(picked))
         screen.remark("1/3  one INR for each of 1,797 digits, all from one start")
         fitted = fit_zoo(
             load_sets("digits", None),

@@ -8,7 +8,18 @@ from typing import Annotated
 
 import typer
 
-from weightwalk.cli.common import FITTING, AsJson, Device, Quiet, Seed, keep_time, next_steps, terminal, zoo_blocks
+from weightwalk.cli.common import (
+    FITTING,
+    AsJson,
+    Device,
+    Quiet,
+    Seed,
+    keep_time,
+    next_steps,
+    remark_slow_fits,
+    terminal,
+    zoo_blocks,
+)
 from weightwalk.report.words import duration, shell
 
 
@@ -54,11 +65,8 @@ def command(
     A zoo that is there gets what it lacks, so an interrupted fit goes on where it was.
     """
     with terminal(as_json, quiet) as screen, screen.listening():
-        import torch
-
         from weightwalk import devices, files
         from weightwalk.zoos import kinds
-        from weightwalk.zoos.inr.engine import choose
         from weightwalk.zoos.inr.fit import fit_zoo, load_sets
         from weightwalk.zoos.inr.recipe import FIT_RECIPES, changed, usual
         from weightwalk.zoos.store import Zoo
@@ -66,8 +74,7 @@ def command(
 
         picked = str(devices.pick(device))
         chosen = changed(FIT_RECIPES[recipe or usual(dataset)], settings or [])
-        if choose("auto", torch.device(picked)) == "eager":
-            screen.remark("no C++ compiler works here, so fitting takes about 30 times as long; install g++")
+        remark_slow_fits(screen, picked)
         path = files.output_folder(out or Path("zoos") / dataset, holds="manifest.json")
         outcome = fit_zoo(
             load_sets(dataset, root, split, limit),

@@ -14,6 +14,7 @@ from weightwalk.errors import InputError
 if TYPE_CHECKING:
     from weightwalk.frameworks.pretrained import Pretrained
     from weightwalk.networks.files import ModuleFactory
+    from weightwalk.progress import Progress
     from weightwalk.spec import NetworkSpec
 
 _ROWS = 40
@@ -63,7 +64,7 @@ def command(
         if module is not None and spec is not None:
             raise InputError("--module and --spec both say what architecture the files have; give one of them")
         given = factory(module) if module is not None else None if spec is None else spec_of(str(spec))
-        reader = _Answers(load(run, devices.pick(device)), run, given, activation)
+        reader = _Answers(load(run, devices.pick(device)), run, given, activation, screen.progress)
         found: list[dict[str, Any]] = []
         unread: dict[str, str] = {}
         for text in networks:
@@ -99,6 +100,7 @@ class _Answers:
     run: Path
     architecture: NetworkSpec | ModuleFactory | None
     activation: str | None
+    progress: Progress
 
     def __post_init__(self) -> None:
         self.agreement: dict[str, dict[str, Any]] = {}
@@ -134,7 +136,7 @@ class _Answers:
         if not len(rows):
             raise InputError(f"expected networks in the zoo {path}, found none yet")
         supervised.demand_finite(TASKS[description.task], zoo, rows)
-        told = description.answer.tell(supervised.read(self.model, zoo, rows)[0])
+        told = description.answer.tell(supervised.read(self.model, zoo, rows, self.progress)[0])
         truths = [description.answer.truth(value) for value in TASKS[description.task].target(zoo, rows).tolist()]
         shared = supervised.shares_splits(description, zoo)
         splits = [SPLITS[code] for code in zoo.splits[rows].tolist()]

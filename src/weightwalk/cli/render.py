@@ -77,9 +77,8 @@ def command(
             )
 
         per_point = {".npy": 4, ".wav": 2}.get(kind, 1e-3) * channels  # compressed as far as it goes
-        files.check_room(
-            paths[0], per_point * prod(grid) * len(rows), f"{prod(grid):,} points each", "choose a smaller --size"
-        )
+        num_bytes = per_point * prod(grid) * len(rows)
+        files.check_room(paths[0], num_bytes, f"a render of {prod(grid):,} points", "choose a smaller --size")
         rate_out = round(rate * grid[0] / source[0])  # a sound of more samples is not a longer one
         points, written, done = prod(grid), [], 0
         for row, path in zip(rows.tolist(), paths, strict=True):

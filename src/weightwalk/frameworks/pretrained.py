@@ -68,6 +68,8 @@ class Description:
 
     def build(self) -> Reader:
         """The reader, its parameters drawn from torch's generator."""
+        if not self.specs or self.answer.num_outputs < 1:
+            raise InputError("expected a model of at least one architecture and one output, got none")
         encoder = self.encoder.build(*self.specs)
         part = encoder if self.latents is None else self.latents.sizes.build(encoder, self.latents.image_shape)
         return Reader(part, self.head.build(part.encoding_shape, self.answer.num_outputs))
@@ -112,10 +114,15 @@ class Pretrained(nn.Module):
         if "reader" not in saved.metadata:
             raise InputError(f"expected a model at {path}, got the state of a training; give the run's {FILE}")
         description = Description.from_dict(saved.metadata["reader"], path)
-        with torch.random.fork_rng(devices=[]):
-            reader = description.build()
+        try:
+            with torch.random.fork_rng(devices=[]):
+                reader = description.build()
+        except (ValueError, RuntimeError, TypeError, IndexError, MemoryError) as error:
+            raise InputError(
+                f"expected a model at {path}, got the description of one that cannot be built: {error}"
+            ) from None
         saved.restore(reader)
-        return cls(reader.to(device).eval(), description)
+        return cls(reader.to(device), description).eval()
 
     @property
     def device(self) -> torch.device:

@@ -20,6 +20,9 @@ from weightwalk.registry import Registry
 class Head(nn.Module):
     """A module from encodings (B, *in_shape) to (B, num_outputs); `__init__(in_shape, num_outputs, **options)`."""
 
+    averages: ClassVar[bool] = False
+    """Whether outputs are means over the first axis of encodings, such as views, so that each view is a sample."""
+
     @classmethod
     def validate(cls, options: Any) -> None:
         """InputError if the attributes of `options`, which have the right types, make no head for any encodings."""

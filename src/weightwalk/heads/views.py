@@ -28,6 +28,8 @@ class LatentCNN(Head):
     Shapes: (B, V, C, h, w) -> (B, num_outputs), of any number of views.
     """
 
+    averages = True
+
     def __init__(self, in_shape: Sequence[int], num_outputs: int, hidden_dim: int = 256):
         super().__init__()
         if len(in_shape) != 4:

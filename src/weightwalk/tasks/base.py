@@ -137,7 +137,7 @@ class Task(ABC, Generic[C]):
                 monitor=goal.monitor,
                 maximise=goal.maximise,
                 frozen=isinstance(encoder, INR2JLS),
-                samples=encoder.num_views if isinstance(encoder, INR2JLS) else 1,
+                samples=encoder.encoding_shape[0] if getattr(reader.head, "averages", False) else 1,
             )
         )
         return tuple(stages)

@@ -59,7 +59,8 @@ class Stage:
     - `target`: rows -> what the outputs should be; `loss`: outputs and targets -> (), the mean over the batch.
     - `figures`: outputs and targets of all validation networks -> figures by name. The loss is always one of them.
     - `monitor`: the figure (`val_NAME`) that chooses the checkpoint.
-    - `samples`: what a network is to a frozen encoder: so many encodings along the first axis, each a sample.
+    - `samples`: for a head that averages over the first axis of frozen encodings: how long it is; each entry is a
+      sample in training.
     """
 
     name: str

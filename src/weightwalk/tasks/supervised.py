@@ -110,9 +110,14 @@ def shares_splits(description: Description, zoo: Zoo) -> bool:
 
 @torch.no_grad()
 def read(
-    model: Pretrained, zoo: Zoo, rows: Rows, progress: Progress = silent, label: str = "reading"
-) -> tuple[Tensor, Tensor]:
-    """Values (n, ...) and encodings (n, ...) of rows of a zoo, on the CPU.
+    model: Pretrained,
+    zoo: Zoo,
+    rows: Rows,
+    progress: Progress = silent,
+    label: str = "reading",
+    keep: bool = False,
+) -> tuple[Tensor, Tensor | None]:
+    """Values (n, ...) of rows of a zoo and, to `keep`, their encodings (n, D), of latents the first view's; on the CPU.
 
     InputError that names networks which are not finite, or so large that there is no answer.
     """
@@ -130,10 +135,11 @@ def read(
                 "answer; leave such networks out"
             )
         values.append(found)
-        features.append(encodings.cpu())
+        if keep:
+            features.append((encodings[:, 0] if encodings.dim() > 2 else encodings).flatten(1).cpu())
         done += len(part)
         progress(label, done, len(rows), {})
-    return torch.cat(values), torch.cat(features)
+    return torch.cat(values), torch.cat(features) if keep else None
 
 
 def evaluate(run: Run, zoo: Zoo, *, device: torch.device, progress: Progress = silent) -> Evaluation:
@@ -147,11 +153,12 @@ def evaluate(run: Run, zoo: Zoo, *, device: torch.device, progress: Progress = s
     rows = {split: task.rows(run.config, zoo, split) for split in ("val", "test")}
     _demand_networks(task, zoo, rows["test"], "test")
     demand_finite(task, zoo, np.concatenate(list(rows.values())))
-    values, targets, features = {}, {}, torch.empty(0)
+    values, targets, features = {}, {}, None
     for split, of_split in rows.items():
         targets[split] = task.target(zoo, of_split)
         if len(of_split):
-            values[split], features = read(model, zoo, of_split, progress, f"{split} split")
+            keep = task.keeps_features and split == "test"
+            values[split], features = read(model, zoo, of_split, progress, f"{split} split", keep)
     figures = {
         split: {name: _or_none(value) for name, value in task.figures(values[split], targets[split]).items()}
         for split in values
@@ -169,12 +176,11 @@ def evaluate(run: Run, zoo: Zoo, *, device: torch.device, progress: Progress = s
         zoo_path=str(zoo.path.resolve()),
         details=task.details(zoo, rows["test"], values["test"], targets["test"]),
     )
-    kept = features[:, 0] if features.dim() > 2 else features  # of latents the first view's
     answers = Answers(
         rows["test"],
         targets["test"].numpy(),
         values["test"].float().numpy(),
-        kept.flatten(1).numpy() if task.keeps_features else None,
+        None if features is None else features.numpy(),
     )
     run.keep(zoo, evaluation, answers)
     return evaluation

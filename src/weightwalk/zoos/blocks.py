@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from weightwalk.zoos.writer import ZooWriter
 
 WAITING = 24  # blocks that may wait in memory to be written together
-_COST = 2e10  # multiply-adds of a block, some seconds of a core: what a process loses that is killed
+_COST = 5e10  # multiply-adds of a block, four seconds of a core: what a process loses that is killed
 _FEWEST, _MOST = 16, 512
 
 K = TypeVar("K", bound=Hashable)

@@ -215,7 +215,7 @@ def _tensor(handle: Any, name: str) -> Tensor:
 
 def _column(handle: Any, name: str, dtype: str) -> NDArray[Any]:
     column: NDArray[Any] = _tensor(handle, name).numpy()
-    if column.ndim != 1 or str(column.dtype) != dtype:
+    if column.ndim != 1 or column.dtype != dtype:
         raise ValueError(f"{name} is {column.dtype} {column.shape}, not {dtype} (rows,)")
     return column
 

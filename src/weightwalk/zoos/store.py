@@ -255,7 +255,10 @@ class Zoo(Dataset[dict[str, Any]]):
     def __getitems__(self, rows: Sequence[int]) -> list[dict[str, Any]]:
         """The samples of several rows, out of one read: what a DataLoader asks for."""
         numbers = self._numbers(rows)
-        values = {name: column.tolist() for name, column in self._of(numbers).items()}
+        values = {  # floats as tensors, for default_collate makes float64 of others
+            name: torch.from_numpy(column).unbind() if column.dtype.kind == "f" else column.tolist()
+            for name, column in self._of(numbers).items()
+        }
         networks = self.sequence(numbers)
         return [
             {"weights": networks[k], **{name: column[k] for name, column in values.items()}}

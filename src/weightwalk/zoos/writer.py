@@ -165,12 +165,15 @@ class ZooWriter:
             sha256=hashlib.sha256(content).hexdigest(),
             provenance=None if self.provenance == manifest.provenance else self.provenance,
         )
-        if any((old.file, old.sha256) == (shard.file, shard.sha256) for old in manifest.shards):
+        if replace(shard, provenance=None) in (
+            replace(old, provenance=None) for old in manifest.shards if old.sha256 == shard.sha256
+        ):
             return
-        if any((old.part == "all") != (part == "all") for old in manifest.shards):
+        other = next((old for old in manifest.shards if (old.part == "all") != (part == "all")), None)
+        if other is not None:
             raise InputError(
-                f"a zoo cannot hold part 'all' beside another, got {part!r}: a group could be in two splits; choose "
-                "another --out"
+                f"a zoo cannot hold part 'all' beside another, got {part!r} beside {other.part!r}: a group could be in "
+                "two splits; choose another --out"
             )
         if any(old.table == table and (old.member is None) != (member is None) for old in manifest.shards):
             raise InputError(f"{self.path} has shards of single members or of whole groups; add the same, got others")

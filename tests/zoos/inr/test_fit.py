@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from weightwalk import InputError
 from weightwalk.networks.starts import SHARED, Key, initialise
 from weightwalk.testing import random_weights
+from weightwalk.zoos.blocks import block_size
 from weightwalk.zoos.hashes import verify
 from weightwalk.zoos.images import ImageSet
 from weightwalk.zoos.inr import engine
@@ -304,3 +305,33 @@ def test_validation_images_are_as_many_as_published():
     ):
         codes = split_rule(dataset).assign("train", np.arange(size))
         assert np.bincount(codes).tolist() == [train, size - train]
+
+
+def test_a_split_that_has_no_image_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(InputError, match="expected test images of digits, found none among the 5 that are read"):
+        fit_zoo(digits(5), tmp_path / "zoo", RECIPE, split="test")
+    assert not (tmp_path / "zoo").exists()
+
+
+def test_long_fits_are_kept_in_small_blocks():
+    """A block costs seconds of a core, whatever is fitted, so that a process that is killed loses no more."""
+    sizes = [block_size(cost) for cost in (1e6, 1e8, 4e8, 1e9, 1e12)]
+    assert sizes == [512, 256, 64, 32, 16]
+
+
+@pytest.mark.slow
+def test_a_killed_fit_keeps_its_blocks(tmp_path):
+    """Killed after five tasks, a block of which is written about every second, it has at least one."""
+    pixels = np.random.default_rng(0).integers(0, 256, (48, 28, 28), dtype=np.uint8)
+    sets = [ImageSet.from_arrays(pixels)]
+
+    class Killed(Inline):
+        def results(self, job, tasks):
+            for number, result in enumerate(super().results(job, tasks)):
+                if number == 5:
+                    raise KeyboardInterrupt
+                yield result
+
+    with pytest.raises(KeyboardInterrupt):
+        fit_zoo(sets, tmp_path / "zoo", RECIPE, workers=Killed())
+    assert len(Zoo.open(tmp_path / "zoo")) >= 8

@@ -221,6 +221,22 @@ def test_networks_that_the_published_code_cannot_evaluate(tmp_path: Path, spec: 
     assert not (tmp_path / "tree").exists()
 
 
+def test_networks_that_are_not_finite_are_named(tmp_path: Path) -> None:
+    settings = {
+        **{"kind": "inr", "dataset": "toys", "image_shape": [1, SIDE, SIDE], "image_dtype": "uint8"},
+        **{"label_names": ["a"], "spec": SPEC.to_dict(), "fit": {"pixels": vars(FIT_RECIPES["nfn"].pixels)}},
+    }
+    figures = {"psnr": "float32"}
+    writer = ZooWriter.open(tmp_path / "zoo", settings=settings, figures=figures, provenance={}, sources=True)
+    writer.add_sources("all", np.arange(3), np.zeros((3, 1, SIDE, SIDE), np.uint8), np.zeros(3, np.int64))
+    params = random_weights(SPEC, 3, seed=0).flat.numpy()
+    params[1, 4] = np.nan
+    writer.add_rows("all", 0, np.arange(3), params, {"psnr": np.zeros(3, np.float32)})
+    with pytest.raises(InputError, match="NaN or infinity in 1 INRs, the first is all-1-f0"):
+        export_tree(Zoo.open(tmp_path / "zoo"), "nfn", tmp_path / "tree")
+    assert not (tmp_path / "tree").exists()
+
+
 def test_the_flat_order_is_that_of_a_state_dict() -> None:
     """What the tests above compare by."""
     net = NfnSiren()

@@ -2,13 +2,14 @@
 at once.
 """
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from weightwalk import InputError
+from weightwalk import InputError, memory
 from weightwalk.steps import Learned
 from weightwalk.zoos.check import check
 from weightwalk.zoos.store import Zoo
@@ -152,6 +153,14 @@ def test_runs_that_diverge_keep_what_was_before(sets, quick, tmp_path, monkeypat
     assert (len(zoo), zoo.group_numbers.tolist()) == (0, [0, 1])
     assert len(zoo.rows(members="last")) == 0
     assert not check(tmp_path / "none").problems
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+def test_a_network_that_memory_does_not_hold_leaves_no_zoo(sets, quick, tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda: 1_000)
+    with pytest.raises(InputError, match="are free; choose a smaller one"):
+        train_zoo(sets, tmp_path / "zoo", quick("cnn"), runs=1)
+    assert not (tmp_path / "zoo").exists()
 
 
 def test_what_does_not_fit_is_refused_before_anything_is_written(sets, quick, tmp_path):

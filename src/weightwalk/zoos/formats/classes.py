@@ -49,6 +49,10 @@ def load(
             "folder, if only one"
         )
     for name, paths in classes.items():
+        if not name.isprintable():  # a newline, say, or bytes that are no UTF-8
+            raise InputError(
+                f"expected names of classes that can be printed, got the folder {name!r} in {root}; rename it"
+            )
         if not paths:
             raise InputError(
                 f"expected {what} ({', '.join(suffixes)}) in {root / name}, found none; add some or remove the folder"

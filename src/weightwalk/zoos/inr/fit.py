@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 import weightwalk
 from weightwalk import config, files, memory
@@ -24,7 +25,7 @@ from weightwalk.zoos.images import ImageSet
 from weightwalk.zoos.inr import engine
 from weightwalk.zoos.inr.job import FitJob, FitTask, Fitted
 from weightwalk.zoos.inr.kind import FIGURES
-from weightwalk.zoos.inr.recipe import FitRecipe
+from weightwalk.zoos.inr.recipe import FIT_RECIPES, FitRecipe, usual
 from weightwalk.zoos.splits import SPLITS, Part, SplitRule
 from weightwalk.zoos.store import Zoo
 from weightwalk.zoos.work import Inline, Workers
@@ -51,6 +52,40 @@ class FitOutcome:
     finished: bool
     mean_psnr: float | None
     seconds: float
+
+
+def fit(
+    signals: ImageSet | list[ImageSet] | ArrayLike | str,
+    out: Path | str,
+    recipe: FitRecipe | str | None = None,
+    *,
+    root: Path | str | None = None,
+    limit: int | None = None,
+    **options: Any,
+) -> Zoo:
+    """The zoo in `out` with an INR of every signal, fitted where it is not there yet.
+
+    `signals` are an array of pictures (N, H, W) or (N, C, H, W), one or several sets (`ImageSet.from_arrays` makes one
+    of sounds, volumes, labels), or the name of a data set whose published files are in `root`: then `limit` is the
+    number of images of each part. `recipe` is a name in `FIT_RECIPES` or a recipe of one's own; left out, the one that
+    suits the data set. `options` are those of `fit_zoo`: `init`, `fits`, `seed`, `device`, `workers`, `progress`, ...
+
+    >>> zoo = fit(np.random.rand(10, 16, 16), "zoos/mine", init="shared")  # doctest: +SKIP
+    """
+    if isinstance(signals, str):
+        sets = load_sets(signals, None if root is None else Path(root), options.get("split", "all"), limit)
+    elif root is not None or limit is not None:
+        raise InputError("root and limit belong to the name of a data set, got signals themselves; leave them out")
+    elif isinstance(signals, ImageSet):
+        sets = [signals]
+    elif isinstance(signals, list) and all(isinstance(one, ImageSet) for one in signals):
+        sets = signals
+    else:
+        sets = [ImageSet.from_arrays(cast(ArrayLike, signals))]
+    if recipe is None:
+        recipe = usual(sets[0].dataset)
+    fit_zoo(sets, Path(out), FIT_RECIPES[recipe] if isinstance(recipe, str) else recipe, **options)
+    return Zoo.open(Path(out))
 
 
 def load_sets(dataset: str, root: Path | None, split: str = "all", limit: int | None = None) -> list[ImageSet]:

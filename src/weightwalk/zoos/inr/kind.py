@@ -55,7 +55,7 @@ class INR(Kind):
         fits, settings = int(zoo.members.max()) + 1, zoo.settings
         diverged = int(np.count_nonzero(~np.isfinite(psnr)))
         return Description(
-            f"{len(zoo):,} INRs of {settings['dataset']}, PSNR {np.nanmean(psnr):.1f} dB",
+            f"{len(zoo):,} INRs of {settings['dataset']}, PSNR {psnr_figures(psnr)['mean']:.1f} dB",
             {
                 "signals": f"{'x'.join(map(str, zoo.image_shape))}, {settings['image_dtype']}",
                 "classes": textwrap.shorten(", ".join(zoo.label_names), 80, placeholder=" ..."),

@@ -33,6 +33,7 @@ from weightwalk.zoos.writer import ZooWriter
 
 SHARD = 512  # images of a shard
 _CHUNK = 64  # files read between two looks at whether to go on
+_MOST_CLASSES = 10_000
 _CLASSES = 10  # labels with a name where nobody gives any: every published zoo has ten
 _SIZES = {1: 28, 3: 32}  # pixels a side of the published data sets, by channels
 _OMEGA = 30.0
@@ -212,7 +213,10 @@ def _recorded_bounds(record: Mapping[str, Any]) -> tuple[int, int] | None:
 
 
 def _numbered(shelves: Sequence[Shelf]) -> tuple[str, ...]:
-    return tuple(map(str, range(max(_CLASSES, *(int(shelf.labels.max()) + 1 for shelf in shelves)))))
+    highest = max(int(shelf.labels.max()) for shelf in shelves)
+    if highest >= _MOST_CLASSES:
+        raise InputError(f"expected labels below {_MOST_CLASSES:,}, got {highest}; name the data set that has them")
+    return tuple(map(str, range(max(_CLASSES, highest + 1))))
 
 
 def _image_shape(spec: NetworkSpec, images: Sequence[ImageSet] | None, size: int | None) -> tuple[int, ...]:

@@ -189,6 +189,12 @@ def _checked(zoo: Zoo) -> PixelFormat:
         raise InputError(
             f"expected INRs in the zoo {zoo.path}, found none yet; run the fit command that began it again"
         )
+    broken = zoo.broken(zoo.rows())
+    if len(broken):
+        raise InputError(
+            f"expected finite parameters in {zoo.path}, got NaN or infinity in {len(broken):,} INRs, the first is "
+            f"{zoo.names(broken[:1])[0]}; make a zoo without them"
+        )
     return pixels
 
 

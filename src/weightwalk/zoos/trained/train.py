@@ -23,7 +23,6 @@ from weightwalk.errors import InputError
 from weightwalk.networks.starts import Key, classifier, uniform
 from weightwalk.progress import Progress, silent
 from weightwalk.spec import NetworkSpec
-from weightwalk.steps import Learned
 from weightwalk.zoos.blocks import Blocks
 from weightwalk.zoos.images import ImageSet
 from weightwalk.zoos.shards import Group
@@ -63,7 +62,6 @@ class TrainJob:
         descent = trainer.Training(
             drawn.optimizer, drawn.learning_rate, drawn.weight_decay, drawn.dropout, recipe.batch_size
         )
-        given = [number for number, layer in enumerate(drawn.spec.layers) if isinstance(layer, Learned) and layer.fixed]
         pixels, labels = torch.from_numpy(pictures.train), torch.from_numpy(pictures.train_labels)
         scale, offset = recipe.normalisation(pixels.shape[1])
         rows: list[tuple[int, NDArray[np.float32], list[float]]] = []
@@ -81,7 +79,6 @@ class TrainJob:
                     offset=offset,
                     seed=int(uniform(Key(self.seed, DROPS, run, epoch), 1)[0] * 2**53),
                     shifts=_shifts(Key(self.seed, SHIFTS, run, epoch), len(numbers)) if recipe.augment else None,
-                    frozen=given,
                     mode=self.mode,
                 )
             if not state.params.isfinite().all():

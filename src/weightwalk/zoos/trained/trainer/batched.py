@@ -37,7 +37,6 @@ def train_many(
     offset: Sequence[float],
     seeds: Sequence[int] | None = None,
     shifts: Tensor | None = None,
-    frozen: Sequence[int] = (),
 ) -> tuple[Tensor, Tensor]:
     """`epochs.epoch` of B networks at once: `state` of (B, P) moves, mean losses and accuracies (B,) come back. Runs
     where `state` lives.
@@ -57,7 +56,7 @@ def train_many(
             f"{seeds}"
         )
     ranges = torch.zeros(spec.num_parameters, device=device)
-    for start, stop in moving(spec, frozen):
+    for start, stop in moving(spec):
         ranges[start:stop] = 1
     step = _Optimizers(trainings, ranges, device)
     rates = torch.tensor([training.dropout for training in trainings], device=device)

@@ -37,7 +37,6 @@ def epoch(
     offset: Sequence[float],
     seed: int = 0,
     shifts: Tensor | None = None,
-    frozen: Sequence[int] = (),
     mode: Mode = "auto",
 ) -> tuple[float, float]:
     """One pass over the images `order` (M,) in mini-batches; moves `state` and gives mean loss and accuracy as seen in
@@ -47,8 +46,8 @@ def epoch(
     may be smaller.
     `shifts` (M, 3) are, per image in `order`, whether to mirror it, and the row and column where a window of the
     picture's size begins; what lies outside of the picture is 0 after the normalisation. The window is taken first.
-    `seed` decides what is dropped. Parameters of the layers `frozen` (numbers among `spec.layers`) stay as they are,
-    and so do learned values that are fixed. A network that diverges ends with a loss of NaN.
+    `seed` decides what is dropped. Learned values that are fixed stay as they are. A network that diverges ends with a
+    loss of NaN.
     """
     if state.params.dim() != 1:
         raise InputError(
@@ -58,7 +57,7 @@ def epoch(
     if shifts is not None and tuple(shifts.shape) != (len(order), 3):
         raise InputError(f"expected shifts ({len(order)}, 3), a row per image in order, got {tuple(shifts.shape)}")
     if choose(spec, mode, state.params, pixels) == "native":
-        return native.epoch(spec, state, pixels, labels, order, training, scale, offset, seed, shifts, frozen)
+        return native.epoch(spec, state, pixels, labels, order, training, scale, offset, seed, shifts)
     together = Trained(state.params[None], state.first[None], state.second[None], state.step)
     losses, accuracies = batched.train_many(
         spec,
@@ -71,7 +70,6 @@ def epoch(
         offset=offset,
         seeds=[seed],
         shifts=shifts,
-        frozen=frozen,
     )
     state.step = together.step
     return float(losses[0]), float(accuracies[0])
@@ -96,8 +94,8 @@ def score(
 
 
 def choose(spec: NetworkSpec, mode: Mode, params: Tensor, pixels: Tensor) -> Literal["native", "torch"]:
-    """What `auto` is for this network here. Raises InputError where `native` can't be had, with the steps that it
-    doesn't have.
+    """What `auto` is for this network here. Raises InputError where `native` can't be had, with the step that it
+    doesn't have, and for a network that takes more memory than there is.
     """
     if mode not in ("auto", "native"):
         return "torch"
@@ -109,6 +107,7 @@ def choose(spec: NetworkSpec, mode: Mode, params: Tensor, pixels: Tensor) -> Lit
     else:
         reason = native.refusal(spec, tuple(pixels.shape[1:]))
     if reason is None:
+        native.check_memory(spec, tuple(pixels.shape[1:]))
         return "native"
     if mode == "native":
         raise InputError(f"{reason}; or use the mode 'torch'")

@@ -93,10 +93,10 @@ class _Program:
         lanes = _LANES if self.tokens else 1
         return [channels * -(-rows * columns // lanes) for channels, rows, columns in self.shapes()]
 
-    def num_bytes(self, trains: bool) -> int:
-        """What its values take at least, and as many gradients if it `trains`; slices lie in what they are cut of."""
+    def num_bytes(self) -> int:
+        """What its values and their gradients take at least; slices lie in what they are cut of."""
         own = [count for record, count in zip(self.records, self.vectors()[1:], strict=True) if record.kind != _SLICE]
-        return 4 * _LANES * sum(own) * (1 + trains)
+        return 4 * _LANES * sum(own) * 2
 
 
 def refusal(spec: NetworkSpec, example: tuple[int, ...]) -> str | None:
@@ -106,6 +106,15 @@ def refusal(spec: NetworkSpec, example: tuple[int, ...]) -> str | None:
     except _RefusedError as error:
         return str(error)
     return None
+
+
+def check_memory(spec: NetworkSpec, example: tuple[int, ...]) -> None:
+    """InputError if training `spec` on pictures `example` (C, H, W) takes more memory than there is."""
+    memory.check(
+        _lowered(spec, example, False).num_bytes() + 4 * spec.num_parameters,
+        f"training a network of {spec.num_parameters:,} parameters on pictures {example}",
+        "choose a smaller one",
+    )
 
 
 @cache
@@ -130,16 +139,13 @@ def epoch(
     offset: Sequence[float],
     seed: int,
     shifts: Tensor | None,
-    frozen: Sequence[int],
     fourier: bool = True,
 ) -> tuple[float, float]:
     """`epochs.epoch`; with `fourier` large convolutions go through Fourier transforms."""
     state.params, state.first, state.second = (
         tensor.contiguous() for tensor in (state.params, state.first, state.second)
     )
-    found = _run(
-        spec, state, pixels, labels, order, training, scale, offset, seed, shifts, moving(spec, frozen), fourier
-    )
+    found = _run(spec, state, pixels, labels, order, training, scale, offset, seed, shifts, moving(spec), fourier)
     state.step += -(-len(order) // training.batch_size)
     return found
 
@@ -185,11 +191,6 @@ def _run(
     moves = None if shifts is None else shifts.to(torch.int8).contiguous()
     flat = [bound for pair in ranges for bound in pair]
     found = (ctypes.c_double * 2)()
-    memory.check(
-        program.num_bytes(training is not None) + 4 * spec.num_parameters,
-        f"training a network of {spec.num_parameters:,} parameters",
-        "choose a smaller one",
-    )
     short = _library().weightwalk_train(
         (_Record * len(program.records))(*program.records),
         len(program.records),
@@ -211,7 +212,7 @@ def _run(
         ctypes.byref(
             _Settings(
                 OPTIMIZERS.index(settings.optimizer),
-                settings.batch_size,
+                min(settings.batch_size, len(numbers)),
                 settings.learning_rate,
                 settings.weight_decay,
                 settings.dropout,

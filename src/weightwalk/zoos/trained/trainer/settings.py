@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -64,13 +63,9 @@ def begin(params: Tensor) -> Trained:
     return Trained(start, torch.zeros_like(start), torch.zeros_like(start))
 
 
-def moving(spec: NetworkSpec, frozen: Sequence[int]) -> list[tuple[int, int]]:
-    """The ranges of parameters that are trained: those of layers that are neither `frozen` nor fixed values."""
-    if any(not 0 <= layer < len(spec.layers) for layer in frozen):
-        raise InputError(f"{spec} has the layers 0 to {len(spec.layers) - 1}, got frozen={list(frozen)}")
-    still = {number for number, layer in enumerate(spec.layers) if isinstance(layer, Learned) and layer.fixed} | set(
-        frozen
-    )
+def moving(spec: NetworkSpec) -> list[tuple[int, int]]:
+    """The ranges of parameters that are trained: all but those of learned values that are fixed."""
+    still = {number for number, layer in enumerate(spec.layers) if isinstance(layer, Learned) and layer.fixed}
     return [(field.start, field.stop) for field in spec.fields if field.layer not in still]
 
 
