@@ -177,9 +177,10 @@ def scatter_map(points: Array, labels: Array, names: Sequence[str], wrong: Array
         handles.append(Line2D([], [], color=color, marker=marker, linestyle="", markersize=5.5, label=name))
         if len(x) and len(names) <= 20:
             middle, halo = np.median([x, y], axis=1), [withStroke(linewidth=3.5, foreground=PAPER)]
-            axes.text(*middle, name, ha="center", va="center", size=11, weight="bold", path_effects=halo)
+            axes.text(middle[0], middle[1], name, ha="center", va="center", size=11, weight="bold", path_effects=halo)
     if wrong is not None:
-        axes.scatter(*points[mistaken].T, s=3 * area + 10, facecolors="none", edgecolors=INK, linewidths=0.9)
+        x, y = points[mistaken].T
+        axes.scatter(x, y, s=3 * area + 10, facecolors="none", edgecolors=INK, linewidths=0.9)
         ring: dict[str, Any] = {"marker": "o", "linestyle": "", "markersize": 8, "mfc": "none", "mec": INK}
         handles.append(Line2D([], [], label=f"wrong ({mistaken.sum():,})", **ring))
     axes.set(xticks=[], yticks=[])
