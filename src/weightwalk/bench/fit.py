@@ -209,9 +209,7 @@ def _spec(recipe: FitRecipe, shape: tuple[int, ...]) -> NetworkSpec:
 
 @dataclass(eq=False)
 class _Task:
-    """A worker's pictures, the number of the first, and what fitting them begins with, which is made once per
-    recipe.
-    """
+    """A worker's pictures, the number of the first, and what fitting begins with, made once per recipe."""
 
     pixels: NDArray[Any]
     first: int

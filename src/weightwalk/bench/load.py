@@ -210,9 +210,7 @@ def _stacked(folder: Path, numbers: NDArray[np.int64]) -> dict[str, torch.Tensor
 
 
 def _read_all(shelf: _Shelf) -> tuple[float | None, float | None]:
-    """Open the zoo and read every row, in random batches: MiB by which this process's peak memory and private memory
-    grew.
-    """
+    """Open the zoo and read every row, in random batches: MiB by which peak memory and private memory grew."""
     before = memory_mib()
     zoo = shelf.zoo
     order = shelf.rng.permutation(len(zoo))
@@ -225,9 +223,7 @@ def _read_all(shelf: _Shelf) -> tuple[float | None, float | None]:
 
 
 def memory_mib(reset: bool = True) -> tuple[float, float] | None:
-    """This process's peak and private memory; `reset` lets the peak begin at what is used now. None where Linux does
-    not say.
-    """
+    """This process's peak (since now, if `reset`) and private memory; None where Linux does not say."""
     with suppress(OSError):
         if reset:
             Path("/proc/self/clear_refs").write_text("5")

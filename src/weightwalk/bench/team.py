@@ -1,6 +1,4 @@
-"""Processes that do the same thing at the same time, so that a measurement is of the whole machine and not of one lucky
-core.
-"""
+"""Processes that do the same thing at once, so that a measurement is of the whole machine."""
 
 from __future__ import annotations
 

@@ -58,9 +58,7 @@ def fit(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Fit pictures with this engine and the way the published zoos were made: eager PyTorch, one SIREN at a time. Two
-    minutes.
-    """
+    """Fit pictures with this engine, and the published way: eager PyTorch, one SIREN at a time. Two minutes."""
     with terminal(as_json, quiet) as screen:
         from weightwalk.bench.fit import QUICK, FitBench
         from weightwalk.zoos.work import Processes
@@ -88,9 +86,7 @@ def load(
 
 @app.command()
 def scale(quick: Quick = False, as_json: AsJson = False, quiet: Quiet = False) -> None:
-    """Read ResNet-18 and GPT-2, and narrower ones, with a DNG-Encoder: seconds and memory, and how they grow.
-    Minutes.
-    """
+    """Read ResNet-18, GPT-2 and narrower ones with a DNG-Encoder: how seconds and memory grow. Minutes."""
     with terminal(as_json, quiet) as screen:
         from weightwalk.bench.scale import QUICK, ScaleBench
 

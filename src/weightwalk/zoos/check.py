@@ -209,9 +209,7 @@ def _orphans(path: Path, kind: Kind, shard: Shard, lone: NDArray[np.int64], lost
 
 
 def _wrong(zoo: Zoo, kind: Kind, suspects: Sequence[Shard], wrong: dict[int, str]) -> Iterator[Problem]:
-    """One problem per shard: each of the `wrong` rows is laid to the first of the `suspects` that it has something
-    in.
-    """
+    """One problem per shard: each of the `wrong` rows is laid to the first of the `suspects` that it lies in."""
     left = dict(wrong)
     for shard in suspects:
         bad = [row for row in _rows_of(zoo, [shard]).tolist() if row in left] if left else []

@@ -58,9 +58,7 @@ CIFAR100 = Layout(
 
 
 def load(root: Path, part: str, layout: Layout) -> Signals:
-    """Pixels (N, 3, 32, 32), labels (N,) (CIFAR-100: fine) and label names; `root` is the published folder or its
-    parent.
-    """
+    """Pixels (N, 3, 32, 32), labels (N,) (CIFAR-100: fine) and names; `root` is the published folder or its parent."""
     first, *others = layout.files[part]
     what = f"the {part} records"
     found = first_existing([*(root / folder for folder in layout.folders), root], [f"{first}.bin", first], what)

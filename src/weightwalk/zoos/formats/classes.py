@@ -15,9 +15,7 @@ from weightwalk.zoos.formats.lazy import Lazy
 
 
 class Header(NamedTuple):
-    """What a file says of its signal before it is decoded: in words, and the shape (C, *grid) and dtype that it will
-    have.
-    """
+    """What a file says of its signal before it is decoded: in words, and the shape (C, *grid) and dtype to come."""
 
     words: str
     shape: tuple[int, ...]

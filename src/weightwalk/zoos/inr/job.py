@@ -20,9 +20,7 @@ from weightwalk.zoos.splits import PARTS, Part
 
 @dataclass(frozen=True)
 class FitJob:
-    """What all tasks of one zoo share. `start` is "independent", "shared", or one network's parameters
-    (num_parameters,).
-    """
+    """What all tasks of one zoo share; `start` is "independent", "shared" or one network's parameters (P,)."""
 
     spec: NetworkSpec
     scheme: Scheme

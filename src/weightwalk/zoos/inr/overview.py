@@ -27,9 +27,7 @@ def psnr_figures(psnr: NDArray[np.float32]) -> dict[str, float]:
 
 
 def layer_stds(zoo: Zoo) -> dict[str, list[float | None]]:
-    """Standard deviations per layer, `{"weight": [...], "bias": [...]}`, over the networks of the zoo, `MAX_NETWORKS`
-    at most.
-    """
+    """Standard deviations per layer, `{"weight": [...], "bias": [...]}`, over at most `MAX_NETWORKS` networks."""
     networks = zoo.weights(evenly(zoo.rows(), MAX_NETWORKS))
     stds = {"weight": networks.weights, "bias": networks.biases}
     return {
@@ -57,8 +55,6 @@ def spread(zoo: Zoo) -> tuple[list[str], list[list[object]]]:
 
 
 def render(zoo: Zoo, rows: NDArray[np.int64] | Tensor) -> Tensor:
-    """What the INRs of `rows` (B,) hold, at the size of their images: (B, C, *grid), nominally in [-1, 1], not
-    clipped.
-    """
+    """What the INRs of `rows` (B,) show, at the size of their images: (B, C, *grid), nominally -1 ... 1, unclipped."""
     _, *grid = zoo.image_shape
     return pixel_format(zoo).render(zoo.weights(rows), *grid) * 2 - 1

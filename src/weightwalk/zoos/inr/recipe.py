@@ -52,9 +52,7 @@ class FitRecipe:
             )
 
     def spec(self, num_axes: int, channels: int) -> NetworkSpec:
-        """The network of a signal on a grid of `num_axes` axes: coordinates (or their features) in, one output per
-        channel.
-        """
+        """The network of a signal on `num_axes` axes: coordinates (or their features) in, one output per channel."""
         omegas = self.omega * len(self.hidden) if len(self.omega) == 1 else self.omega
         widths = pairwise([self.pixels.num_inputs(num_axes), *self.hidden])
         hidden = [Dense(i, o, self.activation, omega) for (i, o), omega in zip(widths, omegas, strict=True)]
@@ -120,9 +118,7 @@ def usual(dataset: str) -> str:
 
 
 def changed(recipe: FitRecipe, settings: Sequence[str]) -> FitRecipe:
-    """A recipe with other settings, `KEY=VALUE`. A new activation brings its own omega and scheme, unless these are
-    given as well.
-    """
+    """A recipe with other settings, `KEY=VALUE`; a new activation brings its own omega and scheme unless given."""
     if not settings:
         return recipe
     for activation in [

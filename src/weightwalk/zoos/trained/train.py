@@ -53,9 +53,7 @@ class TrainJob:
     mode: trainer.Mode = "auto"
 
     def do(self, run: int, /) -> Group:
-        """One run. It ends early if its parameters or its loss are no longer finite: then what is left of it are
-        earlier checkpoints.
-        """
+        """One run; it ends with its last good checkpoint where its parameters or loss are no longer finite."""
         recipe, pictures = self.recipe, mapped(self.folder)
         drawn = recipe.drawn(pictures.image_shape, self.classes, self.seed, run)
         state = trainer.begin(begin(drawn, self.seed, run))

@@ -118,9 +118,7 @@ def _answers(
 def _pictures(
     pixels: Tensor, shifts: Tensor | None, scale: Sequence[float], offset: Sequence[float], device: torch.device
 ) -> Tensor:
-    """Normalised pictures (..., n, C, H, W), each the window of its picture that `shifts` (..., n, 3) says, mirrored or
-    not.
-    """
+    """Normalised pictures (..., n, C, H, W), mirrored and cut to the windows that `shifts` (..., n, 3) says."""
     factors, offsets = (torch.tensor(list(values), device=device).view(-1, 1, 1) for values in (scale, offset))
     x = pixels.to(device).float() * factors + offsets
     if shifts is None:

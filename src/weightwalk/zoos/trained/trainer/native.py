@@ -256,9 +256,7 @@ def _lowered(spec: NetworkSpec, example: tuple[int, ...], drops: bool) -> _Progr
 
 
 def _lower(program: _Program, step: Step, sources: list[int], entries: dict[str, object]) -> int:
-    """Append `step`; the number of the value that it writes. Raises _RefusedError with a reason, if the kind alone is
-    none.
-    """
+    """Append `step`, give the number of its value; _RefusedError has a reason, if the kind alone is none."""
     source = sources[0]
     grid, tokens = program.grids[source], program.tokens
     if isinstance(step, Layer | kinds.Activate):

@@ -47,9 +47,7 @@ class Training:
 
 @dataclass(eq=False)
 class Trained:
-    """A network in training: `params` (P,) as `Weights.flat` has them, its optimiser's moments (P,), steps taken. B
-    networks: (B, P).
-    """
+    """Networks in training: `params` as `Weights.flat`, the optimiser's moments, all (P,) or (B, P), and its steps."""
 
     params: Tensor
     first: Tensor
