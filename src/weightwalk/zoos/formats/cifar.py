@@ -93,8 +93,7 @@ def _binary_labels(path: Path, layout: Layout) -> NDArray[np.uint8]:
         if not got or got % size:
             raise InputError(
                 f"expected whole records of {size:,} bytes in {path}, got {got:,} bytes, that is {got // size:,} "
-                "records "
-                f"and {got % size:,} bytes; get a whole copy of the file"
+                f"records and {got % size:,} bytes; get a whole copy of the file"
             )
         return np.memmap(file, np.uint8, "r").reshape(-1, size)[:, layout.num_label_bytes - 1].copy()
 

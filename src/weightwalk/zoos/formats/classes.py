@@ -71,8 +71,7 @@ def load(
         if header(path) != first:
             raise InputError(
                 f"expected {what} that are alike, got {path} with {header(path).words} but {paths[0]} with "
-                f"{first.words}; "
-                "make them alike or remove the odd ones"
+                f"{first.words}; make them alike or remove the odd ones"
             )
     labels = np.repeat(np.arange(len(classes)), [len(paths) for paths in classes.values()]).astype(np.int64)
     return Lazy((len(paths), *first.shape), np.dtype(first.dtype), row), labels, tuple(classes)

@@ -37,8 +37,7 @@ def load(root: Path, part: str, subfolders: Sequence[str], label_names: tuple[st
     if len(images) != len(labels):
         raise InputError(
             f"expected one label per image, got {len(images):,} images in {images_path} but {len(labels):,} labels in "
-            f"{labels_path}; "
-            "get both files from the same place"
+            f"{labels_path}; get both files from the same place"
         )
     if labels.max() >= len(label_names):
         at = int(labels.argmax())
