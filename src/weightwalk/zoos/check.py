@@ -64,10 +64,7 @@ class Report:
 
 
 def check(
-    path: Path,
-    sample: int | None = None,
-    sets: Sequence[ImageSet] | None = None,
-    progress: Progress = silent,
+    path: Path, sample: int | None = None, sets: Sequence[ImageSet] | None = None, progress: Progress = silent
 ) -> Report:
     """Hash the files, account for every row, evaluate `sample` of them (default: as many as the kind says), spread
     evenly, and besides all those of changed files. `sets` are the parts of the data set, which some kinds need for it.

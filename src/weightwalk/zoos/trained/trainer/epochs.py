@@ -60,16 +60,7 @@ def epoch(
         return native.epoch(spec, state, pixels, labels, order, training, scale, offset, seed, shifts)
     together = Trained(state.params[None], state.first[None], state.second[None], state.step)
     losses, accuracies = batched.train_many(
-        spec,
-        together,
-        pixels,
-        labels,
-        order,
-        [training],
-        scale=scale,
-        offset=offset,
-        seeds=[seed],
-        shifts=shifts,
+        spec, together, pixels, labels, order, [training], scale=scale, offset=offset, seeds=[seed], shifts=shifts
     )
     state.step = together.step
     return float(losses[0]), float(accuracies[0])
