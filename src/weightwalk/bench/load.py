@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -178,13 +178,10 @@ class _Shelf:
     def __init__(self, zoo: Path, files: Path, count: int):
         self.path, self.files, self.count = zoo, files, count
         self.rng = np.random.default_rng(0)
-        self._zoo: Zoo | None = None
 
-    @property
+    @cached_property
     def zoo(self) -> Zoo:
-        if self._zoo is None:
-            self._zoo = Zoo.open(self.path)
-        return self._zoo
+        return Zoo.open(self.path)
 
 
 def _timed(read: Callable[[NDArray[np.int64]], Any], batches: NDArray[np.int64]) -> float:
