@@ -28,7 +28,7 @@ from weightwalk.report.tables import hardware
 from weightwalk.report.words import percent
 from weightwalk.zoos.trained.draws import Drawn
 from weightwalk.zoos.trained.recipes import TRAIN_RECIPES, TrainRecipe
-from weightwalk.zoos.trained.trainer import Training, begin, native, score_many, train_many
+from weightwalk.zoos.trained.trainer import Samples, Training, begin, native, score_many, train_many
 from weightwalk.zoos.work import Processes
 
 RATE = 1e-3
@@ -204,27 +204,26 @@ def _measured(worker: int, name: str, run: int, images: int, way: str) -> tuple[
     """Seconds of an epoch and of a score of `images` pictures per network, and the epoch's mean loss."""
     recipe, plan = TRAIN_RECIPES[name], drawn_of(name, run)
     pixels, labels, order = _pictures(shape_of(recipe), images)
-    scale, offset = recipe.normalisation(pixels.shape[1])
+    samples = Samples(pixels, labels, *recipe.normalisation(pixels.shape[1]))
     training = Training(plan.optimizer, RATE, plan.weight_decay, batch_size=recipe.batch_size)
     start = classifier(plan.spec, Key(0, worker, run, 0)).flat
     count, state = 1, begin(start[0])
     epoch: Callable[[], tuple[Any, Any]]
     score: Callable[[], object]
     if way in (TRAINER, PLAIN):
-        given = (plan.spec, state, pixels, labels, order, training, scale, offset)
-        epoch = partial(native.epoch, *given, seed=0, shifts=None, fourier=way == TRAINER)
-        score = partial(native.score, plan.spec, state.params, pixels, labels, scale, offset, way == TRAINER)
+        epoch = partial(native.epoch, plan.spec, state, samples, order, training, 0, None, way == TRAINER)
+        score = partial(native.score, plan.spec, state.params, samples, way == TRAINER)
     elif way == EAGER:
         module = Eager(plan.spec, start[0])
-        factors, offsets = (torch.tensor(numbers).view(1, -1, 1, 1) for numbers in (scale, offset))
+        factors, offsets = (torch.tensor(v).view(1, -1, 1, 1) for v in (samples.scale, samples.offset))
         normalised = pixels * factors + offsets
         epoch = partial(module.epoch, normalised, labels, order, training)
         score = partial(module.score, normalised, labels)
     else:
         count = int(way.rpartition(" ")[2])
         state, orders, alike = begin(start.repeat(count, 1)), order.repeat(count, 1), [training] * count
-        epoch = partial(train_many, plan.spec, state, pixels, labels, orders, alike, scale=scale, offset=offset)
-        score = partial(score_many, plan.spec, state.params, pixels, labels, scale=scale, offset=offset)
+        epoch = partial(train_many, plan.spec, state, samples, orders, alike)
+        score = partial(score_many, plan.spec, state.params, samples)
     began = time.process_time()
     losses = epoch()[0]
     between = time.process_time()

@@ -71,7 +71,7 @@ FIT_RECIPES.register("tiny")(FitRecipe("tiny", descent=Descent(steps=30, learnin
 FIT_RECIPES.register("nfn")(FitRecipe("nfn", descent=Descent(steps=5000, learning_rate=5e-5)))
 # The DWS zoo's, as it is reported: outputs are offset by half (black is -.5, white is .5), coordinate 0 is the column,
 # stop above 40 dB. That makes 24 dB, and hidden weights that spread 8 and 14 % less than the published MNIST networks'
-# (`published.py`), which look like 1,500 to 2,000 such steps; those of Fashion-MNIST look like 10,000.
+# (`overview.py`), which look like 1,500 to 2,000 such steps; those of Fashion-MNIST look like 10,000.
 FIT_RECIPES.register("dws")(
     FitRecipe(
         "dws",

@@ -29,7 +29,7 @@ _EPOCHS = 12  # rows of the table of epochs
 _PERCENTILES = {0: "lowest", 10: "10 %", 50: "median", 90: "90 %", 100: "highest"}
 
 
-class Trained(Kind):
+class TrainedKind(Kind):
     """See the module."""
 
     networks, group, member = "networks", "run", "checkpoint"
@@ -126,7 +126,7 @@ class Trained(Kind):
 
 
 for _recipe in (SmallCNN, WildPark, ViT):
-    KINDS.register(_recipe.kind)(Trained(_recipe))
+    KINDS.register(_recipe.kind)(TrainedKind(_recipe))
 
 
 def _distribution(accuracy: NDArray[Any]) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -43,6 +44,24 @@ class Training:
             raise InputError(
                 f"training needs a dropout from 0 to below 1 and batches of at least one image, got {self}"
             )
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Pictures (N, C, H, W) uint8, which networks read as pixel * scale + offset per channel, and labels (N,)."""
+
+    pixels: Tensor
+    labels: Tensor
+    scale: Sequence[float]
+    offset: Sequence[float]
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(C, H, W)."""
+        return tuple(self.pixels.shape[1:])
 
 
 @dataclass(eq=False)
