@@ -35,9 +35,8 @@ def override(config: C, settings: Sequence[str]) -> C:
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals:
-            raise InputError(
-                f"expected a setting KEY=VALUE, got {setting!r}; write for example {next(iter(keys(config)))}=VALUE"
-            )
+            first = next(iter(keys(config)))
+            raise InputError(f"expected a setting KEY=VALUE, got {setting!r}; write for example {first}=VALUE")
         config = _set(config, key.strip(), key.strip().split("."), text.strip())
     return config
 
@@ -46,13 +45,9 @@ def _set(config: C, key: str, path: list[str], text: str) -> C:
     hints = _hints(type(config))
     name, rest = path[0], path[1:]
     value = getattr(config, name) if name in hints else None
-    if value is None and rest:
-        kinds = [
-            kind
-            for kind in typing.get_args(hints.get(name))
-            if isinstance(kind, type) and dataclasses.is_dataclass(kind)
-        ]
-        value = kinds[0]() if kinds else None  # a group of settings that was left out begins with its defaults
+    if value is None and rest:  # a group of settings that was left out begins with its defaults
+        groups: list[Any] = [kind for kind in typing.get_args(hints.get(name)) if dataclasses.is_dataclass(kind)]
+        value = groups[0]() if groups else None
     if value is not None and hasattr(value, "named") and rest in ([], ["name"]):
         return dataclasses.replace(config, **{name: value.named(text)})  # type: ignore[type-var]
     leaves_out = not rest and text.lower() == "none" and types.NoneType in typing.get_args(hints.get(name))
@@ -146,12 +141,10 @@ def typed(hint: Any, value: Any, key: str) -> Any:
             return {name: typed(inner[1], entry, f"{key}.{name}") for name, entry in value.items()}
         elif hasattr(hint, "named"):
             return from_dict(type(hint.named(typed(str, value.get("name"), f"{key}.name"))), value, key)
+        elif hasattr(hint, "from_dict"):
+            return hint.from_dict(value)
         elif dataclasses.is_dataclass(hint):
-            return (
-                hint.from_dict(value)
-                if hasattr(hint, "from_dict")
-                else from_dict(typing.cast(type[Any], hint), value, key)
-            )
+            return from_dict(typing.cast(type[Any], hint), value, key)
         elif hint in (int, float):
             if -(2**63) <= value < 2**63 if hint is int else abs(value) < 2**1023:
                 return hint(value)

@@ -38,21 +38,12 @@ FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     "hardsigmoid": F.hardsigmoid,
 }
 """The activations of `weightwalk.steps.ACTIVATIONS`; leaky_relu takes its slope as well."""
-_CONVOLUTIONS = (F.conv1d, F.conv2d, F.conv3d)
-_TRANSPOSED = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)
-_MAX_POOLS: tuple[Callable[..., Tensor], ...] = (F.max_pool1d, F.max_pool2d, F.max_pool3d)
-_MEAN_POOLS: tuple[Callable[..., Tensor], ...] = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)
-_ADAPTIVE_MEANS: tuple[Callable[..., Tensor], ...] = (
-    F.adaptive_avg_pool1d,
-    F.adaptive_avg_pool2d,
-    F.adaptive_avg_pool3d,
-)
-_ADAPTIVE_MAXIMA: tuple[Callable[..., Tensor], ...] = (
-    F.adaptive_max_pool1d,
-    F.adaptive_max_pool2d,
-    F.adaptive_max_pool3d,
-)
-_LINEAR_MODES = ("linear", "bilinear", "trilinear")
+
+
+def _over(axes: int, name: str) -> Callable[..., Tensor]:
+    """torch's function of a name for grids of one to three axes: `conv2d` is "conv" over two."""
+    function: Callable[..., Tensor] = getattr(F, f"{name}{axes}d")
+    return function
 
 
 def activate(activation: str, omega: float, z: Tensor, slope: float = LEAK) -> Tensor:
@@ -80,13 +71,8 @@ def run(
     channels = None if tokens else x.shape[-1 if last else -axes] if x.dim() >= axes else None
     if x.dim() not in (axes + 1, axes + 2) or (not tokens and channels != spec.widths[0]):
         shapes = {1: f"(P, {spec.widths[0]})", 2: f"(N, {spec.widths[0]}, T)", 3: f"(N, {spec.widths[0]}, H, W)"}
-        wanted = (
-            "(N, T) of tokens"
-            if tokens
-            else f"(N, *grid, {spec.widths[0]})"
-            if last
-            else shapes.get(axes, f"with {axes} axes after N")
-        )
+        plain = shapes.get(axes, f"with {axes} axes after N")
+        wanted = "(N, T) of tokens" if tokens else f"(N, *grid, {spec.widths[0]})" if last else plain
         raise InputError(f"expected inputs {wanted}, or the same with a leading axis of networks, got {tuple(x.shape)}")
     if not tokens and x.dtype != weights[0].dtype:
         raise InputError(
@@ -96,8 +82,8 @@ def run(
         x = x.expand(num_networks, *x.shape)
     elif x.shape[0] != num_networks:
         raise InputError(
-            f"expected inputs for {num_networks} networks, got {x.shape[0]}; leave the first axis out to share one "
-            "input"
+            f"expected inputs for {num_networks} networks, got {x.shape[0]}; "
+            "leave the first axis out to share one input"
         )
 
     def visit(at: Scheduled, read: list[Tensor]) -> Tensor:
@@ -157,8 +143,7 @@ def _dense(step: kinds.Dense, w: Tensor, b_BO: Tensor | None, x: Tensor) -> Tens
     if w_BIO.shape[1] != x_BNI.shape[-1]:
         raise InputError(
             f"the dense step {step.fan_in} -> {step.fan_out} expects {step.positions} positions, got a grid of "
-            f"{tuple(x.shape[3:])}; "
-            "give inputs of the size that the network was made for"
+            f"{tuple(x.shape[3:])}; give inputs of the size that the network was made for"
         )
     y = torch.bmm(x_BNI, w_BIO) if b_BO is None else torch.baddbmm(b_BO[:, None, :], x_BNI, w_BIO)
     return y.unflatten(1, [x.shape[1], *grid]).movedim(-1, 2) if grid else y
@@ -177,15 +162,15 @@ def _conv(step: kinds.Conv, w: Tensor, b_BO: Tensor | None, x: Tensor) -> Tensor
     stride, padding, dilation = (step.per_axis(name) for name in ("stride", "padding", "dilation"))
     if step.transposed:
         blocks = num_networks * step.groups
-        weight = (
-            w.reshape(blocks, -1, *w.shape[2:]).transpose(1, 2).reshape(num_networks * step.fan_in, -1, *step.kernel)
+        of_blocks = w.reshape(blocks, -1, *w.shape[2:]).transpose(1, 2)
+        weight, beyond = (
+            of_blocks.reshape(num_networks * step.fan_in, -1, *step.kernel),
+            step.per_axis("output_padding"),
         )
-        y = _TRANSPOSED[axes - 1](
-            folded, weight, bias, stride, padding, step.per_axis("output_padding"), blocks, dilation
-        )
+        y = _over(axes, "conv_transpose")(folded, weight, bias, stride, padding, beyond, blocks, dilation)
     else:
         weight = w.reshape(num_networks * step.fan_out, step.fan_in // step.groups, *step.kernel)
-        y = _CONVOLUTIONS[axes - 1](folded, weight, bias, stride, padding, dilation, num_networks * step.groups)
+        y = _over(axes, "conv")(folded, weight, bias, stride, padding, dilation, num_networks * step.groups)
     return y.reshape(num_examples, num_networks, step.fan_out, *y.shape[2:]).transpose(0, 1)
 
 
@@ -226,11 +211,9 @@ def _pass(step: Step, read: list[Tensor]) -> Tensor:
             return x[:, :, step.start : step.start + step.fan_out]
         case kinds.Pad():
             behind = step.fan_out - step.fan_in - step.before
-            per_axis = [
-                n for axis in reversed(range(0, len(step.grid), 2)) for n in step.grid[axis : axis + 2]
-            ]  # the last axis first
-            channels_to = 2 * (x.dim() - 3)
-            return F.pad(x, (*per_axis, *([0] * (channels_to - len(per_axis))), step.before, behind))
+            grid = [*[0] * (2 * (x.dim() - 3) - len(step.grid)), *step.grid]
+            pairs = [(step.before, behind), *zip(grid[::2], grid[1::2], strict=True)]  # of every axis
+            return F.pad(x, [count for pair in reversed(pairs) for count in pair])
         case kinds.Crop():
             for axis, (start, stop, stride) in enumerate(zip(step.start, step.stop, step.stride, strict=True), start=3):
                 x = x.narrow(axis, start, stop - start)[(slice(None),) * axis + (slice(None, None, stride),)]
@@ -257,24 +240,19 @@ def _pass(step: Step, read: list[Tensor]) -> Tensor:
 
 
 def _resample(step: kinds.Pool | kinds.Upsample | kinds.Resize, x: Tensor) -> Tensor:
-    if isinstance(step, kinds.Upsample):
-        scale = [float(factor) for factor in step.factor]
-        if step.mode == "nearest":
-            return F.interpolate(x, scale_factor=scale, mode="nearest")
-        return F.interpolate(
-            x, scale_factor=scale, mode=_LINEAR_MODES[len(scale) - 1], align_corners=step.align_corners
-        )
-    if isinstance(step, kinds.Resize):
-        axes = len(step.size) - 1
-        if step.mode in ("mean", "max"):
-            return (_ADAPTIVE_MEANS if step.mode == "mean" else _ADAPTIVE_MAXIMA)[axes](x, step.size)
-        if step.mode == "nearest":
-            return F.interpolate(x, step.size, mode="nearest")
-        return F.interpolate(x, step.size, mode=_LINEAR_MODES[axes], align_corners=step.align_corners)
-    axes = len(step.kernel) - 1
-    if step.op == "max":
-        return _MAX_POOLS[axes](x, step.kernel, step.stride, step.padding, ceil_mode=step.ceil)
-    return _MEAN_POOLS[axes](x, step.kernel, step.stride, step.padding, step.ceil, step.counts_padding)
+    if isinstance(step, kinds.Pool):
+        windows, axes = (x, step.kernel, step.stride, step.padding), len(step.kernel)
+        if step.op == "max":
+            return _over(axes, "max_pool")(*windows, ceil_mode=step.ceil)
+        return _over(axes, "avg_pool")(*windows, step.ceil, step.counts_padding)
+    if step.mode in ("mean", "max"):
+        assert isinstance(step, kinds.Resize)
+        return _over(len(step.size), f"adaptive_{'avg' if step.mode == 'mean' else 'max'}_pool")(x, step.size)
+    size = step.size if isinstance(step, kinds.Resize) else None
+    factors = None if isinstance(step, kinds.Resize) else [float(factor) for factor in step.factor]
+    linear = ("linear", "bilinear", "trilinear")[len(size or factors or ()) - 1]
+    mode, corners = ("nearest", None) if step.mode == "nearest" else (linear, step.align_corners)
+    return F.interpolate(x, size, factors, mode, corners)
 
 
 def _attention(step: kinds.Attention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:

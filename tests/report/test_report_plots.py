@@ -8,7 +8,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from weightwalk import InputError
-from weightwalk.report import plots
+from weightwalk.report import pictures, plots
 from weightwalk.report.look import MAX_BYTES, PAPER, encode
 
 
@@ -40,7 +40,7 @@ def ink(png: bytes, color: str, tolerance: int = 12) -> int:
 
 def test_picture_rows_shows_every_pixel_in_its_place(digits):
     second = 255 - digits[4:7]
-    canvas = pixels(plots.picture_rows({"first": digits[:4], "second": second}, list("abcd")))
+    canvas = pixels(pictures.picture_rows({"first": digits[:4], "second": second}, list("abcd")))
     places = [[find(canvas, enlarged(picture[0], 16)) for picture in row] for row in (digits[:4], second)]
     assert all(len(place) == 1 for row in places for place in row)
     first, other = ([place[0] for place in row] for row in places)
@@ -54,48 +54,48 @@ def test_picture_rows_shows_every_pixel_in_its_place(digits):
 def test_picture_rows_with_floats_colours_and_broken_pixels():
     picture = np.full((1, 3, 2, 2), -1.0)
     picture[0, 0, 0, 0], picture[0, 1, 0, 1], picture[0, :, 1, 0], picture[0, 2, 1, 1] = 1, 7.5, 0, np.nan
-    png = plots.picture_rows({"": picture})
+    png = pictures.picture_rows({"": picture})
     for color in ("#ff0000", "#00ff00", "#808080", "#e76300"):
         assert ink(png, color, 2) == 64 * 64, color
 
 
 def test_rows_of_other_sizes_line_up(digits):
-    canvas = pixels(plots.picture_rows({"small": digits[:2], "twice": enlarged(digits[0, 0], 2)[None, None]}))
+    canvas = pixels(pictures.picture_rows({"small": digits[:2], "twice": enlarged(digits[0, 0], 2)[None, None]}))
     (top, left), *more = find(canvas, enlarged(digits[0, 0], 16))
     assert [x for _, x in more] == [left]
     assert more[0][0] > top + 127
 
 
 def test_labels_and_captions_make_ink(digits):
-    bare = plots.contact_sheet(digits, 6)
+    bare = pictures.contact_sheet(digits, 6)
     assert (
         pixels(bare).shape[0]
-        < pixels(plots.contact_sheet(digits, 6, ["a caption far wider than the picture"] * 12)).shape[0]
+        < pixels(pictures.contact_sheet(digits, 6, ["a caption far wider than the picture"] * 12)).shape[0]
     )
     assert (
-        pixels(plots.picture_rows({"": digits})).shape[1]
-        < pixels(plots.picture_rows({"a long label": digits})).shape[1]
+        pixels(pictures.picture_rows({"": digits})).shape[1]
+        < pixels(pictures.picture_rows({"a long label": digits})).shape[1]
     )
 
 
 def test_contact_sheet_of_several_sizes(digits):
     """Each is enlarged by a whole factor to the size of the largest."""
     large = np.zeros((3, 128, 128), np.uint8)
-    canvas = pixels(plots.contact_sheet([large, digits[0]], 2))
+    canvas = pixels(pictures.contact_sheet([large, digits[0]], 2))
     shown = digits[0, 0] if digits.dtype == np.uint8 else ((digits[0, 0] + 1) * 127.5).round().astype(np.uint8)
     step = 128 // shown.shape[0]
     assert np.array_equal(canvas[14 : 14 + 128 : step, 14 + 142 : 14 + 142 + 128 : step, 0], shown)
 
 
 def test_contact_sheet_reads_like_a_page(digits):
-    canvas = pixels(plots.contact_sheet(digits, 5, [f"{k}" for k in range(12)]))
+    canvas = pixels(pictures.contact_sheet(digits, 5, [f"{k}" for k in range(12)]))
     places = [find(canvas, enlarged(picture[0], 16))[0] for picture in digits]
     assert places == sorted(places)
     assert [len([y for y, _ in places if y == row]) for row in sorted({y for y, _ in places})] == [5, 5, 2]
 
 
 def test_a_sheet_of_many_pictures_fits_a_page(digits):
-    canvas = pixels(plots.contact_sheet(np.concatenate([digits, digits]), 24))
+    canvas = pixels(pictures.contact_sheet(np.concatenate([digits, digits]), 24))
     assert canvas.shape[1] < 2000
     assert find(canvas, enlarged(digits[0, 0], 7))
 
@@ -173,38 +173,29 @@ def test_scatter_map_colours_classes_and_rings_mistakes():
     )
 
 
-def test_histogram_says_what_it_left_out():
-    values = np.random.default_rng(0).normal(35, 3, 500)
-    complete = plots.histogram(values, "PSNR (dB)")
-    assert complete != plots.histogram(np.append(values, [np.inf, np.nan]), "PSNR (dB)")
-    assert ink(complete, plots.PALETTE[0]) > 20_000
-    plots.histogram(np.full(7, 3.0), "all alike", title="constant")
-
-
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
-        (lambda: plots.picture_rows({}), "at least one row"),
+        (lambda: pictures.picture_rows({}), "at least one row"),
         (
-            lambda: plots.picture_rows({"r": np.zeros((2, 2, 8, 8))}),
+            lambda: pictures.picture_rows({"r": np.zeros((2, 2, 8, 8))}),
             r"row 'r' must be pictures \(n, C, H, W\).*\(2, 2, 8, 8\)",
         ),
-        (lambda: plots.picture_rows({"r": np.zeros((2, 1, 8, 8), dtype=int)}), "uint8 or floats"),
+        (lambda: pictures.picture_rows({"r": np.zeros((2, 1, 8, 8), dtype=int)}), "uint8 or floats"),
         (
-            lambda: plots.picture_rows({"r": np.zeros((2, 1, 8, 8))}, ["one"]),
+            lambda: pictures.picture_rows({"r": np.zeros((2, 1, 8, 8))}, ["one"]),
             "expected 2 column captions, one per picture, got 1",
         ),
-        (lambda: plots.contact_sheet(np.zeros((0, 1, 8, 8)), 3), r"\(0, 1, 8, 8\)"),
-        (lambda: plots.contact_sheet(np.zeros((2, 1, 8, 8)), 0), "at least one column"),
-        (lambda: plots.contact_sheet([], 3), "at least one picture"),
-        (lambda: plots.contact_sheet(np.zeros((2, 1, 8, 8)), 2, ["one"]), "expected 2 captions"),
+        (lambda: pictures.contact_sheet(np.zeros((0, 1, 8, 8)), 3), r"\(0, 1, 8, 8\)"),
+        (lambda: pictures.contact_sheet(np.zeros((2, 1, 8, 8)), 0), "at least one column"),
+        (lambda: pictures.contact_sheet([], 3), "at least one picture"),
+        (lambda: pictures.contact_sheet(np.zeros((2, 1, 8, 8)), 2, ["one"]), "expected 2 captions"),
         (lambda: plots.curves([{"step": 1, "loss": 2.0}], y=["los"]), "did you mean 'loss'"),
         (lambda: plots.curves([]), "got 0 rows"),
         (lambda: plots.confusion(np.eye(3), ["a", "b", "c"]), "whole counts"),
         (lambda: plots.confusion(np.eye(3, dtype=int), ["a", "b"]), r"\(2, 2\) for 2 names"),
         (lambda: plots.scatter_map(np.zeros((3, 3)), np.zeros(3, dtype=int), ["a"]), r"points \(n, 2\)"),
         (lambda: plots.scatter_map(np.zeros((3, 2)), np.full(3, 4), ["a"]), r"0\.\.0 for 1 names, got 4\.\.4"),
-        (lambda: plots.histogram(np.array([np.nan]), "PSNR"), "got none among 1"),
     ],
 )
 def test_bad_input_gets_one_sentence(call, sentence):
@@ -214,11 +205,11 @@ def test_bad_input_gets_one_sentence(call, sentence):
 
 def test_drawing_leaves_matplotlib_as_it_was():
     before, imported = matplotlib.rcParams.copy(), "matplotlib.pyplot" in sys.modules
-    plots.histogram(np.arange(9.0), "x")
+    plots.curves([{"step": 0, "loss": 1.0}])
     assert matplotlib.rcParams.copy() == before
     assert ("matplotlib.pyplot" in sys.modules) == imported
 
 
 def test_paper_is_the_background(digits):
-    for png in (plots.histogram(np.arange(9.0), "x"), plots.contact_sheet(digits, 4)):
+    for png in (plots.curves([{"step": 0, "loss": 1.0}]), pictures.contact_sheet(digits, 4)):
         assert tuple(pixels(png)[0, 0]) == tuple(int(PAPER[at : at + 2], 16) for at in (1, 3, 5))

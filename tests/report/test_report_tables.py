@@ -32,16 +32,6 @@ def row(**changes) -> ResultRow:
     return ResultRow(**(values | changes))
 
 
-def test_markdown_is_straight_in_the_source():
-    text = tables.markdown(["method", "accuracy"], [["dng|x", "94.7 %"], ["a longer\nname", 9.123456]])
-    assert text == (
-        "| method        | accuracy |\n"
-        "| ------------- | -------: |\n"
-        "| dng\\|x        |   94.7 % |\n"
-        "| a longer name |    9.123 |\n"
-    )  # fmt: skip
-
-
 @pytest.mark.parametrize("cell", ["94.7 %", "-3", "1,797", "0.93 ± 0.01", "1e-05", "1 min 12 s", "37.2 dB"])
 def test_numbers_are_known(cell):
     assert tables.numeric([[cell]], 1) == [True]

@@ -38,6 +38,8 @@ class EdgeSum:
     """`function`'s derivative by hand: (wanted, operands, gradients) -> gradients of the operands that are wanted."""
 
     def __call__(self, *operands: Tensor | None) -> tuple[Tensor, ...]:
+        if torch.compiler.is_compiling() and not torch.is_grad_enabled():  # where Dynamo would pass `forward` a context
+            return _EdgeSum.forward(self, *operands)
         answers: tuple[Tensor, ...] = _EdgeSum.apply(self, *operands)  # type: ignore[no-untyped-call]
         return answers
 
@@ -76,7 +78,10 @@ class _EdgeSum(torch.autograd.Function):
         for piece in pieces(edges, total.per_pair):
             places = {axes: tuple(piece[axis] for axis in axes) for axes in {*total.inputs, *total.outputs}}
             found = total.function(
-                *(x if x is None else x[places[axes]] for x, axes in zip(operands, total.inputs, strict=True))
+                *(
+                    x[places[axes]] if axes and x is not None else x
+                    for x, axes in zip(operands, total.inputs, strict=True)
+                )
             )
             if not answers:
                 answers = [

@@ -60,7 +60,6 @@ def num_doublings(image_shape: tuple[int, int, int], grid: tuple[int, int]) -> i
     if factor < 2 or factor & (factor - 1) or (grid[0] * factor, grid[1] * factor) != (height, width):
         raise InputError(
             f"a latent grid must be the image's size ({height} x {width}) divided by 2, 4, 8, ..., got {grid[0]} x "
-            f"{grid[1]}; "
-            "set latent_stride to a power of two that divides both sides"
+            f"{grid[1]}; set latent_stride to a power of two that divides both sides"
         )
     return factor.bit_length() - 1

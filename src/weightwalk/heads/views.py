@@ -42,20 +42,11 @@ class LatentCNN(Head):
         layers: list[nn.Module] = []
         while size > 2:
             stride = 2 if size & (size - 1) else 1
-            layers += [
-                nn.Conv2d(channels, hidden_dim, 3, stride=stride, padding=1),
-                nn.BatchNorm2d(hidden_dim),
-                nn.ReLU(),
-            ]
-            layers += [nn.MaxPool2d(2, ceil_mode=True), nn.Dropout(0.2)]
+            layers += [nn.Conv2d(channels, hidden_dim, 3, stride=stride, padding=1), nn.BatchNorm2d(hidden_dim)]
+            layers += [nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True), nn.Dropout(0.2)]
             size, channels = -(-size // (2 * stride)), hidden_dim
-        layers += [
-            nn.Conv2d(channels, hidden_dim, 1),
-            nn.BatchNorm2d(hidden_dim),
-            nn.ReLU(),
-            nn.AdaptiveMaxPool2d(1),
-            nn.Flatten(),
-        ]
+        layers += [nn.Conv2d(channels, hidden_dim, 1), nn.BatchNorm2d(hidden_dim), nn.ReLU()]
+        layers += [nn.AdaptiveMaxPool2d(1), nn.Flatten()]
         self.trunk = nn.Sequential(*layers)
         self.mlp = MLPHead((hidden_dim,), num_outputs, hidden_dim, num_hidden=2, dropout=0.5)
 

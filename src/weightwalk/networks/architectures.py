@@ -67,22 +67,10 @@ def wild_park(
                 f"expected residual source -1, or an earlier convolution not just before it, got {source} of "
                 f"convolution {i}"
             )
-        fan_in = widths[i - 1] if i else channels
-        alone = source == -1
+        fan_in, alone = widths[i - 1] if i else channels, source == -1
         sources = (written[-1],) if i else ()
-        steps.append(
-            Conv(
-                fan_in,
-                width,
-                activation if alone else "identity",
-                1.0,
-                True,
-                (kernel, kernel),
-                1,
-                kernel // 2,
-                sources=sources,
-            )
-        )
+        own_activation = activation if alone else "identity"
+        steps.append(Conv(fan_in, width, own_activation, kernel=(kernel, kernel), padding=kernel // 2, sources=sources))
         if not alone:
             own, read, common = len(steps), written[source], min(width, widths[source])
             if common < widths[source]:
@@ -109,8 +97,8 @@ def simple_vit(
     """A `SimpleViT` (Beyer et al. 2022): patches, norm, dense, norm, plus positions; blocks; norm, mean, dense.
 
     A block is x + out(attention(q, k, v of norm(x))) and then x + dense(gelu(dense(norm(x)))); q, k, v and out have no
-    biases. The table is a `Learned` step that is `fixed`: it lies among the parameters, so that permuted networks take
-    it along, but is not trained (`networks.starts.sincos`).
+    biases. Positions are a table, a `Learned` step that is `fixed`: it lies among the parameters, so that permuted
+    networks take it along, but is not trained (`networks.starts.sincos`).
     """
     channels, height, width = image_shape
     if height % patch or width % patch or height != width:
@@ -165,10 +153,8 @@ def resnet18(width: int = 64, classes: int = 1000) -> NetworkSpec:
             ]
             own = len(steps)
             if fan_in != fan_out:
-                steps += [
-                    Conv(fan_in, fan_out, "identity", 1.0, False, (1, 1), stride, sources=(skip,)),
-                    Norm(fan_out, fan_out, norm="batch"),
-                ]
+                steps.append(Conv(fan_in, fan_out, bias=False, kernel=(1, 1), stride=stride, sources=(skip,)))
+                steps.append(Norm(fan_out, fan_out, norm="batch"))
                 skip = len(steps)
             steps += [Add(fan_out, sources=(own, skip)), Activate(fan_out)]
             fan_in = fan_out

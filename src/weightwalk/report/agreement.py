@@ -33,10 +33,11 @@ def agreement(
         raise InputError(f"expected at most {len(PALETTE)} groups to tell apart by colour, got {len(named)}")
     low, high = min(true.min(), predicted.min()), max(true.max(), predicted.max())
     margin = 0.04 * (high - low) or 0.01
+    ends = (low - margin, high + margin)
     figure = Figure(figsize=(5.8 if named else 4.6, 4.2))
     axes = figure.subplots()
-    axes.plot([low - margin, high + margin], [low - margin, high + margin], color=RULE, linewidth=1.4, zorder=0)
-    area = float(np.clip(30_000 / len(true), 6, 30))
+    axes.plot(ends, ends, color=RULE, linewidth=1.4, zorder=0)
+    style: dict[str, Any] = {"s": float(np.clip(30_000 / len(true), 6, 30)), "linewidths": 0.2, "edgecolors": PAPER}
     alone = np.ones(len(true), bool)
     for positions in named.values():
         alone[positions] = False
@@ -44,15 +45,8 @@ def agreement(
     layers += [(name, color, positions) for color, (name, positions) in zip(PALETTE, named.items(), strict=False)]
     for name, color, at in layers:
         if len(at):
-            axes.scatter(
-                true[at], predicted[at], s=area, color=color, linewidths=0.2, edgecolors=PAPER, label=name, alpha=0.8
-            )
-    axes.set(
-        xlabel=f"true {what}",
-        ylabel=f"predicted {what}",
-        xlim=(low - margin, high + margin),
-        ylim=(low - margin, high + margin),
-    )
+            axes.scatter(true[at], predicted[at], color=color, label=name, alpha=0.8, **style)
+    axes.set(xlabel=f"true {what}", ylabel=f"predicted {what}", xlim=ends, ylim=ends)
     axes.set_box_aspect(1)
     axes.grid()
     axes.tick_params(length=0)

@@ -23,11 +23,8 @@ def multiply_adds(graph: DynamicGraph, dim: int = 128, num_frequencies: int = 12
     nodes = node_counts(graph)
     counts = []
     for shot in graph.snapshots:
-        targets, sources, edges = (
-            nodes[shot.target],
-            sum(nodes[group] for group in shot.sources),
-            shot.num_edges - shot.residual_edges,
-        )
+        targets, sources = nodes[shot.target], sum(nodes[group] for group in shot.sources)
+        edges = shot.num_edges - shot.residual_edges
         if isinstance(shot.step, Norm):
             count = 2 * targets * F * dim
         elif isinstance(shot.step, Layer):
@@ -48,12 +45,8 @@ def node_counts(graph: DynamicGraph) -> list[int]:
 def lifetimes(graph: DynamicGraph) -> list[tuple[int, int]]:
     """The first and the last timestamp at which every group v^0, v^1, ... is there."""
     last = len(graph.snapshots)
-    gone = {
-        event.group: shot.timestamp - 1
-        for shot in graph.snapshots
-        for event in shot.events
-        if (event.sign, event.kind) == ("-", "V")
-    }
+    events = [(shot.timestamp, event) for shot in graph.snapshots for event in shot.events]
+    gone = {event.group: t - 1 for t, event in events if (event.sign, event.kind) == ("-", "V")}
     return [(group, gone.get(group, last)) for group in range(last + 1)]
 
 

@@ -34,9 +34,7 @@ class Text:
 
     def html(self) -> str:
         """One `<p>` per paragraph."""
-        return "\n".join(
-            f"<p>{escape(paragraph.strip())}</p>" for paragraph in self.text.split("\n\n") if paragraph.strip()
-        )
+        return "\n".join(f"<p>{escape(part.strip())}</p>" for part in self.text.split("\n\n") if part.strip())
 
 
 @dataclass(frozen=True)
@@ -50,9 +48,8 @@ class Picture:
 
     def __post_init__(self) -> None:
         if self.png[:8] != b"\x89PNG\r\n\x1a\n" or self.png[12:16] != b"IHDR":
-            raise InputError(
-                f"expected a PNG for the picture {self.caption!r}, got bytes that start with {self.png[:8]!r}"
-            )
+            got = f"bytes that start with {self.png[:8]!r}"
+            raise InputError(f"expected a PNG for the picture {self.caption!r}, got {got}")
 
     def html(self) -> str:
         """A `<figure>` of the size that the PNG's header gives."""
@@ -74,18 +71,14 @@ class Table:
         """A `<table>` that scrolls sideways where it is wider than the page."""
         rows = tables.cells(self.header, self.rows)
         sides = [' class="number"' if right else "" for right in tables.numeric(rows, len(self.header))]
-        head = "".join(
-            f'<th scope="col"{side}>{escape(name)}</th>' for name, side in zip(self.header, sides, strict=True)
-        )
-        body = "\n".join(
-            "<tr>"
-            + "".join(
-                f'<th scope="row"{side}>{escape(cell)}</th>' if column == 0 else f"<td{side}>{escape(cell)}</td>"
-                for column, (cell, side) in enumerate(zip(row, sides, strict=True))
-            )
-            + "</tr>"
-            for row in rows
-        )
+        columns = zip(self.header, sides, strict=True)
+        head = "".join(f'<th scope="col"{side}>{escape(name)}</th>' for name, side in columns)
+        lines = []
+        for row in rows:
+            first, *others = zip(map(escape, row), sides, strict=True)
+            line = f'<th scope="row"{first[1]}>{first[0]}</th>' + "".join(f"<td{side}>{it}</td>" for it, side in others)
+            lines.append(f"<tr>{line}</tr>")
+        body = "\n".join(lines)
         caption = f"<caption>{escape(self.caption)}</caption>" if self.caption else ""
         name = escape(self.caption or ", ".join(self.header))
         return (
@@ -102,10 +95,8 @@ class KeyFigures:
 
     def html(self) -> str:
         """A description list, which a style sheet sets as tiles."""
-        tiles = "".join(
-            f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in self.figures.items()
-        )
-        return f'<dl class="figures">{tiles}</dl>'
+        tiles = [f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in self.figures.items()]
+        return f'<dl class="figures">{"".join(tiles)}</dl>'
 
 
 @dataclass(frozen=True)
@@ -118,20 +109,18 @@ class Section:
 
 def render(title: str, lead: str, sections: Sequence[Section]) -> str:
     """The whole page."""
-    titled = [section for section in sections if section.title]
-    links = "".join(
-        f'<li><a href="#part-{number}">{escape(section.title)}</a></li>' for number, section in enumerate(titled, 1)
-    )
+    links: list[str] = []
     parts: list[str] = []
-    number = 0
     for section in sections:
-        number += bool(section.title)
-        heading = f'<h2 id="part-{number}">{escape(section.title)}</h2>\n' if section.title else ""
+        heading = ""
+        if section.title:
+            place = f"part-{len(links) + 1}"
+            links.append(f'<li><a href="#{place}">{escape(section.title)}</a></li>')
+            heading = f'<h2 id="{place}">{escape(section.title)}</h2>\n'
         parts.append(f"<section>\n{heading}{_blocks(section.blocks)}\n</section>")
-    navigation = f'<nav aria-label="Contents"><ol>{links}</ol></nav>' if len(titled) > 2 else ""
-    return _PAGE.format(
-        title=escape(title), lead=Text(lead).html(), style=_STYLE, navigation=navigation, sections="\n".join(parts)
-    )
+    navigation = f'<nav aria-label="Contents"><ol>{"".join(links)}</ol></nav>' if len(links) > 2 else ""
+    written = {"title": escape(title), "lead": Text(lead).html(), "sections": "\n".join(parts)}
+    return _PAGE.format(**written, style=_STYLE, navigation=navigation)
 
 
 def _blocks(blocks: Sequence[Block]) -> str:

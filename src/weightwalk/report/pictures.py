@@ -28,10 +28,9 @@ def picture_rows(rows: Mapping[str, Array], columns: Sequence[str] | None = None
     pictures = {label: _to_rgb(array, f"row {label!r}") for label, array in rows.items()}
     if not pictures:
         raise InputError("expected at least one row of pictures, got none")
-    if columns is not None and len(columns) != max(map(len, pictures.values())):
-        raise InputError(
-            f"expected {max(map(len, pictures.values()))} column captions, one per picture, got {len(columns)}"
-        )
+    longest = max(map(len, pictures.values()))
+    if columns is not None and len(columns) != longest:
+        raise InputError(f"expected {longest} column captions, one per picture, got {len(columns)}")
     return _sheet([list(row) for row in pictures.values()], labels=list(pictures), heads=columns or ())
 
 
@@ -45,10 +44,8 @@ def contact_sheet(pictures: Array | Sequence[Array], columns: int, captions: Seq
         raise InputError(f"a contact sheet needs at least one column, got {columns}")
     if captions is not None and len(captions) != len(rgb):
         raise InputError(f"expected {len(rgb)} captions, one per picture, got {len(captions)}")
-    starts = range(0, len(rgb), columns)
-    return _sheet(
-        [rgb[i : i + columns] for i in starts], captions=[captions[i : i + columns] for i in starts] if captions else ()
-    )
+    spans = [slice(start, start + columns) for start in range(0, len(rgb), columns)]
+    return _sheet([rgb[span] for span in spans], captions=[captions[span] for span in spans] if captions else ())
 
 
 def shades(values: Array) -> NDArray[np.uint8]:
@@ -84,31 +81,24 @@ def _sheet(
     room = min(_CELL, (_PAGE_WIDTH - left) // num_columns - _GAP)
     cell = largest * max(1, room // largest)
     scales = [[max(1, cell // max(picture.shape[:2])) for picture in row] for row in rows]
-    heights = [
-        max(p.shape[0] * s for p, s in zip(row, factors, strict=True))
-        for row, factors in zip(rows, scales, strict=True)
-    ]
+    scaled = [list(zip(row, factors, strict=True)) for row, factors in zip(rows, scales, strict=True)]
+    heights = [max(picture.shape[0] * scale for picture, scale in row) for row in scaled]
     top = _GAP + (_LINE if heads else 0)
     below = _GAP + (_LINE if captions else 0)
     canvas = Image.new("RGB", (left + num_columns * (cell + _GAP), top + sum(heights) + below * len(rows)), PAPER)
     draw = ImageDraw.Draw(canvas)
 
     def caption(text: str, column: int, y: int) -> None:
-        draw.text(
-            (left + column * (cell + _GAP) + cell / 2, y),
-            _shorten(text, font, cell + _GAP - 4),
-            QUIET,
-            font,
-            anchor="mm",
-        )
+        place = (left + column * (cell + _GAP) + cell / 2, y)
+        draw.text(place, _shorten(text, font, cell + _GAP - 4), QUIET, font, anchor="mm")
 
     for column, text in enumerate(heads):
         caption(text, column, top - _LINE // 2 - 2)
     y = top
-    for index, (row, factors, height) in enumerate(zip(rows, scales, heights, strict=True)):
+    for index, (row, height) in enumerate(zip(scaled, heights, strict=True)):
         if labels:
             draw.text((_GAP, y + height / 2), labels[index], INK, font, anchor="lm")
-        for column, (picture, scale) in enumerate(zip(row, factors, strict=True)):
+        for column, (picture, scale) in enumerate(row):
             tall, wide = picture.shape[0] * scale, picture.shape[1] * scale
             x = left + column * (cell + _GAP) + (cell - wide) // 2
             draw.rectangle((x - 1, y - 1, x + wide, y + tall), RULE)

@@ -1,4 +1,4 @@
-"""Arrays in, PNG bytes out: curves, confusions, maps and distributions, in one look; pictures too.
+"""Arrays in, PNG bytes out: curves, confusions and maps, in one look.
 
 Drawn with matplotlib's objects alone: no pyplot, and its settings are as they were afterwards.
 """
@@ -22,9 +22,6 @@ from numpy.typing import NDArray
 from weightwalk.errors import InputError
 from weightwalk.registry import unknown
 from weightwalk.report.look import INK, PALETTE, PAPER, QUIET, STYLE, draw
-from weightwalk.report.pictures import contact_sheet, picture_rows
-
-__all__ = ["confusion", "contact_sheet", "curves", "histogram", "picture_rows", "scatter_map"]
 
 Array = NDArray[Any]
 
@@ -74,29 +71,19 @@ def curves(log: Sequence[Mapping[str, float]], x: str = "step", y: Sequence[str]
 
 
 def _series(log: Sequence[Mapping[str, float]], x: str, key: str) -> tuple[Array, Array]:
-    points = np.array(
-        [(row[x], row[key]) for row in log if x in row and row.get(key) is not None], dtype=float
-    ).reshape(-1, 2)
+    found = [(row[x], row[key]) for row in log if x in row and row.get(key) is not None]
+    points = np.array(found, dtype=float).reshape(-1, 2)
     points = points[np.isfinite(points).all(1)]
     return points[:, 0], points[:, 1]
 
 
 def _curve(axes: Axes, at: Array, values: Array, color: str, label: str) -> None:
-    label = f"{label}, last {values[-1]:.4g}"
-    if len(values) < 120:
-        axes.plot(
-            at, values, color=color, label=label, linewidth=1.8, marker="o" if len(values) < 40 else "", markersize=3
-        )
-        return
-    axes.plot(at, values, color=color, alpha=0.25, linewidth=0.8)
-    window = np.ones(len(values) // 40)
-    axes.plot(
-        at,
-        np.convolve(values, window, "same") / np.convolve(np.ones(len(values)), window, "same"),
-        color=color,
-        label=label,
-        linewidth=1.8,
-    )
+    label, marker = f"{label}, last {values[-1]:.4g}", "o" if len(values) < 40 else ""
+    if len(values) >= 120:
+        axes.plot(at, values, color=color, alpha=0.25, linewidth=0.8)
+        window = np.ones(len(values) // 40)
+        values = np.convolve(values, window, "same") / np.convolve(np.ones(len(values)), window, "same")
+    axes.plot(at, values, color=color, label=label, linewidth=1.8, marker=marker, markersize=3)
 
 
 def _scale(axes: Axes, values: Sequence[Array]) -> None:
@@ -137,9 +124,8 @@ def confusion(matrix: Array, names: Sequence[str]) -> bytes:
     axes.imshow(colors, interpolation="nearest")
     axes.set(xlabel="predicted", ylabel="true")
     axes.xaxis.set_label_position("top")
-    axes.set_xticks(
-        shown, ticks, rotation=45 if turned else 0, ha="left" if turned else "center", rotation_mode="anchor"
-    )
+    angle, side_of_tick = (45, "left") if turned else (0, "center")
+    axes.set_xticks(shown, ticks, rotation=angle, ha=side_of_tick, rotation_mode="anchor")
     axes.set_yticks(shown, ticks)
     axes.tick_params(length=0, labeltop=True, labelbottom=False, labelsize=9 if with_text else 7)
     axes.spines[:].set_visible(not with_text)
@@ -158,15 +144,8 @@ def _counts(axes: Axes, counts: Array, colors: Array) -> None:
     axes.grid(which="minor", color="#eef1f4", linewidth=1)
     axes.tick_params(which="minor", length=0)
     for true, predicted in np.argwhere(counts):
-        dark = np.dot(colors[true, predicted, :3], (0.3, 0.59, 0.11)) < 0.6
-        axes.text(
-            predicted,
-            true,
-            str(counts[true, predicted]),
-            color=PAPER if dark else INK,
-            ha="center",
-            va="center_baseline",
-        )
+        color = PAPER if np.dot(colors[true, predicted, :3], (0.3, 0.59, 0.11)) < 0.6 else INK
+        axes.text(predicted, true, str(counts[true, predicted]), color=color, ha="center", va="center_baseline")
 
 
 @matplotlib.rc_context(STYLE)
@@ -183,9 +162,8 @@ def scatter_map(points: Array, labels: Array, names: Sequence[str], wrong: Array
             f"{mistaken.shape}"
         )
     if len(labels) and (labels.min() < 0 or labels.max() >= len(names)):
-        raise InputError(
-            f"labels must lie in 0..{len(names) - 1} for {len(names)} names, got {labels.min()}..{labels.max()}"
-        )
+        got = f"{labels.min()}..{labels.max()}"
+        raise InputError(f"labels must lie in 0..{len(names) - 1} for {len(names)} names, got {got}")
 
     legend_columns = -(-len(names) // 26)
     figure = Figure(figsize=(4.4 + 1.1 * legend_columns, 4.3 if legend_columns == 1 else 5.2))
@@ -198,58 +176,16 @@ def scatter_map(points: Array, labels: Array, names: Sequence[str], wrong: Array
         axes.scatter(x, y, s=area, color=color, marker=marker, linewidths=0.3 if area > 10 else 0, edgecolors=PAPER)
         handles.append(Line2D([], [], color=color, marker=marker, linestyle="", markersize=5.5, label=name))
         if len(x) and len(names) <= 20:
-            halo = [withStroke(linewidth=3.5, foreground=PAPER)]
-            axes.text(
-                np.median(x), np.median(y), name, ha="center", va="center", size=11, weight="bold", path_effects=halo
-            )
+            middle, halo = np.median([x, y], axis=1), [withStroke(linewidth=3.5, foreground=PAPER)]
+            axes.text(middle[0], middle[1], name, ha="center", va="center", size=11, weight="bold", path_effects=halo)
     if wrong is not None:
-        axes.scatter(
-            points[mistaken, 0], points[mistaken, 1], s=3 * area + 10, facecolors="none", edgecolors=INK, linewidths=0.9
-        )
-        handles.append(
-            Line2D(
-                [], [], marker="o", linestyle="", markersize=8, mfc="none", mec=INK, label=f"wrong ({mistaken.sum():,})"
-            )
-        )
+        x, y = points[mistaken].T
+        axes.scatter(x, y, s=3 * area + 10, facecolors="none", edgecolors=INK, linewidths=0.9)
+        ring: dict[str, Any] = {"marker": "o", "linestyle": "", "markersize": 8, "mfc": "none", "mec": INK}
+        handles.append(Line2D([], [], label=f"wrong ({mistaken.sum():,})", **ring))
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(True)
     axes.margins(0.04)
-    small = len(names) > 26
-    figure.legend(
-        handles=handles,
-        loc="outside right upper",
-        ncols=max(legend_columns, 1),
-        fontsize=7 if small else 8.5,
-        columnspacing=0.8,
-    )
-    return draw(figure)
-
-
-@matplotlib.rc_context(STYLE)
-def histogram(values: Array, xlabel: str, title: str = "") -> bytes:
-    """How `values` are distributed, with their median; those that are not finite are counted in the label instead."""
-    values = np.asarray(values, dtype=float).ravel()
-    finite = values[np.isfinite(values)]
-    if not len(finite):
-        raise InputError(f"expected finite values of {xlabel!r} to draw, got none among {len(values)}")
-    figure = Figure(figsize=(6.6, 2.9))
-    axes = figure.subplots()
-    axes.hist(finite, bins=int(np.clip(np.sqrt(len(finite)), 8, 60)), color=PALETTE[0], edgecolor=PAPER, linewidth=0.6)
-    median = float(np.median(finite))
-    axes.axvline(median, color=INK, linewidth=1.2)
-    axes.annotate(
-        f"median {median:.4g}",
-        (median, 1),
-        (5, -2),
-        xycoords=("data", "axes fraction"),
-        textcoords="offset points",
-        va="top",
-    )
-    left_out = f"  ({len(values) - len(finite):,} not finite, left out)" if len(finite) < len(values) else ""
-    axes.set(xlabel=xlabel + left_out, ylabel="count", title=title)
-    axes.margins(y=0.12)
-    axes.grid(axis="y")
-    axes.tick_params(length=0)
-    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    size, columns = 7 if len(names) > 26 else 8.5, max(legend_columns, 1)
+    figure.legend(handles=handles, loc="outside right upper", ncols=columns, fontsize=size, columnspacing=0.8)
     return draw(figure)

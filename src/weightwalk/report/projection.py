@@ -20,10 +20,8 @@ def plane(features: NDArray[Any], seed: int) -> NDArray[np.float64]:
     if features.ndim != 2:
         raise InputError(f"expected features (n, d) to project, got {features.shape}")
     if not np.isfinite(features).all():
-        raise InputError(
-            f"features must be finite to be projected, got {np.count_nonzero(~np.isfinite(features).all(1))} rows that "
-            "are not"
-        )
+        broken = np.count_nonzero(~np.isfinite(features).all(1))
+        raise InputError(f"features must be finite to be projected, got {broken} rows that are not")
     num_points = len(features)
     varied = features[:, np.ptp(features, axis=0) > 0] if num_points else features[:, :0]
     if varied.size == 0:

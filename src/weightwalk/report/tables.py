@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from csv import Error as CSVError
 from csv import reader, writer
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -46,26 +47,6 @@ def numeric(rows: Sequence[Sequence[str]], num_columns: int) -> list[bool]:
     """Which columns hold numbers and nothing else: `94.7 %`, `0.3 ± 0.1` and `1 min 12 s` count."""
     columns = [[row[column] for row in rows if row[column]] for column in range(num_columns)]
     return [bool(column) and all(_NUMBER.fullmatch(cell) for cell in column) for column in columns]
-
-
-def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A table in Markdown whose columns are also straight in the source; numbers flush right."""
-    body = [[re.sub(r"\s*\n\s*", " ", cell).replace("|", r"\|") for cell in row] for row in cells(header, rows)]
-    flush_right = numeric(body, len(header))
-    widths = [max(3, *(len(row[column]) for row in [list(header), *body])) for column in range(len(header))]
-
-    def line(row: Sequence[str]) -> str:
-        columns = zip(row, widths, flush_right, strict=True)
-        return (
-            "| "
-            + " | ".join(cell.rjust(width) if right else cell.ljust(width) for cell, width, right in columns)
-            + " |"
-        )
-
-    rule = [
-        ("-" * (width - 1) + ":") if right else "-" * width for width, right in zip(widths, flush_right, strict=True)
-    ]
-    return "\n".join(map(line, [header, rule, *body])) + "\n"
 
 
 def csv(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -106,46 +87,28 @@ class ResultRow:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "seeds", tuple(self.seeds))
+        what = f"{self.task}, {self.dataset}, {self.method}"
         if self.access not in ("weights", "query"):
             raise InputError(
                 "access must be 'weights' (the input network is never evaluated) or 'query' (it is), got "
-                f"{self.access!r}; "
-                f"the row is {self.task}, {self.dataset}, {self.method}"
+                f"{self.access!r}; the row is {what}"
             )
         if not self.seeds or self.fits < 1:
-            raise InputError(
-                f"a result needs at least one seed and one fit, got seeds {self.seeds} and {self.fits} fits"
-            )
+            got = f"seeds {self.seeds} and {self.fits} fits"
+            raise InputError(f"a result needs at least one seed and one fit, got {got}")
         for name in ("value", "minutes", "std"):
             number = getattr(self, name)
             if number is not None and not math.isfinite(number):
-                raise InputError(
-                    f"{name} of {self.task}, {self.dataset}, {self.method} must be a finite number, got {number}"
-                )
+                raise InputError(f"{name} of {what} must be a finite number, got {number}")
 
-    @property
-    def key(self) -> tuple[object, ...]:
-        """What a number is of: a new measurement of the same replaces the old."""
-        return (
-            self.task,
-            self.dataset,
-            self.zoo,
-            self.method,
-            self.access,
-            self.init,
-            self.fits,
-            self.metric,
-            self.recipe,
-        )
 
+_key = attrgetter("task", "dataset", "zoo", "method", "access", "init", "fits", "metric", "recipe")
+"""What a number is of: a new measurement of the same replaces the old."""
 
 _COLUMNS = [field.name for field in dataclasses.fields(ResultRow)]
 _PARSERS: dict[str, Callable[[str], Any]] = {
-    "fits": int,
-    "value": float,
-    "std": lambda text: float(text) if text else None,
-    "seeds": lambda text: tuple(int(seed) for seed in text.split()),
-    "minutes": float,
+    **{"fits": int, "value": float, "std": lambda text: float(text) if text else None, "minutes": float},
+    "seeds": lambda text: tuple(map(int, text.split())),
 }
 
 
@@ -153,14 +116,10 @@ def append(path: Path, row: ResultRow) -> None:
     """Add `row` to a file of results, in place of the one with its key; processes that write at once take turns."""
     path = Path(path)
     with _turn(path.parent):
-        rows = {old.key: old for old in read(path)} if path.exists() else {}
-        rows[row.key] = row
-        values = [[*map(_plain, (getattr(row, name) for name in _COLUMNS))] for row in rows.values()]
-        files.write_bytes(path, csv(_COLUMNS, values).encode())
-
-
-def _plain(value: object) -> object:
-    return " ".join(map(str, value)) if isinstance(value, tuple) else value
+        rows = {_key(old): old for old in read(path)} if path.exists() else {}
+        rows[_key(row)] = row
+        values = [dataclasses.asdict(row) | {"seeds": " ".join(map(str, row.seeds))} for row in rows.values()]
+        files.write_bytes(path, csv(_COLUMNS, [list(value.values()) for value in values]).encode())
 
 
 @contextmanager
@@ -181,20 +140,16 @@ def read(path: Path) -> list[ResultRow]:
     except FileNotFoundError:
         raise InputError(f"expected a file of results at {path}, found no such file; check the path") from None
     except (CSVError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"expected a file of results at {path}, got one that is not CSV ({error}); restore it"
-        ) from error
+        message = f"expected a file of results at {path}, got one that is not CSV ({error}); restore it"
+        raise InputError(message) from error
     if not lines or lines[0] != _COLUMNS:
-        raise InputError(
-            f"expected the columns {','.join(_COLUMNS)} in {path}, got "
-            f"{','.join(lines[0]) if lines else 'an empty file'}"
-        )
+        got = ",".join(lines[0]) if lines else "an empty file"
+        raise InputError(f"expected the columns {','.join(_COLUMNS)} in {path}, got {got}")
     rows = []
     for number, line in enumerate(lines[1:], 2):
         try:
-            rows.append(
-                ResultRow(**{name: _PARSERS.get(name, str)(text) for name, text in zip(_COLUMNS, line, strict=True)})
-            )
+            cells = zip(_COLUMNS, line, strict=True)
+            rows.append(ResultRow(**{name: _PARSERS.get(name, str)(text) for name, text in cells}))
         except ValueError as error:
             raise InputError(f"row {number} of {path} is not a result: {error}") from error
     return rows
@@ -211,26 +166,14 @@ def hardware() -> str:
     with suppress(OSError):
         info = Path("/proc/cpuinfo").read_text()
     model = re.search(r"^model name\s*:\s*(.+)$", info, re.MULTILINE)
-    name = re.sub(
-        r"\((R|TM)\)|\bCPU\b|\bProcessor\b|@.*|\b\d+-Core\b",
-        "",
-        model[1] if model else platform.processor() or platform.machine(),
-    )
-    vectors = next(
-        (
-            known
-            for flag, known in (("avx512f", "AVX-512"), ("avx2", "AVX2"), ("asimd", "NEON"))
-            if re.search(rf"\b{flag}\b", info)
-        ),
-        "",
-    )
+    name = model[1] if model else platform.processor() or platform.machine()
+    name = " ".join(re.sub(r"\((R|TM)\)|\bCPU\b|\bProcessor\b|@.*|\b\d+-Core\b", "", name).split())
+    flags = {"avx512f": "AVX-512", "avx2": "AVX2", "asimd": "NEON"}
+    vectors = next((f" ({known})" for flag, known in flags.items() if re.search(rf"\b{flag}\b", info)), "")
     memory = ""
     with suppress(ValueError, OSError, AttributeError):
         memory = f", {os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB"
-    return (
-        f"{devices.cores()} x {' '.join(name.split()) or 'unknown processor'}"
-        f"{f' ({vectors})' if vectors else ''}{memory}"
-    )
+    return f"{devices.cores()} x {name or 'unknown processor'}{vectors}{memory}"
 
 
 def commit(source: Path = Path(__file__).parents[1]) -> str:
@@ -241,9 +184,8 @@ def commit(source: Path = Path(__file__).parents[1]) -> str:
     try:
         if not _git(source, "ls-files", "."):
             return "unknown"
-        return _git(source, "rev-parse", "--short", "HEAD") + (
-            "+dirty" if _git(source, "status", "--porcelain", ".") else ""
-        )
+        dirty = "+dirty" if _git(source, "status", "--porcelain", ".") else ""
+        return _git(source, "rev-parse", "--short", "HEAD") + dirty
     except (OSError, subprocess.SubprocessError):
         return "unknown"
 

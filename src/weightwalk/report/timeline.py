@@ -33,26 +33,18 @@ def timeline(graph: DynamicGraph, cost: Sequence[int]) -> bytes:
     of_row = [QUIET, *(colors[shot.step.kind] for shot in shots)]
     first, last = np.array(lives).T
     left.barh(range(rows), np.minimum(last, rows - 1) - first + 0.8, left=first - 0.4, height=0.5, color=of_row)
-    lines = np.array(
-        [(shot.timestamp - 0.4, source, shot.target) for shot in shots for source in shot.sources]
-    ).reshape(-1, 3)
-    left.vlines(*lines.T, color=RULE, linewidth=1.2, zorder=0)
+    lines = [(shot.timestamp - 0.4, source, shot.target) for shot in shots for source in shot.sources]
+    left.vlines(*np.array(lines).reshape(-1, 3).T, color=RULE, linewidth=1.2, zorder=0)
     meeting = [(shot.timestamp, source, r.group) for shot in shots for r in shot.residuals for source in r.sources]
-    for t, source, target in (places for places in meeting if max(places) < rows):
-        left.plot(
-            [t - 0.2, t - 0.2], [source, target], color=INK, linewidth=1.2, linestyle=":", marker=".", markersize=4
-        )
+    for t, *ends in (places for places in meeting if max(places) < rows):
+        left.plot([t - 0.2, t - 0.2], ends, color=INK, linewidth=1.2, linestyle=":", marker=".", markersize=4)
     left.set_yticks(range(rows), _labels(graph, nodes))
     left.set_xlabel("timestamp")
     left.xaxis.set_major_locator(MaxNLocator(12, integer=True))
-    left.set_title(
-        "Groups of nodes, and when they are there"
-        + (f" (the first {_MOST})" if rows < len(graph.snapshots) + 1 else "")
-    )
-    for axes, values, title in (
-        (edges, [shot.num_edges for shot in shots], "Edges"),
-        (costs, list(cost), "Multiply-adds"),
-    ):
+    cut = f" (the first {_MOST})" if rows < len(graph.snapshots) + 1 else ""
+    left.set_title(f"Groups of nodes, and when they are there{cut}")
+    num_edges = [shot.num_edges for shot in shots]
+    for axes, values, title in ((edges, num_edges, "Edges"), (costs, list(cost), "Multiply-adds")):
         bars = axes.barh(range(1, rows), np.maximum(values[: rows - 1], 1), height=0.5, color=of_row[1:])
         axes.bar_label(bars, [_short(value) for value in values[: rows - 1]], padding=3, fontsize=7.5, color=QUIET)
         axes.set_xscale("log")

@@ -60,10 +60,8 @@ class Step:
             )
         low, high = self.num_sources
         if self.sources and not low <= len(self.sources) <= high:
-            raise InputError(
-                f"a {self.kind} step reads {low if low == high else f'{low} or more'} values, got sources "
-                f"{self.sources}"
-            )
+            count = low if low == high else f"{low} or more"
+            raise InputError(f"a {self.kind} step reads {count} values, got sources {self.sources}")
 
     if TYPE_CHECKING:
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate
+from operator import mul
 from typing import ClassVar
 
 from weightwalk.errors import InputError
@@ -153,16 +154,10 @@ class Rearrange(Sized):
         super().__post_init__()
         ordered = sorted(self.order) == list(range(len(self.sizes)))
         written = [self.sizes[axis] for axis in self.order] if ordered else []
-        products = [
-            {math.prod(sizes[:count]) for count in range(len(sizes) + 1)} for sizes in (list(self.sizes), written)
-        ]
+        split = self.fan_in in accumulate(self.sizes, mul, initial=1)
+        split = split and self.fan_out in accumulate(written, mul, initial=1)
         total = self.fan_out * math.prod(self.grid)
-        if (
-            not ordered
-            or self.fan_in not in products[0]
-            or self.fan_out not in products[1]
-            or math.prod(self.sizes) != total
-        ):
+        if not ordered or not split or math.prod(self.sizes) != total:
             raise InputError(
                 f"a rearrange step has sizes that split channels and positions, and an order of all of them, got {self}"
             )
@@ -233,13 +228,8 @@ class Attention(Step):
         if not self.values:
             object.__setattr__(self, "values", self.fan_in)
         super().__post_init__()
-        if (
-            len(self.sources) != 3
-            or self.heads < 1
-            or self.fan_in % self.heads
-            or self.values % self.heads
-            or self.scale < 0
-        ):
+        divides = self.heads > 0 and self.fan_in % self.heads == self.values % self.heads == 0
+        if len(self.sources) != 3 or not divides or self.scale < 0:
             raise InputError(f"an attention step has three sources, and heads that divide its widths, got {self}")
         if self.kv_heads < 0 or self.heads % (self.kv_heads or self.heads):
             raise InputError(f"an attention step's heads are so many times its key and value heads, got {self}")

@@ -30,11 +30,8 @@ class Pool(Passing):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if (
-            self.op not in ("max", "mean")
-            or {len(self.kernel)} != {len(self.stride), len(self.padding)}
-            or not 1 <= len(self.kernel) <= 3
-        ):
+        axes = {len(self.kernel), len(self.stride), len(self.padding)}
+        if self.op not in ("max", "mean") or axes not in ({1}, {2}, {3}):
             raise InputError(f"a pool step is a max or mean over one to three axes, got {self}")
 
     @property
@@ -101,9 +98,8 @@ class Crop(Passing):
     def __post_init__(self) -> None:
         super().__post_init__()
         axes = {len(self.start), len(self.stop), len(self.stride)}
-        if len(axes) != 1 or any(
-            not 0 <= a < b or step < 1 for a, b, step in zip(self.start, self.stop, self.stride, strict=True)
-        ):
+        windows = zip(self.start, self.stop, self.stride, strict=False)
+        if len(axes) != 1 or any(not 0 <= start < stop or step < 1 for start, stop, step in windows):
             raise InputError(f"a crop step has 0 <= start < stop and stride >= 1 for each axis of the grid, got {self}")
 
     @property

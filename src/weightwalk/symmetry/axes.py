@@ -137,9 +137,8 @@ def _twists(values: Sequence[tuple[int, ...]], links: Sequence[_Link]) -> dict[i
 
     Classes change places occurrence by occurrence, so they have to be tied alike.
     """
-    several = {
-        c for value in values if len(set(value)) < len(value) for c, count in Counter(value).items() if count > 1
-    }
+    repeated = [value for value in values if len(set(value)) < len(value)]
+    several = {c for value in repeated for c, count in Counter(value).items() if count > 1}
     nth: dict[tuple[int, int], int] = {}
     for number, value in enumerate(values):
         seen: Counter[int] = Counter()
@@ -186,9 +185,8 @@ def _groups(
         stiff |= frozenset() if draft.whole else draft.steps
         for step in draft.steps:
             sizes[frames[step]].add(max(draft.blocks) + 1)
-    rigid = {frames[step] for step in stiff if step in frames} | {
-        frame for frame, counts in sizes.items() if len(counts) > 1
-    }
+    rigid = {frames[step] for step in stiff if step in frames}
+    rigid |= {frame for frame, counts in sizes.items() if len(counts) > 1}
     groups = []
     for draft in drafts:
         frame = frames[min(draft.steps)] if draft.steps else None

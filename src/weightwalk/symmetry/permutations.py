@@ -148,17 +148,12 @@ def _check_blocks(number: int, group: Group, order: Tensor, frames: dict[int, Te
     came = blocks[order]  # (B, n): the block that each new place's neuron comes from
     firsts = torch.tensor([places[0] for places in group.members], device=order.device)
     of_block = came[:, firsts]  # (B, blocks)
-    whole = bool((came == of_block[:, blocks]).all())
-    wanted = (
-        torch.arange(len(firsts), device=order.device)
-        if group.frame is None
-        else frames.setdefault(group.frame, of_block)
-    )
+    whole, stay = bool((came == of_block[:, blocks]).all()), torch.arange(len(firsts), device=order.device)
+    wanted = stay if group.frame is None else frames.setdefault(group.frame, of_block)
     if not whole or not bool((of_block == wanted).all()):
         raise InputError(
             f"permutations[{number}] tears blocks apart (attention heads, convolution or norm groups), or moves them "
-            "otherwise than those "
-            "that they belong to; draw permutations with weightwalk.symmetry.random_permutations"
+            "otherwise than those that they belong to; draw permutations with weightwalk.symmetry.random_permutations"
         )
 
 

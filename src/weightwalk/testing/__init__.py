@@ -17,13 +17,6 @@ from weightwalk.testing.laws import (
 from weightwalk.testing.tiny import random_weights, tiny_specs, tiny_zoo
 
 __all__ = [
-    "assert_batch_alone",
-    "assert_close",
-    "assert_equivariant",
-    "assert_invariant",
-    "assert_save_load",
-    "check_encoder",
-    "random_weights",
-    "tiny_specs",
-    "tiny_zoo",
-]
+    "assert_batch_alone", "assert_close", "assert_equivariant", "assert_invariant", "assert_save_load",
+    "check_encoder", "random_weights", "tiny_specs", "tiny_zoo",
+]  # fmt: skip

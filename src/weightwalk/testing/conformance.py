@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from unittest import mock
 
@@ -35,20 +36,17 @@ def check_encoder(encoder: str | type[Encoder], **options: Any) -> list[str]:
 
     By name also: its options survive a configuration file. AssertionError: the first law that is broken, and the spec.
     """
+    build: Callable[[NetworkSpec], Encoder]
     if isinstance(encoder, str):
         settings = EncoderConfig.named(encoder, **options)
         again = EncoderConfig.named(**config.to_dict(settings))
         assert again == settings, (
             f"the options of encoder {encoder!r} must be plain values; {settings} came back from JSON as {again}"
         )
-
-    def build(spec: NetworkSpec) -> Encoder:
-        return (
-            EncoderConfig.named(encoder, **options).build(spec)
-            if isinstance(encoder, str)
-            else encoder(spec, **options)
-        )
-
+        build = settings.build
+    else:
+        kind: Any = encoder
+        build = partial(kind, **options)
     passed = []
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
@@ -58,7 +56,7 @@ def check_encoder(encoder: str | type[Encoder], **options: Any) -> list[str]:
             except InputError:
                 continue
             try:
-                _check(lambda spec=spec: build(spec), random_weights(spec, NUM_NETWORKS, seed=1))  # type: ignore[misc]
+                _check(partial(build, spec), random_weights(spec, NUM_NETWORKS, seed=1))
             except AssertionError as error:
                 raise AssertionError(f"{encoder} on the tiny spec {name!r} ({spec}): {error}") from error
             passed.append(name)

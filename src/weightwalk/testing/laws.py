@@ -82,15 +82,10 @@ def assert_equivariant(
         with torch.no_grad():
             before, after = read(networks), read(networks.permute(permutations))
         spec, no_biases = networks.spec, [None] * len(before.edges)
-        moved = {
-            "node group": (permuted_nodes(spec, before.nodes, permutations) if before.nodes else (), after.nodes),
-            "edges of layer": (
-                permuted(spec, before.edges, no_biases, permutations)[0] if before.edges else (),
-                after.edges,
-            ),
-        }
-        for what, pairs in moved.items():
-            for number, (old, new) in enumerate(zip(*pairs, strict=True)):
+        nodes = permuted_nodes(spec, before.nodes, permutations) if before.nodes else ()
+        edges = permuted(spec, before.edges, no_biases, permutations)[0] if before.edges else ()
+        for what, moved, found in (("node group", nodes, after.nodes), ("edges of layer", edges, after.edges)):
+            for number, (old, new) in enumerate(zip(moved, found, strict=True)):
                 sentence = f"{what} {number} is not equivariant to the order of hidden neurons"
                 assert_close(new, old, what=sentence, atol=atol, rtol=rtol)
 

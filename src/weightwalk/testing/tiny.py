@@ -160,7 +160,6 @@ def tiny_zoo(
     image_shape: tuple[int, int, int] = (1, 8, 8),
     hidden: tuple[int, ...] = (8, 8),
     fits: int = 1,
-    init: str = "shared",
     steps: int = 20,
     seed: int = 0,
 ) -> Zoo:
@@ -176,9 +175,8 @@ def tiny_zoo(
     diagonal = 2 * np.arange(height)[:, None] + np.arange(width)
     bands = (diagonal * num_classes) // (2 * height + width) == labels[:, None, None]
     pixels += np.where(bands, 180, 0).astype(np.uint8)[:, None]
-    pictures = ImageSet.from_arrays(
-        pixels, labels, dataset="tiny", label_names=tuple(f"class {k}" for k in range(num_classes))
-    )
+    names = tuple(f"class {k}" for k in range(num_classes))
+    pictures = ImageSet.from_arrays(pixels, labels, dataset="tiny", label_names=names)
     recipe = FitRecipe("tiny", hidden=hidden, descent=Descent(steps=steps, learning_rate=5e-3))
-    fit_zoo([pictures], Path(path), recipe, init=init, fits=fits, seed=seed)
+    fit_zoo([pictures], Path(path), recipe, init="shared", fits=fits, seed=seed)
     return Zoo.open(path)

@@ -26,15 +26,10 @@ def tiny_trained_zoo(
     (1 + exp(-2 m)). Runs are relu and tanh networks by turns, of two convolutions; `mixed`: of 1 to 3, each with its
     own width and kernel.
     """
-    writer = ZooWriter.open(
-        Path(path),
-        settings={"kind": kind, "dataset": "tiny", "seed": seed},
-        figures=COLUMNS,
-        provenance={"weightwalk": "tests"},
-    )
-    writer.add_groups(
-        [_run(number, np.random.default_rng([seed, number]), mixed, inputs) for number in range(num_runs)]
-    )
+    settings = {"kind": kind, "dataset": "tiny", "seed": seed}
+    writer = ZooWriter.open(Path(path), settings=settings, figures=COLUMNS, provenance={"weightwalk": "tests"})
+    chances = [np.random.default_rng([seed, number]) for number in range(num_runs)]
+    writer.add_groups([_run(number, chance, mixed, inputs) for number, chance in enumerate(chances)])
     return Zoo.open(path)
 
 
@@ -49,9 +44,8 @@ def _run(number: int, chance: np.random.Generator, mixed: bool, inputs: int) -> 
     scales = np.exp(chance.uniform(np.log(0.3), np.log(3), len(spec.layers)))
     one = chance.standard_normal(spec.num_parameters)
     for field in spec.fields:
-        one[field.start : field.stop] *= scales[field.layer] / np.sqrt(
-            np.prod(spec.layers[field.layer].weight_shape[1:])
-        )
+        fan_in = np.prod(spec.layers[field.layer].weight_shape[1:])
+        one[field.start : field.stop] *= scales[field.layer] / np.sqrt(fan_in)
     growth = 1.1 ** np.arange(len(EPOCHS))
     accuracy = 0.1 + 0.8 / (1 + np.exp(-2 * (np.log(scales).mean() + np.log(growth))))
     hyperparameters = {"optimizer": ("adam", "sgd")[number // 2 % 2], "learning_rate": float(chance.random())}

@@ -29,36 +29,25 @@ __all__ = ["AccuracyPredictor", "load"]
 _KINDS = ("encoder", "inr2jls", "cnn_zoo", "wild_park", "vit")
 
 
+State = Mapping[str, Tensor]
+Widths = Sequence[int]
+Shape = tuple[int, int, int]
+Predictor = Literal["cnn_zoo", "wild_park", "vit"]
+
+
+@overload
+def load(state_dict: State, widths: Widths, kind: Literal["encoder"] = "encoder") -> DNGEncoder: ...
+@overload
+def load(state_dict: State, widths: Widths, kind: Literal["inr2jls"], image_shape: Shape | None = None) -> INR2JLS: ...
 @overload
 def load(
-    state_dict: Mapping[str, Tensor],
-    widths: Sequence[int],
-    kind: Literal["encoder"] = "encoder",
-    image_shape: None = None,
-    spec: None = None,
-) -> DNGEncoder: ...
-@overload
-def load(
-    state_dict: Mapping[str, Tensor],
-    widths: Sequence[int],
-    kind: Literal["inr2jls"],
-    image_shape: tuple[int, int, int] | None = None,
-    spec: None = None,
-) -> INR2JLS: ...
-@overload
-def load(
-    state_dict: Mapping[str, Tensor],
-    widths: Sequence[int] | None = None,
-    *,
-    kind: Literal["cnn_zoo", "wild_park", "vit"],
-    image_shape: None = None,
-    spec: NetworkSpec | None = None,
+    state_dict: State, widths: Widths | None = None, *, kind: Predictor, spec: NetworkSpec | None = None
 ) -> AccuracyPredictor: ...
 def load(
-    state_dict: Mapping[str, Tensor],
-    widths: Sequence[int] | None = None,
-    kind: Literal["encoder", "inr2jls", "cnn_zoo", "wild_park", "vit"] = "encoder",
-    image_shape: tuple[int, int, int] | None = None,
+    state_dict: State,
+    widths: Widths | None = None,
+    kind: Literal["encoder", "inr2jls"] | Predictor = "encoder",
+    image_shape: Shape | None = None,
     spec: NetworkSpec | None = None,
 ) -> DNGEncoder | INR2JLS | AccuracyPredictor:
     """A module in evaluation mode with the release's parameters; all sizes are read off them.

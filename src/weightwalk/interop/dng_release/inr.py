@@ -13,7 +13,7 @@ from torch import Tensor
 from weightwalk.encoders.dng import DNGEncoder
 from weightwalk.errors import InputError
 from weightwalk.frameworks.inr2jls import INR2JLS
-from weightwalk.interop.dng_release.names import cell_names, fill, get
+from weightwalk.interop.dng_release.names import both, encoder_names, fill, get, inside
 from weightwalk.spec import NetworkSpec
 
 _MAPS = {"edge_lin": "edge", "node_lin": "source", "input_lin": "input", "norm": "norm"}
@@ -52,7 +52,7 @@ def inr2jls(
         latent_dim=len(project),
         decoder_dim=first.shape[1],
     )
-    names = {f"encoder.{ours}": theirs for ours, theirs in _encoder_names(state_dict, "encoder.").items()}
+    names = inside("encoder", _encoder_names(state_dict, "encoder."))
     names["generator.theta"] = "latent_gen.latent_init"
     for ours, theirs in {
         "generator.fuse": "latent_gen.src_fusion.0",
@@ -60,7 +60,7 @@ def inr2jls(
         "decoder.layers.0": "decoder.conv.0",
         "decoder.layers.2": "decoder.conv.2",
     }.items():
-        names |= {f"{ours}.{role}": f"{theirs}.{role}" for role in ("weight", "bias")}
+        names |= both(ours, theirs)
     return fill(model, names, state_dict)
 
 
@@ -88,13 +88,4 @@ def _encoder(state_dict: Mapping[str, Tensor], prefix: str, spec: NetworkSpec) -
 
 
 def _encoder_names(state_dict: Mapping[str, Tensor], prefix: str) -> dict[str, str]:
-    """Our name of every encoder parameter -> theirs."""
-    names = {"input_memory": f"{prefix}input_init_node", "features.frequencies": f"{prefix}fourier_layer.b"}
-    for name in state_dict:
-        if not name.startswith(prefix):
-            continue
-        if found := re.fullmatch(r"(\w+?)_(\d+)_(\d+)\.(weight|bias)", name[len(prefix) :]):
-            kind, walk, layer, role = found.groups()
-            if kind in _MAPS:
-                names[f"passes.{walk}.steps.{layer}.{_MAPS[kind]}.{role}"] = name
-    return names | cell_names(state_dict, prefix)
+    return encoder_names(state_dict, prefix, "fourier_layer.b", _MAPS, r"_(\d+)_(\d+)", "steps.{}.")

@@ -24,14 +24,30 @@ def get(state_dict: Mapping[str, Tensor], name: str, dims: int | None = None) ->
     return state_dict[name]
 
 
-def cell_names(state_dict: Mapping[str, Tensor], prefix: str) -> dict[str, str]:
-    """Of every pass, the recurrent cell `rnn_p`, whose gates lie as in torch.nn.GRUCell."""
-    names = {}
-    for name in state_dict:
-        if found := re.fullmatch(re.escape(prefix) + r"rnn_(\d+)\.(input|hidden)_map\.(weight|bias)", name):
+def encoder_names(
+    state_dict: Mapping[str, Tensor], prefix: str, frequencies: str, maps: Mapping[str, str], numbers: str, place: str
+) -> dict[str, str]:
+    """Our name of every encoder parameter -> theirs, which begins with `prefix`.
+
+    A map of theirs is called by a key of `maps`, then `numbers`, a pattern of the pass and, where there is one, the
+    layer, which fills `place` in ours. The recurrent cell of a pass is `rnn_p`; its gates lie as in torch.nn.GRUCell.
+    """
+    names = {"input_memory": f"{prefix}input_init_node", "features.frequencies": f"{prefix}{frequencies}"}
+    of_map = re.compile(rf"{re.escape(prefix)}({'|'.join(maps)}){numbers}\.((?:[02]\.)?(?:weight|bias))")
+    of_cell = re.compile(rf"{re.escape(prefix)}rnn_(\d+)\.(input|hidden)_map\.(weight|bias)")
+    for theirs in state_dict:
+        if found := of_map.fullmatch(theirs):
+            kind, walk, *layer, role = found.groups()
+            names[f"passes.{walk}.{place.format(*layer)}{maps[kind]}.{role}"] = theirs
+        elif found := of_cell.fullmatch(theirs):
             walk, side, role = found.groups()
-            names[f"passes.{walk}.cell.{role}_{'ih' if side == 'input' else 'hh'}"] = name
+            names[f"passes.{walk}.cell.{role}_{'ih' if side == 'input' else 'hh'}"] = theirs
     return names
+
+
+def inside(module: str, names: Mapping[str, str]) -> dict[str, str]:
+    """The same where ours are the parameters of a submodule."""
+    return {f"{module}.{ours}": theirs for ours, theirs in names.items()}
 
 
 def both(ours: str, theirs: str) -> dict[str, str]:

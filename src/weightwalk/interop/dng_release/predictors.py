@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from weightwalk.encoders.dng import DNGEncoder
 from weightwalk.errors import InputError
 from weightwalk.heads import MLPHead
-from weightwalk.interop.dng_release.names import both, cell_names, fill, get
+from weightwalk.interop.dng_release.names import both, encoder_names, fill, get, inside
 from weightwalk.networks.architectures import small_cnn
 from weightwalk.spec import ACTIVATIONS, NetworkSpec
 from weightwalk.steps import Conv, Dense, MeanPool
@@ -108,7 +108,7 @@ def cnn_zoo(
         max_taps=heads,
         preset="release-cnn-zoo",
     )
-    names = _encoder_names(state_dict, "encoder.fourier_layer.b", r"_(\d+)_(\d+)", "steps.{}.") | head_names()
+    names = _encoder_names(state_dict, "fourier_layer.b", r"_(\d+)_(\d+)", "steps.{}.") | head_names()
     table = _activation_table(get(state_dict, "encoder.act_emb", 2), _ZOO_ACTIVATIONS, "zeros")
     made, spent = {"encoder.activations.weight": table}, {"encoder.act_emb", "encoder.paddings"}
     if (
@@ -150,7 +150,7 @@ def wild_park(state_dict: Mapping[str, Tensor]) -> AccuracyPredictor:
         shared=True,
         kinds=("add",),
     )
-    names = _encoder_names(state_dict, "encoder.fourier.b", r"_(\d+)", "kinds.message.") | head_names()
+    names = _encoder_names(state_dict, "fourier.b", r"_(\d+)", "kinds.message.") | head_names()
     for number in range(len(encoder.passes)):
         names |= both(f"encoder.passes.{number}.kinds.add.residual", "encoder.res_lin")
     table = _activation_table(get(state_dict, "encoder.act_emb.weight", 2), _PARK_ACTIVATIONS, "last")
@@ -159,13 +159,7 @@ def wild_park(state_dict: Mapping[str, Tensor]) -> AccuracyPredictor:
 
 
 def _encoder_names(state_dict: Mapping[str, Tensor], frequencies: str, numbers: str, place: str) -> dict[str, str]:
-    """Our name of every encoder parameter -> theirs; `numbers` matches the pass and the layer, which fills `place`."""
-    names = {"encoder.input_memory": "encoder.input_init_node", "encoder.features.frequencies": frequencies}
-    for name in state_dict:
-        if found := re.fullmatch(rf"encoder\.({'|'.join(_MAPS)}){numbers}\.((?:[02]\.)?(?:weight|bias))", name):
-            kind, walk, *layer, role = found.groups()
-            names[f"encoder.passes.{walk}.{place.format(*layer)}{_MAPS[kind]}.{role}"] = name
-    return names | {f"encoder.{ours}": theirs for ours, theirs in cell_names(state_dict, "encoder.").items()}
+    return inside("encoder", encoder_names(state_dict, "encoder.", frequencies, _MAPS, numbers, place))
 
 
 def _activation_table(vectors: Tensor, order: Sequence[str], others: str) -> Tensor:

@@ -20,20 +20,13 @@ from weightwalk.steps import Attention, Patches
 
 _BLOCK = ("att", "qkv", "out", "fc", "fc1", "fc2")
 _BLOCK_KINDS = ("norm", "dense", "dense", "norm", "dense", "dense")
-_UNUSED = (
-    "emb_norm_{}_0",
-    "emb_norm_{}_5",
-    "node_lin_{}_5",
-)  # of a block: there, but without effect on the release's answer
+_UNUSED = ("emb_norm_{}_0", "emb_norm_{}_5", "node_lin_{}_5")  # of a block: without effect on the release's answer
 
 
 def vit(state_dict: Mapping[str, Tensor], spec: NetworkSpec | None) -> AccuracyPredictor:
     """The ViT zoo's. Its encoder ignores the norm after the patch embedding and positions: it has no place for them."""
     inputs, dim, frequencies, outputs, hidden = common_sizes(state_dict, "encoder.fourier_layer.b")
-    blocks = [
-        int(found[1]) for name in state_dict if (found := re.fullmatch(r"encoder\.qkv_edge_lin_(\d+)\.weight", name))
-    ]
-    depth = 1 + max(blocks, default=-1)
+    depth = len([name for name in state_dict if re.fullmatch(r"encoder\.qkv_edge_lin_\d+\.weight", name)])
     places = get(state_dict, "encoder.qkv_comp_dict.qkv_comp_edges_0", 3).shape[0]
     if spec is None:
         patch = math.isqrt(inputs // 3)
@@ -53,14 +46,11 @@ def vit(state_dict: Mapping[str, Tensor], spec: NetworkSpec | None) -> AccuracyP
     for i in range(depth):
         scales |= {layers[f"att_{i}"]: f"att_norm_{{}}_{i}", layers[f"fc_{i}"]: f"fc_norm_{{}}_{i}"}
         maps |= _message(layers[f"qkv_{i}"], f"qkv_edge_lin_{i}", f"node_lin_{i}_0", f"emb_norm_{i}_1")
-        maps |= {
-            f"between.{attentions[i]}.source": f"node_lin_{i}_1",
-            f"between.{attentions[i]}.norm": f"emb_norm_{i}_2",
-        }
+        between = f"between.{attentions[i]}"
+        maps |= {f"{between}.source": f"node_lin_{i}_1", f"{between}.norm": f"emb_norm_{i}_2"}
         maps |= _message(layers[f"out_{i}"], f"out_edge_lin_{i}", f"node_lin_{i}_2", f"emb_norm_{i}_3")
-        maps |= _message(
-            layers[f"fc1_{i}"], f"fc1_edge_lin_{i}", f"node_lin_{i}_3", f"emb_norm_{i}_4", f"fc1_input_lin_{i}"
-        )
+        fc1 = layers[f"fc1_{i}"]
+        maps |= _message(fc1, f"fc1_edge_lin_{i}", f"node_lin_{i}_3", f"emb_norm_{i}_4", f"fc1_input_lin_{i}")
         # The norm that the release means for these nodes is applied to those of fc1, which nobody reads any more.
         maps |= _message(layers[f"fc2_{i}"], f"fc2_edge_lin_{i}", f"node_lin_{i}_4", None, f"fc2_input_lin_{i}")
         walk.steps[layers[f"fc2_{i}"]].norm = nn.Identity()
@@ -74,21 +64,16 @@ def vit(state_dict: Mapping[str, Tensor], spec: NetworkSpec | None) -> AccuracyP
     for layer, theirs in scales.items():
         for ours, what in (("scale", "std"), ("shift", "mean")):
             names[f"steps.{layer}.{ours}.bias"] = f"norm_dict.{theirs.format(what)}"
-    own = {
-        ours if ours.startswith("features") else f"passes.0.{ours}": f"encoder.{theirs}"
-        for ours, theirs in names.items()
-    }
-    made = {
-        f"encoder.{name}": torch.zeros_like(tensor) for name, tensor in encoder.state_dict().items() if name not in own
-    }
+    prefix = {ours: "" if ours.startswith("features") else "passes.0." for ours in names}
+    own = {f"encoder.{prefix[ours]}{ours}": f"encoder.{theirs}" for ours, theirs in names.items()}
+    parameters = {f"encoder.{name}": tensor for name, tensor in encoder.state_dict().items()}
+    made = {name: torch.zeros_like(tensor) for name, tensor in parameters.items() if name not in own}
     if "norm" in layers:  # of the patch embedding: passed through
         bias = f"encoder.passes.0.steps.{layers['norm']}.scale.bias"
         made[bias] = torch.ones_like(made[bias])
-    unused = {
-        f"encoder.{name.format(i)}.{kind}" for name in _UNUSED for i in range(depth) for kind in ("weight", "bias")
-    }
-    all_names = {f"encoder.{ours}": theirs for ours, theirs in own.items()} | head_names()
-    return fill(AccuracyPredictor(encoder, hidden), all_names, state_dict, made, unused)
+    idle = [f"encoder.{name.format(i)}" for name in _UNUSED for i in range(depth)]
+    unused = {f"{name}.{kind}" for name in idle for kind in ("weight", "bias")}
+    return fill(AccuracyPredictor(encoder, hidden), own | head_names(), state_dict, made, unused)
 
 
 def _message(layer: int, edge: str, source: str, norm: str | None, update: str | None = None) -> dict[str, str]:
@@ -102,9 +87,8 @@ def _roles(spec: NetworkSpec, depth: int) -> tuple[dict[str, int], list[int], in
     block = list(zip(_BLOCK, _BLOCK_KINDS, strict=True))
     wanted = {"init": "norm", "to_emb": "dense", "norm": "norm", "positions": "learned"}
     wanted |= {f"{role}_{i}": kind for i in range(depth) for role, kind in block} | {"last": "norm", "head": "dense"}
-    attentions, patches = (
-        [v for v, step in enumerate(spec.steps, 1) if isinstance(step, kind)] for kind in (Attention, Patches)
-    )
+    attentions = [value for value, step in enumerate(spec.steps, 1) if isinstance(step, Attention)]
+    patches = [value for value, step in enumerate(spec.steps, 1) if isinstance(step, Patches)]
     kinds = [layer.kind for layer in spec.layers]
     for absent in ((), ("norm",), ("positions",), ("norm", "positions")):
         roles = [role for role in wanted if role not in absent]
