@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +20,6 @@ from weightwalk.weights import Weights
 SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 _NESTS = ("state_dict", "model_state_dict", "model", "net")
 _FLOAT = torch.finfo(torch.float32).max
-
-
-def read_networks(
-    paths: Iterable[Path], architecture: NetworkSpec | ModuleFactory
-) -> Iterator[tuple[Path, Weights | InputError]]:
-    """Each path with its network in float32, or with the reason why it cannot be read, which stops no other."""
-    for path in map(Path, paths):
-        try:
-            yield path, load_network(path, architecture)
-        except InputError as error:
-            yield path, error
 
 
 def load_network(path: Path, architecture: NetworkSpec | ModuleFactory) -> Weights:
@@ -68,9 +57,8 @@ def check_finite(state: Mapping[str, Any], where: str) -> None:
         raise InputError(f"{error} ({where})") from None
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not tensor.to(torch.float32).isfinite().all():
-            told = (
-                f"numbers beyond {_FLOAT:.1e}, the largest of float32" if tensor.isfinite().all() else "NaN or infinity"
-            )
+            large = f"numbers beyond {_FLOAT:.1e}, the largest of float32"
+            told = large if tensor.isfinite().all() else "NaN or infinity"
             raise InputError(f"expected finite weights {where}, but {name} holds {told}; train this network again")
 
 

@@ -92,24 +92,20 @@ def _check_module(module: nn.Module) -> None:
         raise InputError(f"expected a torch.nn.Module, got {type(module).__name__}")
     for path, child in module.named_modules():
         if "quantized" in type(child).__module__:
-            raise InputError(
-                f"module {path!r} ({type(child).__name__}) is quantised; trace the module of floating-point numbers"
-            )
+            kind = type(child).__name__
+            raise InputError(f"module {path!r} ({kind}) is quantised; trace the module of floating-point numbers")
         if isinstance(child, nn.modules.lazy.LazyModuleMixin) and child.has_uninitialized_params():  # type: ignore[misc]
             raise InputError(f"module {path!r} ({type(child).__name__}) has no weights yet; run it once on an example")
-    buffers = dict(module.named_buffers())
-    named = [
-        *module.named_parameters(),
-        *((n, b) for n, b in buffers.items() if n.endswith(("running_mean", "running_var"))),
-    ]
-    if not any(True for _ in module.parameters()):
+    parameters, buffers = dict(module.named_parameters()), dict(module.named_buffers())
+    if not parameters:
         raise InputError(f"{type(module).__name__} has no parameters, so there are no weights to read")
-    for name, tensor in [*named, *buffers.items()]:
+    for name, tensor in (parameters | buffers).items():
         if tensor.is_meta:
             raise InputError(f"{name} has no values (it is on the meta device); load the weights first")
         if tensor.layout != torch.strided:
             raise InputError(f"{name} is sparse; make it dense with `.to_dense()`")
-    for name, tensor in named:
+    statistics = {name: b for name, b in buffers.items() if name.endswith(("running_mean", "running_var"))}
+    for name, tensor in (parameters | statistics).items():
         if tensor.is_complex():
             raise InputError(f"{name} is complex ({tensor.dtype}); only networks of real numbers are read")
         if tensor.dtype not in DTYPES:
@@ -128,13 +124,8 @@ def _output(module: nn.Module, example: Tensor) -> Tensor:
             f"{type(error).__name__}: {shortened(str(error))}"
         ) from error
     while not isinstance(result, Tensor):
-        parts = (
-            list(result.values())
-            if isinstance(result, dict)
-            else list(result)
-            if isinstance(result, (tuple, list))
-            else []
-        )
+        result = list(result.values()) if isinstance(result, dict) else result
+        parts = result if isinstance(result, (tuple, list)) else ()
         tensors = [part for part in parts if part is not None]
         if len(tensors) != 1:
             what = f"{len(tensors)} things" if parts else f"a {type(result).__name__}"
@@ -187,19 +178,15 @@ def _another_example(spec: NetworkSpec, example: Tensor) -> Tensor:
 
 def _compare(weights: Weights, example: Tensor, wanted: Tensor) -> None:
     found = weights.run(example.to(weights.dtype) if example.is_floating_point() else example)[0]
-    if found.numel() != wanted.numel() or tuple(n for n in found.shape if n > 1) != tuple(
-        n for n in wanted.shape if n > 1
-    ):
+    if found.squeeze().shape != wanted.squeeze().shape:
         raise InputError(
             f"read, but does not compute the same: the steps give {tuple(found.shape)}, the module "
-            f"{tuple(wanted.shape)}; this is a fault "
-            "of the tracer, please report the module"
+            f"{tuple(wanted.shape)}; this is a fault of the tracer, please report the module"
         )
     wanted = wanted.to(found.dtype).reshape(found.shape)
     error = float((found - wanted).abs().max() / wanted.abs().max().clamp_min(1e-6))
     if not error <= _TOLERANCE:
         raise InputError(
             f"read, but does not compute the same: the steps' outputs differ from the module's by {error:.1e} of the "
-            "largest; the "
-            "module may compute differently from call to call, or this is a fault of the tracer"
+            "largest; the module may compute differently from call to call, or this is a fault of the tracer"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -86,20 +87,16 @@ def _einsum(reader: Reader, node: Node, a: dict[str, Any]) -> View:
         raise Unreadable(f"it is no product of two tensors: {a['equation']}")
     one, two = letters
     both = [letter for letter in one if letter in two]
-    batch, summed = (
-        [letter for letter in both if letter in written],
-        [letter for letter in both if letter not in written],
-    )
+    batch = [letter for letter in both if letter in written]
+    summed = [letter for letter in both if letter not in written]
     alone = [[letter for letter in names if letter not in both] for names in letters]
     if not summed or any(letter not in written for letter in alone[0] + alone[1]):
         raise Unreadable(f"it sums over an axis of one tensor alone, or over none: {a['equation']}")
-    groups = [[[letter] for letter in batch] + [alone[0], summed], [[letter] for letter in batch] + [summed, alone[1]]]
+    groups = [[*([letter] for letter in batch), *rest] for rest in ((alone[0], summed), (summed, alone[1]))]
     sides = [_grouped(operand, names, wanted) for operand, names, wanted in zip(operands, letters, groups, strict=True)]
-    sizes = {
-        letter: count
-        for operand, names in zip(operands, letters, strict=True)
-        for letter, count in zip(names, operand.shape, strict=True)
-    }
+    sizes: dict[str, int] = {}
+    for operand, names in zip(operands, letters, strict=True):
+        sizes |= zip(names, operand.shape, strict=True)
     found = product(reader, *sides)
     result = [*batch, *alone[0], *alone[1]]
     return permute(reshape(found, [sizes[letter] for letter in result]), [result.index(letter) for letter in written])
@@ -111,7 +108,7 @@ def _grouped(operand: Any, names: str, wanted: list[list[str]]) -> Any:
     if isinstance(operand, Tensor):
         moved = operand.permute(order)
         sizes = iter(moved.shape)
-        return moved.reshape([int(torch.tensor([next(sizes) for _ in group]).prod()) for group in wanted])
+        return moved.reshape([math.prod(next(sizes) for _ in group) for group in wanted])
     view = permute(operand, order)
     axes = iter(view.axes)
     return View(view.source, tuple(tuple(f for _ in group for f in next(axes)) for group in wanted))
@@ -165,7 +162,7 @@ def _masked_fill(reader: Reader, node: Node, a: dict[str, Any]) -> View:
     view, mask, number = a["self"], constant(a["mask"], "its mask"), a["value"]
     if not isinstance(view.source, Scores):
         raise Unreadable("only the scores of an attention are masked")
-    if not hides(float(number)):
+    if not hides(torch.as_tensor(number)):
         raise Unreadable(f"it fills in {float(number)}, not minus infinity")
     return View(view.source.masked(~mask.bool()), view.axes)
 
@@ -174,11 +171,8 @@ def _masked_fill(reader: Reader, node: Node, a: dict[str, Any]) -> View:
 def _where(reader: Reader, node: Node, a: dict[str, Any]) -> View:
     mask = constant(a["condition"], "its condition").bool()
     view, number = (a["self"], a["other"]) if isinstance(a["self"], View) else (a["other"], a["self"])
-    if (
-        not isinstance(view.source, Scores)
-        or isinstance(number, View)
-        or not bool((torch.as_tensor(number) <= -1e4).all())
-    ):
+    hidden = not isinstance(number, View) and bool(hides(torch.as_tensor(number)).all())
+    if not hidden or not isinstance(view.source, Scores):
         raise Unreadable("only the scores of an attention are masked, with minus infinity")
     return View(view.source.masked(mask if view is a["self"] else ~mask), view.axes)
 
@@ -191,9 +185,8 @@ def _scores(program: Program, query: View, key: View) -> View:
     if not all(f.dim == CHANNELS for f in (*inner, *other)):
         raise Unreadable("it multiplies two values, and not queries and keys over the channels of a head")
     if any(f.dim == BATCH for f in (*query.axes[-2], *key.axes[-1])):
-        raise Unreadable(
-            "it attends across examples, which are what the first axis of the input is for (batch_first=True)"
-        )
+        reason = "it attends across examples, which are what the first axis of the input is for (batch_first=True)"
+        raise Unreadable(reason)
     if not all(f.dim > CHANNELS for f in (*query.axes[-2], *key.axes[-1])):
         raise Unreadable("it multiplies two values, and not queries and keys of every pair of positions")
     count = max(len(query.axes), len(key.axes))
@@ -261,15 +254,15 @@ def _attended(program: Program, weights: View, value: View) -> View:
     value = program.arrange(value, [[*shared, *value.axes[-1]], value.axes[-2]])
     depth, queries = size(value.axes[-1]), program.shapes[scores.query]
     scale = 0.0 if abs(scores.scale - (queries[0] // scores.heads) ** -0.5) < 1e-6 * scores.scale else scores.scale
-    step = Attention(
-        queries[0], scores.heads, scores.heads * depth, scores.causal(queries[1], program.shapes[scores.key][1]), scale,
-        kv_heads=0 if scores.kv_heads == scores.heads else scores.kv_heads, sources=(scores.query,
-        scores.key, value.source),
-    )  # fmt: skip
-    written = program.emit(step, (scores.heads * depth, queries[1]))
-    batch = [
-        tuple(Factor(CHANNELS, f.stride * depth, f.size) if f.dim == HEADS else f for f in axis) for axis in batches[0]
+    causal = scores.causal(queries[1], program.shapes[scores.key][1])
+    kv_heads = 0 if scores.kv_heads == scores.heads else scores.kv_heads
+    width, sources = scores.heads * depth, (scores.query, scores.key, value.source)
+    step = Attention(queries[0], scores.heads, width, causal, scale, kv_heads=kv_heads, sources=sources)
+    written = program.emit(step, (width, queries[1]))
+    spread = [
+        [Factor(CHANNELS, f.stride * depth, f.size) if f.dim == HEADS else f for f in axis] for axis in batches[0]
     ]
+    batch = map(tuple, spread)
     return View(written, (*batch, *_rows(queries[1]), ((Factor(CHANNELS, 1, depth),) if depth > 1 else ())))
 
 

@@ -109,17 +109,13 @@ def export(module: nn.Module, example: Tensor) -> tuple[Any, int]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Silences torch.export's advice to authors of modules and its logs of attempts that fail; errors are raised."""
-    loggers = [
-        logging.getLogger(name) for name in ("torch._subclasses.fake_tensor", "torch.fx.experimental.symbolic_shapes")
-    ]
+    names = ("torch._subclasses.fake_tensor", "torch.fx.experimental.symbolic_shapes")
+    loggers = [logging.getLogger(name) for name in names]
     was = [logger.disabled for logger in loggers]
     for logger in loggers:
         logger.disabled = True
     try:
-        with (
-            warnings.catch_warnings(),
-            redirect_stderr(io.StringIO()),
-        ):  # where torch prints the graph that it has so far
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):  # torch prints the graph that it has so far
             warnings.simplefilter("ignore")
             yield
     finally:
@@ -129,17 +125,12 @@ def _quiet() -> Iterator[None]:
 
 def _export_error(error: Exception) -> str:
     text, kind = str(error), type(error).__name__
-    if (
-        "data-dependent" in text.lower()
-        or "DataDependent" in kind
-        or "Dynamic" in kind
-        or "aten._local_scalar_dense" in text
-    ):
+    in_kind = "DataDependent" in kind or "Dynamic" in kind
+    if in_kind or "data-dependent" in text.lower() or "aten._local_scalar_dense" in text:
         line = re.search(r'File "([^"]+)", line (\d+)', text)  # the user's; torch's own are written otherwise
         return (
             "the module's control flow depends on its data (an `if`, a loop or a size that is computed from the values "
-            "of a tensor), "
-            f"which no fixed sequence of steps is{f' ({line[1]}:{line[2]})' if line else ''}"
+            f"of a tensor), which no fixed sequence of steps is{f' ({line[1]}:{line[2]})' if line else ''}"
         )
     return f"torch.export can't read the module: {kind}: {shortened(text)}"
 

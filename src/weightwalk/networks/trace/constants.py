@@ -44,13 +44,10 @@ def laid_like(program: Program, view: View, tensor: Tensor, own_axis: int | None
             tensor = tensor.narrow(place, 0, 1)
     groups: list[list[int]] = []
     for dim in range(len(program.shapes[view.source])):
-        groups.append(
-            sorted((place for place, f in enumerate(factors) if f.dim == dim), key=lambda place: -factors[place].stride)
-        )
-        if any(tensor.shape[place] > 1 for place in groups[-1]):
-            tensor = tensor.expand(
-                [factors[place].size if place in groups[-1] else n for place, n in enumerate(tensor.shape)]
-            )
+        places = [place for place, f in enumerate(factors) if f.dim == dim]
+        groups.append(sorted(places, key=lambda place: -factors[place].stride))
+        if any(tensor.shape[place] > 1 for place in places):
+            tensor = tensor.expand([factors[at].size if at in places else n for at, n in enumerate(tensor.shape)])
     order = [place for places in groups for place in places]
     written = [math.prod(tensor.shape[place] for place in places) for places in groups]
     rest = sorted(set(range(len(factors))) - set(order), key=lambda place: factors[place] is _OWN)

@@ -35,23 +35,17 @@ def normalise(program: Program, view: View, form: NormForm) -> View:
     over = [f for axis in axes for f in view.axes[axis]]
     if any(f.dim in (BATCH, COPIES) for f in over):
         raise Unreadable("it normalises over examples")
-    rest = [
-        tuple(f for f in axis if f.dim not in (BATCH, COPIES))
-        for number, axis in enumerate(view.axes)
-        if number not in axes
-    ]
+    rest = view.besides(*axes)
     if len(axes) == 1:
         view, kind = program.channels_in(view, axes[0]), form.kind
-    elif not any(rest) and form.kind == "layer":
+    elif not rest and form.kind == "layer":
         kind = "group"
     else:
-        view, kind = program.arrange(view, [over, *(axis for axis in rest if axis)]), form.kind
+        view, kind = program.arrange(view, [over, *rest]), form.kind
     shape = program.shapes[view.source]
     step = Norm(shape[0], shape[0], bias=False, norm=kind, eps=form.eps, sources=(view.source,))
-    return View(
-        program.emit(step, shape, Parameters(torch.full((shape[0],), form.factor, dtype=torch.float64), None)),
-        view.axes,
-    )
+    weight = torch.full((shape[0],), form.factor, dtype=torch.float64)
+    return View(program.emit(step, shape, Parameters(weight, None)), view.axes)
 
 
 def match_norm(node: Node, constants: dict[Node, Any]) -> tuple[Node, NormForm] | None:
@@ -84,10 +78,8 @@ def _match(x: Any, deviation: Any, constants: dict[Node, Any]) -> tuple[Node, No
     x = _plain(x, SAME)
     if not isinstance(deviation, tuple):
         deviation = _plain(deviation)
-        bounded = (
-            operation(deviation) in ("clamp_min", "clamp", "add")
-            and _number(deviation.args[-1], constants, 1.0) <= _TINY
-        )
+        bounded = operation(deviation) in ("clamp_min", "clamp", "add")
+        bounded = bounded and _number(deviation.args[-1], constants, 1.0) <= _TINY
         norm = _plain(deviation.args[0]) if bounded and isinstance(deviation.args[0], Node) else deviation
         if operation(norm) in ("linalg_vector_norm", "norm"):
             return _match_length(x, norm)
@@ -122,12 +114,7 @@ def _match_variance(x: Node, variance: Node, eps: float) -> tuple[Node, NormForm
     if name == "var":
         arguments = _arguments(variance)
         biased = arguments.get("unbiased") is False or arguments.get("correction", 1) == 0
-        if (
-            mean is None
-            or not biased
-            or _plain(arguments["self"], SAME) is not mean[0]
-            or _axes(variance, x) != mean[1]
-        ):
+        if mean is None or not biased or mean != (_plain(arguments["self"], SAME), _axes(variance, x)):
             return None
         return mean[0], NormForm("layer", mean[1], eps)
     if name != "mean":
@@ -136,11 +123,9 @@ def _match_variance(x: Node, variance: Node, eps: float) -> tuple[Node, NormForm
     if base is None or not axes:
         return None
     if base is x:
-        return (
-            (mean[0], NormForm("layer", axes, eps))
-            if mean is not None and mean[1] == axes
-            else (x, NormForm("rms", axes, eps))
-        )
+        if mean is not None and mean[1] == axes:
+            return mean[0], NormForm("layer", axes, eps)
+        return x, NormForm("rms", axes, eps)
     twin = _centred(base)  # (x - mean)^2 may have been computed apart
     if mean is not None and twin is not None and twin[0] is mean[0] and twin[1] == mean[1] == axes:
         return mean[0], NormForm("layer", axes, eps)
@@ -173,9 +158,8 @@ def _plain(node: Any, names: frozenset[str] = _SPREAD) -> Any:
 
 def _arguments(node: Node) -> dict[str, Any]:
     target: Any = node.target
-    return {argument.name: value for argument, value in zip(target._schema.arguments, node.args, strict=False)} | dict(
-        node.kwargs
-    )
+    names = [argument.name for argument in target._schema.arguments]
+    return dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
 
 
 def _axes(node: Node, x: Node) -> tuple[int, ...]:

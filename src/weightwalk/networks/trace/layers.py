@@ -76,10 +76,8 @@ def _convolution(reader: Reader, node: Node, a: dict[str, Any]) -> View:
         padding = [count // 2 for count in total]
         for axis, count in enumerate(total):
             if count % 2:  # the odd zero is behind
-                view, padding[axis] = (
-                    pad(program, program.channels_first(view), 2 + axis, count // 2, count - count // 2),
-                    0,
-                )
+                view = pad(program, program.channels_first(view), 2 + axis, count // 2, count - count // 2)
+                padding[axis] = 0
     view = program.channels_first(view)
     shape = program.shapes[view.source]
     step = Conv(
@@ -91,18 +89,15 @@ def _convolution(reader: Reader, node: Node, a: dict[str, Any]) -> View:
 
 @reads("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
 def _transposed(reader: Reader, node: Node, a: dict[str, Any]) -> View:
-    program, view, weight = (
-        reader.program,
-        reader.program.channels_first(view_of(a["input"])),
-        constant(a["weight"], "its weight"),
-    )
+    program, weight = reader.program, constant(a["weight"], "its weight")
+    view = program.channels_first(view_of(a["input"]))
     kernel, groups = tuple(weight.shape[2:]), a["groups"]
+    names = ("stride", "padding", "dilation", "output_padding")
+    stride, padding, dilation, beyond = (_per_axis(a[name], kernel) for name in names)
     step = Conv(
-        weight.shape[0], weight.shape[1] * groups, bias=a["bias"] is not None, kernel=kernel,
-        stride=_per_axis(a["stride"], kernel),
-        padding=_per_axis(a["padding"], kernel), dilation=_per_axis(a["dilation"], kernel), groups=groups,
-        transposed=True,
-        output_padding=_per_axis(a["output_padding"], kernel), sources=(view.source,),
+        weight.shape[0], weight.shape[1] * groups, bias=a["bias"] is not None, kernel=kernel, stride=stride,
+        padding=padding, dilation=dilation, groups=groups, transposed=True, output_padding=beyond,
+        sources=(view.source,),
     )  # fmt: skip
     laid = weight.flatten(2).unflatten(0, [groups, -1]).transpose(1, 2).flatten(0, 1)  # (I, O / G, K) -> (O, I / G, K)
     return _written(program, step, node, laid, a["bias"])
@@ -121,19 +116,16 @@ def _per_axis(value: Any, kernel: tuple[int, ...]) -> tuple[int, ...]:
 @reads("batch_norm")
 def _batch_norm(reader: Reader, node: Node, a: dict[str, Any]) -> View:
     if a["training"] or a["running_mean"] is None:
-        raise Unreadable(
-            "it normalises by the examples of a batch in evaluation mode as well (track_running_stats=False)"
-        )
+        reason = "it normalises by the examples of a batch in evaluation mode as well (track_running_stats=False)"
+        raise Unreadable(reason)
     return _running_norm(reader.program, view_of(a["input"]), a)
 
 
 def _running_norm(program: Program, view: View, a: dict[str, Any]) -> View:
     """A scale and a shift: running statistics and the norm's own."""
     view = program.channels_in(view, 1)
-    mean, variance = (
-        constant(a["running_mean"], "its mean").double(),
-        constant(a["running_var"], "its variance").double(),
-    )
+    mean, variance = constant(a["running_mean"], "its mean"), constant(a["running_var"], "its variance")
+    mean, variance = mean.double(), variance.double()
     factor = (variance + a["eps"]).rsqrt() * (1.0 if a["weight"] is None else a["weight"].double())
     offset = (0.0 if a["bias"] is None else a["bias"].double()) - mean * factor
     inverse = _places(view.axes[1], program.shapes[view.source][:1]).argsort().to(factor.device)
@@ -145,9 +137,8 @@ def _layer_norm(reader: Reader, node: Node, a: dict[str, Any]) -> View:
     view, axes = view_of(a["input"]), tuple(range(-len(a["normalized_shape"]), 0))
     kind = "rms" if "rms" in str(node.target) else "layer"
     eps = torch.finfo(node.meta["val"].dtype).eps if a["eps"] is None else a["eps"]
-    return _scaled(
-        reader, node, normalise(reader.program, view, NormForm(kind, axes, eps)), a.get("weight"), a.get("bias")
-    )
+    view = normalise(reader.program, view, NormForm(kind, axes, eps))
+    return _scaled(reader, view, a.get("weight"), a.get("bias"))
 
 
 @reads("group_norm", "instance_norm")
@@ -161,10 +152,10 @@ def _group_norm(reader: Reader, node: Node, a: dict[str, Any]) -> View:
     step = Norm(shape[0], shape[0], bias=False, norm="group", eps=a["eps"], groups=groups, sources=(view.source,))
     view = View(program.emit(step, shape, Parameters(torch.ones(shape[0], dtype=torch.float64), None)), view.axes)
     spread = [-1] + [1] * (len(view.axes) - 2)
-    return _scaled(reader, node, view, *(None if p is None else p.reshape(spread) for p in (a["weight"], a["bias"])))
+    return _scaled(reader, view, *(None if p is None else p.reshape(spread) for p in (a["weight"], a["bias"])))
 
 
-def _scaled(reader: Reader, node: Node, view: View, weight: Tensor | None, bias: Tensor | None) -> View:
+def _scaled(reader: Reader, view: View, weight: Tensor | None, bias: Tensor | None) -> View:
     if weight is not None:
         view = scale(reader.program, view, constant(weight, "its scale"), is_learned=True)
     return view if bias is None else shift(reader.program, view, constant(bias, "its shift"), is_learned=True)

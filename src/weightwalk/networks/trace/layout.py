@@ -52,10 +52,15 @@ class View:
         """Another axis, several, or none, in the place of one."""
         return View(self.source, (*self.axes[:number], *axes, *self.axes[number + 1 :]))
 
-    def factors(self, *dims: int, without: int | None = None) -> tuple[Factor, ...]:
-        """The factors of some dims, in the value's order, `without` those of one axis."""
-        found = [f for number, axis in enumerate(self.axes) if number != without for f in axis if f.dim in dims]
-        return merged(sorted(found, key=lambda f: (f.dim, -f.stride)))
+    def channels(self) -> tuple[Factor, ...]:
+        """The factors of channels, in the value's order."""
+        found = [f for axis in self.axes for f in axis if f.dim == CHANNELS]
+        return merged(sorted(found, key=lambda f: -f.stride))
+
+    def besides(self, *axes: int, least: int = CHANNELS) -> list[Axis]:
+        """The other axes than `axes`: their factors of dims from `least` on, where there are any."""
+        others = [axis for number, axis in enumerate(self.axes) if number not in axes]
+        return [own for axis in others if (own := tuple(f for f in axis if f.dim >= least))]
 
 
 def size(axis: Sequence[Factor]) -> int:
@@ -65,11 +70,8 @@ def size(axis: Sequence[Factor]) -> int:
 
 def of_kind(axis: Axis, kind: str) -> bool:
     """Whether an axis has factors, all of them of channels ("channels"), positions ("grid") or examples ("batch")."""
-    kinds = {
-        "channels" if f.dim == CHANNELS else "grid" if f.dim > 0 else "batch" if f.dim == BATCH else "copies"
-        for f in axis
-    }
-    return kinds == {kind}
+    names = {COPIES: "copies", BATCH: "batch", CHANNELS: "channels"}
+    return {names.get(f.dim, "grid") for f in axis} == {kind}
 
 
 def whole(shape: Sequence[int]) -> tuple[Axis, ...]:

@@ -44,14 +44,12 @@ def _add(reader: Reader, node: Node, a: dict[str, Any]) -> View:
         )
         return together(program, first, second, "add", shape_of(node))
     place = 0 if isinstance(one, View) else 1
-    view, tensor, is_learned = (one, two)[place], (one, two)[1 - place], reader.is_learned(node.args[1 - place])
-    term = torch.as_tensor(tensor) * signs[1 - place]
+    view, term = (one, two)[place], torch.as_tensor((one, two)[1 - place]) * signs[1 - place]
     if isinstance(view.source, Scores):
         return View(view.source.masked(seen_by(term)), view.axes)
     reader.check_numbers(view)
-    return shift(
-        program, view if signs[place] == 1.0 else program.affine(view, signs[place], 0.0), term, is_learned=is_learned
-    )
+    view = view if signs[place] == 1.0 else program.affine(view, signs[place], 0.0)
+    return shift(program, view, term, is_learned=reader.is_learned(node.args[1 - place]))
 
 
 @reads("mul", "multiply")
@@ -66,16 +64,12 @@ def _multiply(reader: Reader, node: Node, a: dict[str, Any]) -> View:
 
 @reads("div", "divide", "true_divide")
 def _divide(reader: Reader, node: Node, a: dict[str, Any]) -> View:
-    if isinstance(a["other"], View) or a.get("rounding_mode"):
-        raise Unreadable(
-            "it divides by a value that depends on the input" if isinstance(a["other"], View) else "it rounds"
-        )
-    return scale(
-        reader.program,
-        view_of(a["self"]),
-        1.0 / torch.as_tensor(a["other"]),
-        is_learned=reader.is_learned(node.args[1]),
-    )
+    if isinstance(a["other"], View):
+        raise Unreadable("it divides by a value that depends on the input")
+    if a.get("rounding_mode"):
+        raise Unreadable("it rounds")
+    view, factor = view_of(a["self"]), 1.0 / torch.as_tensor(a["other"])
+    return scale(reader.program, view, factor, is_learned=reader.is_learned(node.args[1]))
 
 
 @reads("pow", "square")
@@ -99,9 +93,8 @@ def _gate(reader: Reader, node: Node, a: dict[str, Any]) -> View:
 def together(program: Program, one: View, two: View, kind: str, shape: Sequence[int]) -> View:
     """The sum ("add") or product ("multiply") of two views, which gives a tensor of `shape`."""
     views = [_bare(view, len(shape)) for view in (one, two)]
-    covers = [
-        all(a or not b for a, b in zip(view.axes, other.axes, strict=True)) for view, other in (views, views[::-1])
-    ]
+    axes = [view.axes for view in views]
+    covers = [all(a or not b for a, b in zip(*pair, strict=True)) for pair in (axes, axes[::-1])]
     if not any(covers):
         raise Unreadable("two values are spread over each other's axes (an outer sum or product)")
     base = 0 if covers[0] and (views[0].source != 0 or not covers[1]) else 1
@@ -109,8 +102,8 @@ def together(program: Program, one: View, two: View, kind: str, shape: Sequence[
     width = program.shapes[views[base].source]
     sources = (views[0].source, views[1].source)
     value = program.emit((Add if kind == "add" else Multiply)(width[0], sources=sources), width)
-    axes = [axis or ((Factor(COPIES, 0, n),) if n > 1 else ()) for axis, n in zip(views[base].axes, shape, strict=True)]
-    return View(value, tuple(axes))
+    own = zip(views[base].axes, shape, strict=True)
+    return View(value, tuple(axis or ((Factor(COPIES, 0, n),) if n > 1 else ()) for axis, n in own))
 
 
 def _bare(view: View, count: int) -> View:
@@ -128,9 +121,7 @@ def alike(program: Program, base: View, other: View) -> tuple[View, View]:
     for dim in range(len(program.shapes[base.source])):
         dims.append(sorted((pair for pair in pairs if pair[0].dim == dim), key=lambda pair: -pair[0].stride))
     present = [[b is not None for _, b in dim] for dim in dims]
-    if any(
-        any(some) and not all(some) for some in present[1:]
-    ):  # spread over a part of an axis of the grid: cut that axis
+    if any(any(some) and not all(some) for some in present[1:]):  # spread over a part of an axis of the grid: cut it
         cut = program.arrange(base, [[a for a, _ in dims[0]], *([a] for dim in dims[1:] for a, _ in dim)])
         return alike(program, cut, other)
     if any(present[0]) and not all(present[0]):
@@ -157,37 +148,36 @@ def _concatenate(reader: Reader, node: Node, a: dict[str, Any]) -> View:
         reader.check_numbers(view)
     base = next((view for view in views if view.source), views[0])
     of_positions = any(of_kind(view.axes[number], "grid") for view in views)
-    whole_grid = all(
-        f.dim <= CHANNELS for view in views for place, axis in enumerate(view.axes) if place != number for f in axis
-    )
+    others = [axis for view in views for place, axis in enumerate(view.axes) if place != number]
+    whole_grid = all(f.dim <= CHANNELS for axis in others for f in axis)
     if of_positions and whole_grid and not any(of_kind(view.axes[number], "channels") for view in views):
         return _appended(reader, node, base, parts, number)
     return _channels_joined(reader, node, base, parts, number)
 
 
 def _stacked(part: View | Tensor, number: int) -> View | Tensor:
-    return (
-        View(part.source, (*part.axes[:number], (), *part.axes[number:]))
-        if isinstance(part, View)
-        else part.unsqueeze(number)
-    )
+    if isinstance(part, View):
+        return View(part.source, (*part.axes[:number], (), *part.axes[number:]))
+    return part.unsqueeze(number)
+
+
+def _beside(base: View, part: View, number: int) -> list[tuple[Factor, Factor | None]]:
+    """The factors of all axes of `base` but `number` beside those of `part`, those of long strides first."""
+    axes = [place for place in range(len(base.axes)) if place != number]
+    pairs = [pair for place in axes for pair in paired(base.axes[place], part.axes[place])]
+    return sorted(pairs, key=lambda pair: -pair[0].stride)
 
 
 def _joined_like(program: Program, base: View, part: View, number: int, front: bool) -> View:
     """A part with its other axes laid like those of `base`; axis `number` leads the channels or is all positions."""
-    pairs = [
-        pair
-        for place in range(len(base.axes))
-        if place != number
-        for pair in paired(base.axes[place], part.axes[place])
-    ]
+    pairs = _beside(base, part, number)
     if any(b is None for _, b in pairs):
         if not front or any((b is None) != (a.dim > CHANNELS) for a, b in pairs):
             raise Unreadable("values of other shapes are put behind one another")
         return _spread(program, base, part, number)
     dims: list[list[Factor]] = []
     for dim in range(len(program.shapes[base.source])):
-        dims.append([b for a, b in sorted(pairs, key=lambda pair: -pair[0].stride) if a.dim == dim and b is not None])
+        dims.append([b for a, b in pairs if a.dim == dim and b is not None])
     own = [f for f in part.axes[number] if f.dim != COPIES]
     if front:
         return program.arrange(part, [[*own, *dims[0]], *dims[1:]])
@@ -199,13 +189,7 @@ def _spread(program: Program, base: View, part: View, number: int) -> View:
     grid = program.shapes[base.source][1:]
     if len(grid) > 3:
         raise Unreadable("it repeats a value along more than three axes")
-    pairs = [
-        pair
-        for place in range(len(base.axes))
-        if place != number
-        for pair in paired(base.axes[place], part.axes[place])
-    ]
-    channels = [b for a, b in sorted(pairs, key=lambda pair: -pair[0].stride) if a.dim == CHANNELS and b is not None]
+    channels = [b for a, b in _beside(base, part, number) if a.dim == CHANNELS and b is not None]
     found = program.arrange(part, [[*part.axes[number], *channels], *([()] * len(grid))])
     shape = (program.shapes[found.source][0], *grid)
     return View(program.emit(Upsample(shape[0], grid, sources=(found.source,)), shape), found.axes)

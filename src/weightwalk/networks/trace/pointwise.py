@@ -88,12 +88,8 @@ class Curves:
         for parent in node.all_input_nodes:
             if parent in self.constants:
                 constant = self.constants[parent]
-                if (
-                    parent in self.learned
-                    or not isinstance(constant, Tensor)
-                    or constant.numel() != 1
-                    or constant.is_complex()
-                ):
+                single = isinstance(constant, Tensor) and constant.numel() == 1 and not constant.is_complex()
+                if parent in self.learned or not single:
                     return {}
                 numbers[parent] = constant.detach().to("cpu", torch.float64).reshape(())
         chains = [{parent: POINTS, **self.found.get(parent, {})} for parent in tracked]

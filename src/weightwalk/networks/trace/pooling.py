@@ -23,17 +23,8 @@ def _pool(reader: Reader, node: Node, a: dict[str, Any]) -> View:
     stride = _sizes(a["stride"], shape) if a["stride"] not in ((), []) else kernel
     if any(d != 1 for d in _sizes(a.get("dilation", 1), shape)) or a.get("divisor_override") is not None:
         raise Unreadable("its windows have gaps, or another divisor")
-    op = "max" if "max" in str(node.target) else "mean"
-    step = Pool(
-        shape[0],
-        op,
-        kernel,
-        stride,
-        padding,
-        bool(a["ceil_mode"]),
-        a.get("count_include_pad", True),
-        sources=(view.source,),
-    )
+    op, counts = "max" if "max" in str(node.target) else "mean", a.get("count_include_pad", True)
+    step = Pool(shape[0], op, kernel, stride, padding, bool(a["ceil_mode"]), counts, sources=(view.source,))
     return program.view(program.emit(step, shape_of(node)[1:]))
 
 
@@ -111,11 +102,8 @@ def _pooled(program: Program, view: View, axes: tuple[int, ...], over: list[Any]
     shape = program.shapes[view.source]
     dims = {f.dim for f in over}
     if size(over) != math.prod(shape[dim] for dim in dims) or len(shape) > 4:
-        rest = [
-            tuple(f for f in axis if f.dim > CHANNELS) for number, axis in enumerate(view.axes) if number not in axes
-        ]
-        kept = [f for axis in rest for f in axis]
-        view = program.arrange(view, [view.factors(CHANNELS), over, *([kept] if kept else [])])
+        kept = [f for axis in view.besides(*axes, least=1) for f in axis]
+        view = program.arrange(view, [view.channels(), over, *([kept] if kept else [])])
         shape, dims = program.shapes[view.source], {1}
     kernel = tuple(count if dim in dims else 1 for dim, count in enumerate(shape) if dim)
     step = Pool(shape[0], op, kernel, kernel, (0,) * len(kernel), sources=(view.source,))
@@ -124,14 +112,8 @@ def _pooled(program: Program, view: View, axes: tuple[int, ...], over: list[Any]
 
 
 @reads(
-    *(
-        "upsample_nearest1d",
-        "upsample_nearest2d",
-        "upsample_nearest3d",
-        "_upsample_nearest_exact1d",
-        "_upsample_nearest_exact2d",
-    ),
-    *("_upsample_nearest_exact3d", "upsample_linear1d", "upsample_bilinear2d", "upsample_trilinear3d"),
+    *("upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "upsample_linear1d", "upsample_bilinear2d"),
+    *("_upsample_nearest_exact1d", "_upsample_nearest_exact2d", "_upsample_nearest_exact3d", "upsample_trilinear3d"),
 )
 def _upsample(reader: Reader, node: Node, a: dict[str, Any]) -> View:
     program, view = reader.program, reader.program.channels_first(view_of(a.get("input", a.get("self"))))
@@ -145,10 +127,8 @@ def _upsample(reader: Reader, node: Node, a: dict[str, Any]) -> View:
         if "exact" in str(node.target):
             raise Unreadable('"nearest-exact" is read for whole numbers of times alone; use "nearest"')
         if not corners and list(a.get("scale_factors") or ratios) != ratios:
-            raise Unreadable(
-                f"it makes a grid of {wanted} of one of {shape[1:]} by a factor that is not their ratio; give it the "
-                "size"
-            )
+            told = f"it makes a grid of {wanted} of one of {shape[1:]} by a factor that is not their ratio"
+            raise Unreadable(f"{told}; give it the size")
         step = Resize(shape[0], wanted, mode, corners, sources=(view.source,))
     return program.view(program.emit(step, (shape[0], *wanted)))
 

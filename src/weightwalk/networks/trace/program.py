@@ -104,10 +104,7 @@ class Program:
         order = [places.index(place) for place in range(len(flat))]
         written = (size(fine[0]), *(size(dim) for dim in fine[1:]))
         new = self._rearranged(value, sizes, order, written)
-        axes: list[Axis] = []
-        for axis in view.axes:
-            axes.append(merged([moved.get(f, f) for f in _cut(axis, flat)]))
-        return View(new, tuple(axes))
+        return View(new, tuple(merged([moved.get(f, f) for f in _cut(axis, flat)]) for axis in view.axes))
 
     def _rearranged(self, value: int, sizes: list[int], order: list[int], written: tuple[int, ...]) -> int:
         shape = self.shapes[value]
@@ -124,12 +121,7 @@ class Program:
         """The view on a value whose channels are just what `axis` runs over, in any order; other axes are positions."""
         if all(f.dim == CHANNELS for f in view.axes[axis]) and size(view.axes[axis]) == self.shapes[view.source][0]:
             return view
-        rest = [
-            tuple(f for f in other if f.dim not in (BATCH, COPIES))
-            for number, other in enumerate(view.axes)
-            if number != axis
-        ]
-        return self.arrange(view, [view.axes[axis], *(other for other in rest if other)])
+        return self.arrange(view, [view.axes[axis], *view.besides(axis)])
 
     def channels_first(self, view: View) -> View:
         """The view (N, C, *grid) as a value of just this shape."""
@@ -143,12 +135,7 @@ class Program:
 
 
 def _cut(axis: Axis, flat: Sequence[Factor]) -> Axis:
-    copies = [f for f in axis if f.dim in (BATCH, COPIES)]
-    return (
-        axis
-        if len(copies) == len(axis)
-        else tuple(g for f in axis for g in ((f,) if f.dim in (BATCH, COPIES) else refined((f,), flat)))
-    )
+    return tuple(g for f in axis for g in ((f,) if f.dim in (BATCH, COPIES) else refined((f,), flat)))
 
 
 def _are_patches(sizes: Sequence[int], order: Sequence[int], shape: Sequence[int]) -> bool:

@@ -91,18 +91,16 @@ class Reader:
             if node in self.forms:
                 origin, form = self.forms[node]
                 view = self.value(origin)
-                return (
-                    self._formed(view, form) if isinstance(form, Form) else normalise(self.program, view_of(view), form)
-                )
+                recognised = isinstance(form, Form)
+                return self._formed(view, form) if recognised else normalise(self.program, view_of(view), form)
             if name not in HANDLERS:
                 raise Unreadable("no step computes it")
             return HANDLERS[name](self, node, self._arguments(node))
         except Unreadable as error:
             raise refusal(node, str(error)) from None
         except (InputError, RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
-            raise refusal(
-                node, f"it is used in a way that the tracer does not know ({shortened(str(error))})"
-            ) from error
+            reason = f"it is used in a way that the tracer does not know ({shortened(str(error))})"
+            raise refusal(node, reason) from error
 
     def _formed(self, view: View, form: Form) -> View:
         if form.name == "same":
@@ -135,10 +133,8 @@ class Reader:
         if schema is None:  # operator.getitem
             return {str(place): self.value(arg) for place, arg in enumerate(node.args)}
         found = {argument.name: argument.default_value for argument in schema.arguments}
-        found.update(
-            {argument.name: self.value(arg) for argument, arg in zip(schema.arguments, node.args, strict=False)}
-        )
-        return found | {name: self.value(arg) for name, arg in node.kwargs.items()}
+        given = dict(zip(found, node.args, strict=False)) | dict(node.kwargs)
+        return found | {name: self.value(arg) for name, arg in given.items()}
 
     def is_learned(self, argument: Any) -> bool:
         """Whether an argument of a node is made of parameters."""
@@ -159,11 +155,8 @@ def view_of(value: Any, what: str = "it") -> View:
     """A view of a value. Unreadable: the argument doesn't depend on the input, or is scores of an attention."""
     if isinstance(value, View) and isinstance(value.source, int):
         return value
-    raise Unreadable(
-        f"{what} is not a value that a step wrote"
-        if isinstance(value, View)
-        else f"{what} does not depend on the input"
-    )
+    told = "is not a value that a step wrote" if isinstance(value, View) else "does not depend on the input"
+    raise Unreadable(f"{what} {told}")
 
 
 def constant(value: Any, what: str) -> Tensor:

@@ -12,7 +12,7 @@ from weightwalk.networks.trace.layout import Unreadable
 HEADS, QUERIES, KEYS = 0, 1, 2
 """Dims of the factors of a view of scores, besides BATCH and COPIES."""
 
-_FAR = -1e4  # scores masked by a number below this have no weight left after the softmax
+_FAR = -1e4  # scores below this have no weight left after the softmax
 
 
 @dataclass(frozen=True)
@@ -65,14 +65,13 @@ def seen_by(mask: Tensor) -> Tensor:
     """Which keys a mask that is added to the scores leaves: 0 does, minus infinity (or nearly) does not."""
     if mask.dtype == torch.bool:
         return mask
-    seen, hidden = mask == 0, mask <= _FAR
-    if not bool((seen | hidden).all()):
-        raise Unreadable(
-            "it adds numbers to the scores of an attention that depend on the positions (a learned or fixed bias)"
-        )
+    seen = mask == 0
+    if not bool((seen | hides(mask)).all()):
+        reason = "it adds numbers to the scores of an attention that depend on the positions (a learned or fixed bias)"
+        raise Unreadable(reason)
     return seen
 
 
-def hides(number: float) -> bool:
-    """Whether a score of this size has no weight after the softmax."""
-    return number <= _FAR
+def hides(score: Tensor) -> Tensor:
+    """Where scores are so low that they have no weight after the softmax."""
+    return score <= _FAR

@@ -59,11 +59,9 @@ class _Tidy:
                 for source in self.steps[value].sources:
                     self.readers[source] += 1
         for value in sorted(live):
-            step = replace(
-                self.steps[value], sources=tuple(self.joined(source) for source in self.steps[value].sources)
-            )
-            self.steps[value] = step
-            self._join(value, step)
+            step = self.steps[value]
+            self.steps[value] = replace(step, sources=tuple(map(self.joined, step.sources)))
+            self._join(value, self.steps[value])
 
     def joined(self, value: int) -> int:
         """The value that another has become part of."""
@@ -107,30 +105,16 @@ class _Tidy:
 
 def _ties(order: list[int], steps: dict[int, Step], parameters: dict[int, Parameters]) -> dict[int, int]:
     """Per dense step whose weight is the table of an embedding before it, that one's number among the layers."""
-    layers = [value for value in order if isinstance(steps[value], Layer)]
+    tables: dict[object, int] = {}
     ties = {}
-    for value in layers:
+    for index, value in enumerate(value for value in order if isinstance(steps[value], Layer)):
         tensor = parameters[value].tensor
-        for index, other in enumerate(layers[: layers.index(value)]):
-            if (
-                isinstance(steps[value], Dense)
-                and isinstance(steps[other], Embed)
-                and _is_same(tensor, parameters[other].tensor)
-            ):
-                ties[value] = index
-                break
+        memory = None if tensor is None else (tensor.data_ptr(), tensor.stride(), tensor.shape)
+        if memory is not None and isinstance(steps[value], Embed):
+            tables.setdefault(memory, index)
+        elif memory in tables and isinstance(steps[value], Dense):
+            ties[value] = tables[memory]
     return ties
-
-
-def _is_same(one: Tensor | None, two: Tensor | None) -> bool:
-    """Whether two tensors are the same memory."""
-    return (
-        one is not None
-        and two is not None
-        and one.data_ptr() == two.data_ptr()
-        and one.stride() == two.stride()
-        and one.shape == two.shape
-    )
 
 
 def _weights(spec: NetworkSpec, kept: list[Parameters], dtype: torch.dtype) -> Weights:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -87,19 +86,16 @@ def _split(reader: Reader, node: Node, a: dict[str, Any]) -> list[View]:
         pieces.append((start, start + piece.shape[number]))
         start += piece.shape[number]
     used = {user.args[1] for user in node.users}
-    return [
-        take(reader.program, a["self"], number, *piece) if place in used else a["self"]
-        for place, piece in enumerate(pieces)
-    ]
+    view, program = a["self"], reader.program
+    return [take(program, view, number, *piece) if place in used else view for place, piece in enumerate(pieces)]
 
 
 @reads("unbind")
 def _unbind(reader: Reader, node: Node, a: dict[str, Any]) -> list[View]:
     view, number = a["self"], a["self"].axis(a["dim"])
     used = {user.args[1] for user in node.users}
-    return [
-        _select(reader.program, view, number, place) if place in used else view for place in range(view.shape[number])
-    ]
+    places = range(view.shape[number])
+    return [_select(reader.program, view, number, place) if place in used else view for place in places]
 
 
 @reads("<built-in function getitem>", "getitem")
@@ -137,9 +133,8 @@ def _index(reader: Reader, node: Node, a: dict[str, Any]) -> View:
     start = int(places[0]) % count
     if step < 1 or not torch.equal(places.cpu() % count, start + step * torch.arange(len(places))):
         raise Unreadable("it picks entries out of order")
-    found = take(
-        reader.program, a["self"], number, start, start + step * (len(places) - 1) + 1, step, last=int(places[0]) < 0
-    )
+    stop = start + step * (len(places) - 1) + 1
+    found = take(reader.program, a["self"], number, start, stop, step, last=int(places[0]) < 0)
     return found.with_axis(number) if index.dim() == 0 else found
 
 
@@ -254,18 +249,13 @@ def _leading(program: Program, view: View, number: int, axis: Axis) -> tuple[Vie
     channels = sorted((f for f in others if f.dim == CHANNELS), key=lambda f: -f.stride)
     held = {f.dim for f in axis if f.dim > CHANNELS}
     shape = program.shapes[view.source]
+    grid = [] if held else list(program.view(view.source).axes[2:])
     if held:  # positions become channels
-        grid: list[Sequence[Factor]] = [
-            merged(sorted((f for f in others if f.dim == dim), key=lambda f: -f.stride))
-            for dim in range(1, len(shape))
-            if dim not in held
-        ]
+        for dim in range(1, len(shape)):
+            if dim not in held:
+                grid.append(merged(sorted((f for f in others if f.dim == dim), key=lambda f: -f.stride)))
         grid += [(f,) for f in others if f.dim in held]
-        found = program.arrange(view, [[*axis, *channels], *grid])
-    else:
-        found = program.arrange(
-            view, [[*axis, *channels], *(((Factor(dim, 1, n),) if n > 1 else ()) for dim, n in enumerate(shape) if dim)]
-        )
+    found = program.arrange(view, [[*axis, *channels], *grid])
     return found, program.shapes[found.source][0] // size(axis)
 
 
@@ -274,8 +264,7 @@ def _own_axis(program: Program, view: View, number: int) -> tuple[View, int]:
     axis = view.axes[number]
     shape = program.shapes[view.source]
     if len(axis) != 1 or axis[0].size != shape[axis[0].dim]:
-        rest = [tuple(f for f in other if f.dim > CHANNELS) for place, other in enumerate(view.axes) if place != number]
-        view = program.arrange(view, [view.factors(CHANNELS), axis, *(other for other in rest if other)])
+        view = program.arrange(view, [view.channels(), axis, *view.besides(number, least=1)])
     return view, view.axes[number][0].dim
 
 
