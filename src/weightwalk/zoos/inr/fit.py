@@ -142,9 +142,8 @@ def fit_zoo(
     count, at_once = fits * sum(map(len, sets)), engine.task_size(torch.device(device), math.prod(grid))
     what = f"fitting {count:,} networks of {spec.num_parameters:,} parameters"
     remedy = "choose smaller hidden layers, or fewer fits"
-    memory.check(
-        16 * count + 40 * spec.num_parameters * min(count, at_once), what, remedy
-    )  # doubles, then descent's state
+    # Two doubles of every network, and the state of those that descend at once.
+    memory.check(16 * count + 40 * spec.num_parameters * min(count, at_once), what, remedy)
     files.check_room(out, 4 * spec.num_parameters * count, what, remedy)
     start, init_name = _start(spec, init, fits)
     chosen = engine.choose(mode, torch.device(device))
