@@ -139,3 +139,52 @@ def test_numbers_at_the_limits_are_read(tmp_path):
 def test_numbers_that_are_not_finite_are_written_as_null(tmp_path):
     files.write_json(tmp_path / "a.json", {"a": [math.nan, {"b": -math.inf}], "c": 1.5})
     assert files.read_json(tmp_path / "a.json", "a test") == {"a": [None, {"b": None}], "c": 1.5}
+
+
+def test_a_device_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", "/dev/full", tmp_path):
+        with pytest.raises(InputError, match="expected a file or nothing at"):
+            files.write_bytes(path, b"x")
+    assert names(tmp_path) == ["pipe"]
+
+
+def test_a_link_is_written_through_and_stays(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "deep" / "target")
+    files.write_bytes(tmp_path / "link", b"x")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "deep" / "target").read_bytes() == b"x"
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    with pytest.raises(InputError, match="links in a circle"):
+        files.write_bytes(tmp_path / "circle", b"x")
+
+
+def test_outputs_of_users(tmp_path):
+    ours, broken, strange, free = (tmp_path / name for name in ("ours", "broken", "strange", "free"))
+    for folder in (ours, broken, strange, free):
+        folder.mkdir()
+    files.write_json(ours / "run.json", {"schema_version": 1})
+    (broken / "manifest.json").touch()
+    files.write_json(strange / "manifest.json", {"name": "a web page"})
+    for path in (free / "a.PNG", free / "new" / "a.png", strange / "a.png", ours / "plots" / "a.png"):
+        assert files.output(path, ".png") == path
+    for path, words in {
+        free / "a.gif": r"expected a .png as --out, got",
+        free: "expected a .png",
+        ours / "run.json" / "a.png": "is no folder that can be written",
+        broken / "deep" / "a.png": "lies in a zoo",
+    }.items():
+        with pytest.raises(InputError, match=words):
+            files.output(path, ".png")
+    with pytest.raises(InputError, match="lies in a run"):
+        files.output(ours / "log.csv", ".csv")
+    assert files.output_folder(ours, holds="run.json") == ours
+    for path in (ours, broken, ours / "inner"):
+        with pytest.raises(InputError, match=r"is a (zoo|run)|lies in a run"):
+            files.output_folder(path)
+
+
+def test_a_disk_too_small_is_said_before_anything_is_written(tmp_path):
+    files.check_room(tmp_path / "new" / "zoo", 1000, "a zoo", "choose fewer fits")
+    with pytest.raises(InputError, match=r"a zoo takes more than 1,000,000 PB of disk, but .* are free; choose fewer"):
+        files.check_room(tmp_path / "new" / "zoo", 1e30, "a zoo", "choose fewer fits")

@@ -18,9 +18,8 @@ from weightwalk.config import override
 from weightwalk.encoders import EncoderConfig
 from weightwalk.heads import HeadConfig
 from weightwalk.symmetry import random_permutations
-from weightwalk.tasks import pages, stages
+from weightwalk.tasks import TASKS, pages, stages
 from weightwalk.tasks.generalization.task import GeneralizationConfig, share_loss
-from weightwalk.tasks.registry import TASKS
 from weightwalk.tasks.runs import Run
 from weightwalk.tasks.stages import Data, HeadObjective
 from weightwalk.tasks.supervised import describe, evaluate, read, train

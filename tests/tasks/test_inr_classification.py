@@ -18,9 +18,8 @@ from weightwalk.frameworks.inr2jls import LatentSizes
 from weightwalk.frameworks.reader import Reader
 from weightwalk.heads import HeadConfig
 from weightwalk.symmetry import random_permutations
-from weightwalk.tasks import pages, stages
+from weightwalk.tasks import TASKS, pages, stages
 from weightwalk.tasks.inr_classification.task import EncoderOnlyConfig, INR2JLSConfig
-from weightwalk.tasks.registry import TASKS
 from weightwalk.tasks.runs import Run
 from weightwalk.tasks.stages import Data, HeadObjective, Stage
 from weightwalk.tasks.supervised import describe, evaluate, train

@@ -18,9 +18,8 @@ from weightwalk.encoders import EncoderConfig
 from weightwalk.frameworks.inr2jls import LatentSizes
 from weightwalk.frameworks.reader import Reader
 from weightwalk.heads import HeadConfig
-from weightwalk.tasks import stages
+from weightwalk.tasks import TASKS, stages
 from weightwalk.tasks.inr_classification.task import EncoderOnlyConfig, INR2JLSConfig
-from weightwalk.tasks.registry import TASKS
 from weightwalk.tasks.runs import Run
 from weightwalk.tasks.stages import Data, HeadObjective, ModuleObjective
 from weightwalk.tasks.supervised import describe, evaluate, read, train

@@ -1,13 +1,16 @@
 """Every task says of itself what the command line asks for; metrics are what they say."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
 from weightwalk.recipes import RECIPES
+from weightwalk.tasks import TASKS
 from weightwalk.tasks.base import Task
 from weightwalk.tasks.generalization import metrics
-from weightwalk.tasks.registry import TASKS
 from weightwalk.testing import tiny_specs
 from weightwalk.testing.trained import tiny_trained_zoo
 
@@ -72,3 +75,9 @@ def test_the_interval_of_tau_is_over_runs():
     assert metrics.tau_interval(predicted, true, runs) == [low, high]
     assert metrics.tau_interval(predicted, true, np.zeros(200)) is None
     assert "unknown" in metrics.between(None)
+
+
+def test_whatever_is_imported_first_knows_all_tasks():
+    code = "import weightwalk.tasks.runs; from weightwalk.tasks.base import TASKS; print(*TASKS)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["generalization", "inr_classification"]

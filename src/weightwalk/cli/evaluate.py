@@ -24,8 +24,7 @@ def command(
         from dataclasses import asdict
 
         from weightwalk import devices
-        from weightwalk.tasks import pages, supervised
-        from weightwalk.tasks.registry import TASKS
+        from weightwalk.tasks import TASKS, pages, supervised
         from weightwalk.tasks.runs import Run
         from weightwalk.zoos.store import Zoo
 

@@ -125,8 +125,7 @@ class _Answers:
         """All networks of a zoo, with what is true where it is known, and the split where the model's training shared
         it.
         """
-        from weightwalk.tasks import supervised
-        from weightwalk.tasks.registry import TASKS
+        from weightwalk.tasks import TASKS, supervised
         from weightwalk.zoos.splits import SPLITS
         from weightwalk.zoos.store import Zoo
 

@@ -52,8 +52,7 @@ def command(
         from weightwalk import devices, files
         from weightwalk.config import override
         from weightwalk.recipes import RECIPES
-        from weightwalk.tasks import supervised
-        from weightwalk.tasks.registry import TASKS, read_config
+        from weightwalk.tasks import TASKS, read_config, supervised
         from weightwalk.zoos.store import Zoo
 
         if (recipe is None) == (config is None):

@@ -108,16 +108,13 @@ class FourierEdges(EdgeMap):
 
 
 def messages(
-    values: Tensor,
-    edge: EdgeMap,
-    sources: Tensor,
-    mix: Tensor | None = None,
-    offset: Tensor | None = None,
+    values: Tensor, edge: EdgeMap, sources: Tensor, mix: Tensor | None = None, offset: Tensor | None = None
 ) -> Tensor:
-    """m_i = sum_j  e(v_ij) * s_j, or with `mix` M  m_i = sum_j  ReLU( M concat_n [ e(v_ij,n) * s_jn ] + c_j ).
+    """m_i = sum_j  e(v_ij) * s_j, or with `mix` M and `offset` c  m_i = sum_j  ReLU( M concat_n [ e(v_ij,n) * s_jn ] +
+    c_j ).
 
     These are the sums of Eq 4 and Eq 5 of Dynamic Neural Graphs (TMLR 2026) with e an edge map, s_j what source j
-    sends, * elementwise, and c_j, `offset`, what does not depend on the target.
+    sends, * elementwise, and c_j what does not depend on the target.
 
     Shapes: values (B, O, I, C) and sources (B, I, D) -> (B, O, D); or values (B, O, I, K, C), sources (B, I, K, A), mix
     (D, K A) and offset (B, I, D) -> (B, O, D). Differentiable in all of them and in the edge map's parameters, to any
@@ -129,8 +126,8 @@ def messages(
     ) -> tuple[Tensor]:
         made = edge.of(values, *operands).mul_(sources[:, None])
         if mix is not None:
-            made = F.linear(made.flatten(3), mix)
-            made = (made if offset is None else made.add_(offset[:, None])).relu_()
+            assert offset is not None
+            made = F.linear(made.flatten(3), mix).add_(offset[:, None]).relu_()
         return (made.sum(2),)
 
     def pull(wanted: Sequence[bool], given: Sequence[Any], gradients: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -141,12 +138,12 @@ def messages(
         found: list[Tensor | None] = [None] * 4
         if mix is not None:
             made = (edges * sources[:, None]).flatten(3)
-            hidden = F.linear(made, mix)
-            of_hidden = ((hidden if offset is None else hidden.add_(offset[:, None])) > 0) * of_product
+            of_hidden = (F.linear(made, mix).add_(offset[:, None]) > 0) * of_product
             found[2] = of_hidden.flatten(0, 2).T @ made.flatten(0, 2) if wanted[2] else None
             found[3] = of_hidden.sum(1) if wanted[3] else None
             of_product = (of_hidden @ mix).view_as(edges)
-        found[1] = (edges * of_product).sum(1) if wanted[1] else None
+        if wanted[1]:
+            found[1] = (edges.mul_(of_product) if mix is None else edges * of_product).sum(1)
         of_operands = iter(edge_pull(of_product * sources[:, None]) if any(of_edge) else ())
         if wanted[0]:
             found[0] = next(of_operands)

@@ -76,7 +76,10 @@ class _EdgeSum(torch.autograd.Function):
         for piece in pieces(edges, total.per_pair):
             places = {axes: tuple(piece[axis] for axis in axes) for axes in {*total.inputs, *total.outputs}}
             found = total.function(
-                *(x if x is None else x[places[axes]] for x, axes in zip(operands, total.inputs, strict=True))
+                *(
+                    x[places[axes]] if axes and x is not None else x
+                    for x, axes in zip(operands, total.inputs, strict=True)
+                )
             )
             if not answers:
                 answers = [

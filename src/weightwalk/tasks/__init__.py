@@ -1,1 +1,7 @@
-"""Tasks: which data, which loss, which metrics, which report."""
+"""Tasks: what is told of networks, with which loss, which figures, which words; importing this registers them all."""
+
+from weightwalk.tasks.base import TASKS, read_config
+from weightwalk.tasks.generalization import task as generalization
+from weightwalk.tasks.inr_classification import task as inr_classification
+
+__all__ = ["TASKS", "generalization", "inr_classification", "read_config"]

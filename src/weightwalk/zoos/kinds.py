@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sampled:
-    """What looking at some rows found: how many were looked at, what those that pass are off by at most (`unit`), and
+    """What looking at some rows found: how many were looked at, what those that pass are off by at most, and
     the others, each with what is wrong with it. `why_not` says why none was looked at.
     """
 
@@ -65,7 +65,6 @@ class Kind(ABC):
     """What is known of every row, by the name of its column, and its dtype."""
     sample: ClassVar[int]
     """How many rows `verify` looks at."""
-    unit: ClassVar[str]
 
     def names(self, zoo: Zoo, rows: NDArray[np.int64]) -> list[str]:
         """See `Zoo.names`."""

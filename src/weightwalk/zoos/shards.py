@@ -132,7 +132,7 @@ def open_rows(folder: Path, manifest: Manifest, shard: Shard) -> Rows:
             specs, groups = (manifest.spec,), ()
         columns = {name: _column(handle, name, "int64") for name in NUMBERS}
         columns |= {name: _column(handle, name, dtype) for name, dtype in manifest.figures.items()}
-        params = tuple(_tensor(handle, f"params.{code}").numpy() for code in range(len(specs)))
+        params = tuple(handle.get_tensor(f"params.{code}").numpy() for code in range(len(specs)))
         found = Rows(specs, columns, params, groups)
         _check(found, shard)
     return found
@@ -142,7 +142,7 @@ def open_sources(folder: Path, manifest: Manifest, shard: Shard) -> dict[str, Te
     """The tensors of a shard of sources, as lazy memory maps, once they are what the manifest says."""
     shape, dtype = tuple(manifest.settings["image_shape"]), manifest.settings["image_dtype"]
     with _opened(folder / shard.file) as handle:
-        pixels = _tensor(handle, "pixels")
+        pixels = handle.get_tensor("pixels")
         columns = {name: _column(handle, name, "int64") for name in ("label", "group")}
         got = (str(pixels.dtype).removeprefix("torch."), tuple(pixels.shape))
         if got != (dtype, (shard.rows, *shape)):
@@ -208,13 +208,8 @@ def _check_groups(index: NDArray[np.int64], shard: Shard) -> None:
         )
 
 
-def _tensor(handle: Any, name: str) -> Tensor:
-    tensor: Tensor = handle.get_tensor(name)
-    return tensor
-
-
 def _column(handle: Any, name: str, dtype: str) -> NDArray[Any]:
-    column: NDArray[Any] = _tensor(handle, name).numpy()
+    column: NDArray[Any] = handle.get_tensor(name).numpy()
     if column.ndim != 1 or column.dtype != dtype:
         raise ValueError(f"{name} is {column.dtype} {column.shape}, not {dtype} (rows,)")
     return column

@@ -18,8 +18,8 @@ from weightwalk.zoos.splits import PARTS, group_numbers, indices_of, parts_of
 class Sources:
     """What the networks of a zoo show: an image, and its label, per row.
 
-    `labels` (N,) are indices into `label_names`; `groups`, `group_labels` and `group_splits` (G,) are those of all
-    sources, also of those without networks yet.
+    `labels` (N,) are indices into `label_names`; `groups` and `group_labels` (G,) are those of all sources, also of
+    those without networks yet.
     """
 
     def __init__(self, path: Path, manifest: Manifest, groups: NDArray[np.int64]):
@@ -38,7 +38,6 @@ class Sources:
         at = np.concatenate(empty + [np.arange(len(n)) * self._size for n in numbers])
         self.groups: NDArray[np.int64] = keys[order]
         self.group_labels: NDArray[np.int64] = np.concatenate(empty + [t["label"].numpy() for t in found])[order]
-        self.group_splits: NDArray[np.int8] = manifest.splits.of_groups(self.groups)
         self._view, self._at = view[order], at[order]
         self._source = np.searchsorted(self.groups, groups).astype(np.int32)
         lacking = np.append(self.groups, -1)[self._source] != groups

@@ -203,12 +203,8 @@ class Zoo(Dataset[dict[str, Any]]):
         """
         width = self.specs[code].num_parameters
         views, size = self._views, 4 * width
-        content = bytearray().join(
-            [
-                views[view][start : start + size]
-                for view, start in zip(self._view[rows].tolist(), self._at[rows].tolist(), strict=True)
-            ]
-        )
+        places = zip(self._view[rows].tolist(), self._at[rows].tolist(), strict=True)
+        content = bytearray().join([views[view][start : start + size] for view, start in places])
         return torch.from_numpy(np.ndarray((len(rows), width), np.float32, buffer=content))
 
     def _numbers(self, rows: Rows) -> NDArray[np.int64]:

@@ -25,29 +25,29 @@ def get(state_dict: Mapping[str, Tensor], name: str, dims: int | None = None) ->
 
 
 def encoder_names(
-    state_dict: Mapping[str, Tensor],
-    prefix: str,
-    maps: Mapping[str, str],
-    numbers: str = r"_(\d+)_(\d+)",
-    place: str = "steps.{}.",
-    frequencies: str = "fourier_layer.b",
+    state_dict: Mapping[str, Tensor], prefix: str, frequencies: str, maps: Mapping[str, str], numbers: str, place: str
 ) -> dict[str, str]:
-    """Our name of every encoder parameter -> theirs, which all begin with `prefix`.
+    """Our name of every encoder parameter -> theirs, which begins with `prefix`.
 
-    `maps` are the linear maps and norms: theirs -> ours. Behind their name `numbers` matches the pass and the layer, if
-    any, which fills `place`. The gates of a pass's recurrent cell `rnn_p` lie as in torch.nn.GRUCell.
+    A map of theirs is called by a key of `maps`, then `numbers`, a pattern of the pass and, where there is one, the
+    layer, which fills `place` in ours. The recurrent cell of a pass is `rnn_p`; its gates lie as in torch.nn.GRUCell.
     """
-    names = {"input_memory": f"{prefix}input_init_node", "features.frequencies": prefix + frequencies}
+    names = {"input_memory": f"{prefix}input_init_node", "features.frequencies": f"{prefix}{frequencies}"}
     of_map = re.compile(rf"{re.escape(prefix)}({'|'.join(maps)}){numbers}\.((?:[02]\.)?(?:weight|bias))")
     of_cell = re.compile(rf"{re.escape(prefix)}rnn_(\d+)\.(input|hidden)_map\.(weight|bias)")
-    for name in state_dict:
-        if found := of_map.fullmatch(name):
+    for theirs in state_dict:
+        if found := of_map.fullmatch(theirs):
             kind, walk, *layer, role = found.groups()
-            names[f"passes.{walk}.{place.format(*layer)}{maps[kind]}.{role}"] = name
-        elif found := of_cell.fullmatch(name):
+            names[f"passes.{walk}.{place.format(*layer)}{maps[kind]}.{role}"] = theirs
+        elif found := of_cell.fullmatch(theirs):
             walk, side, role = found.groups()
-            names[f"passes.{walk}.cell.{role}_{'ih' if side == 'input' else 'hh'}"] = name
+            names[f"passes.{walk}.cell.{role}_{'ih' if side == 'input' else 'hh'}"] = theirs
     return names
+
+
+def inside(module: str, names: Mapping[str, str]) -> dict[str, str]:
+    """The same where ours are the parameters of a submodule."""
+    return {f"{module}.{ours}": theirs for ours, theirs in names.items()}
 
 
 def both(ours: str, theirs: str) -> dict[str, str]:
@@ -76,16 +76,17 @@ def fill(
     strangers = set(state_dict) - set(names.values()) - set(spent)
     if strangers:
         raise InputError(
-            f"no place for the release's parameter {sorted(strangers)[0]!r} ({len(strangers)} too many); "
-            "are the widths right?"
+            f"no place for the release's parameter {sorted(strangers)[0]!r} ({len(strangers)} too many); are the "
+            "widths right?"
         )
     for ours, theirs in names.items():
         if ours not in own:
             raise InputError(f"no place for the release's parameter {theirs!r}; are the widths right?")
-        given, wanted = get(state_dict, theirs), own[ours]
-        differ = given.shape != wanted.shape and min(given.dim(), wanted.dim()) > 1  # vectors may have further axes
-        if given.numel() != wanted.numel() or differ:
-            raise InputError(f"{theirs} must be {tuple(wanted.shape)} for these widths, got {tuple(given.shape)}")
+        given = get(state_dict, theirs)
+        if given.numel() != own[ours].numel() or (
+            given.dim() > 1 and own[ours].dim() > 1 and given.shape != own[ours].shape
+        ):
+            raise InputError(f"{theirs} must be {tuple(own[ours].shape)} for these widths, got {tuple(given.shape)}")
     theirs_of_ours = {ours: get(state_dict, theirs).reshape(own[ours].shape) for ours, theirs in names.items()}
     model.load_state_dict(theirs_of_ours | dict(made))
     return model.eval()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from weightwalk.encoders.dng import DNGEncoder
 from weightwalk.errors import InputError
 from weightwalk.heads import MLPHead
-from weightwalk.interop.dng_release.names import both, encoder_names, fill, get
+from weightwalk.interop.dng_release.names import both, encoder_names, fill, get, inside
 from weightwalk.networks.architectures import small_cnn
 from weightwalk.spec import ACTIVATIONS, NetworkSpec
 from weightwalk.steps import Conv, Dense, MeanPool
@@ -20,7 +20,14 @@ from weightwalk.weights import Weights
 
 _MAPS = {"edge_lin": "edge", "src_node_lin": "source", "dst_node_lin": "input", "norm": "norm", "mapping": "mix"}
 _ZOO_ACTIVATIONS = ("relu", "tanh")
-_PARK_ACTIVATIONS = ("relu", "gelu", "tanh", "sigmoid", "leaky_relu", "identity")  # the release's order; the last: none
+_PARK_ACTIVATIONS = (
+    "relu",
+    "gelu",
+    "tanh",
+    "sigmoid",
+    "leaky_relu",
+    "identity",
+)  # in the order of the release's numbers; the last: none
 
 
 class AccuracyPredictor(nn.Module):
@@ -49,7 +56,9 @@ class AccuracyPredictor(nn.Module):
 
 def head_names() -> dict[str, str]:
     """Of the head, ours -> the release's."""
-    return both("head.layers.0", "head.0") | both("head.layers.3", "head.3") | both("head.layers.6", "head.6")
+    return {
+        ours: theirs for index in (0, 3, 6) for ours, theirs in both(f"head.layers.{index}", f"head.{index}").items()
+    }
 
 
 def common_sizes(state_dict: Mapping[str, Tensor], frequencies: str) -> tuple[int, int, int, int, int]:
@@ -63,7 +72,10 @@ def common_sizes(state_dict: Mapping[str, Tensor], frequencies: str) -> tuple[in
 
 def _heads(state_dict: Mapping[str, Tensor], edge: str, source: str) -> tuple[int, int]:
     """Numbers of a head, and how many heads there are."""
-    head_dim, rows = (len(get(state_dict, f"encoder.{name}.weight", 2)) for name in (edge, source))
+    head_dim, rows = (
+        len(get(state_dict, f"encoder.{edge}.weight", 2)),
+        len(get(state_dict, f"encoder.{source}.weight", 2)),
+    )
     if rows % head_dim:
         raise InputError(f"{source} makes {rows} numbers, which are not heads of {head_dim} as {edge} makes them")
     return head_dim, rows // head_dim
@@ -74,10 +86,16 @@ def cnn_zoo(
 ) -> AccuracyPredictor:
     """The Small CNN Zoo's: maps `*_p_l` per pass and layer, one activation vector for all nodes of a network."""
     inputs, dim, frequencies, outputs, hidden = common_sizes(state_dict, "encoder.fourier_layer.b")
-    head_dim, heads = _heads(state_dict, "edge_lin_0_0", "src_node_lin_0_0")
-    pattern = r"encoder\.edge_lin_(\d+)_(\d+)\.weight"
-    layers = [found.groups() for name in state_dict if (found := re.fullmatch(pattern, name))]
+    layers = [
+        found.groups() for name in state_dict if (found := re.fullmatch(r"encoder\.edge_lin_(\d+)_(\d+)\.weight", name))
+    ]
+    if not layers:
+        raise InputError(
+            f"expected the release's parameter 'encoder.edge_lin_0_0.weight', found {', '.join(list(state_dict)[:5])}, "
+            "..."
+        )
     num_passes, num_layers = (1 + max(int(found[axis]) for found in layers) for axis in (0, 1))
+    head_dim, heads = _heads(state_dict, "edge_lin_0_0", "src_node_lin_0_0")
     if spec is None:
         spec = small_cnn(inputs, outputs, depth=num_layers - 1) if widths is None else _chain(widths)
     encoder = DNGEncoder(
@@ -90,17 +108,19 @@ def cnn_zoo(
         max_taps=heads,
         preset="release-cnn-zoo",
     )
-    names = _names(state_dict)
+    names = _encoder_names(state_dict, "fourier_layer.b", r"_(\d+)_(\d+)", "steps.{}.") | head_names()
     table = _activation_table(get(state_dict, "encoder.act_emb", 2), _ZOO_ACTIVATIONS, "zeros")
     made, spent = {"encoder.activations.weight": table}, {"encoder.act_emb", "encoder.paddings"}
-    if "encoder.layer_embeddings" in state_dict:  # v is added to phi(b) of layers: W_b (phi + v) = W_b phi + W_b v
+    if (
+        "encoder.layer_embeddings" in state_dict
+    ):  # added to phi(b) of convolutions and dense layers: W_b (phi + v) = W_b phi + W_b v
         vectors = get(state_dict, "encoder.layer_embeddings", 2)
         spent.add("encoder.layer_embeddings")
         for layer, step in enumerate(spec.layers):
             ours = f"encoder.passes.0.steps.{layer}.input.bias"
             if ours in names:
-                weight, bias = (
-                    get(state_dict, f"encoder.dst_node_lin_0_{layer}.{role}") for role in ("weight", "bias")
+                bias, weight = (
+                    get(state_dict, f"encoder.dst_node_lin_0_{layer}.{role}") for role in ("bias", "weight")
                 )
                 made[ours] = bias + weight @ vectors[int(isinstance(step, Dense))]
                 spent.add(names.pop(ours))
@@ -130,7 +150,7 @@ def wild_park(state_dict: Mapping[str, Tensor]) -> AccuracyPredictor:
         shared=True,
         kinds=("add",),
     )
-    names = _names(state_dict, r"_(\d+)", "kinds.message.", "fourier.b")
+    names = _encoder_names(state_dict, "fourier.b", r"_(\d+)", "kinds.message.") | head_names()
     for number in range(len(encoder.passes)):
         names |= both(f"encoder.passes.{number}.kinds.add.residual", "encoder.res_lin")
     table = _activation_table(get(state_dict, "encoder.act_emb.weight", 2), _PARK_ACTIVATIONS, "last")
@@ -138,10 +158,8 @@ def wild_park(state_dict: Mapping[str, Tensor]) -> AccuracyPredictor:
     return fill(AccuracyPredictor(encoder, hidden), names, state_dict, made, {"encoder.act_emb.weight"})
 
 
-def _names(state_dict: Mapping[str, Tensor], *layout: str) -> dict[str, str]:
-    """Our name of every parameter -> theirs; `layout` says how the encoder's maps are named, as in `encoder_names`."""
-    found = encoder_names(state_dict, "encoder.", _MAPS, *layout)
-    return {f"encoder.{ours}": theirs for ours, theirs in found.items()} | head_names()
+def _encoder_names(state_dict: Mapping[str, Tensor], frequencies: str, numbers: str, place: str) -> dict[str, str]:
+    return inside("encoder", encoder_names(state_dict, "encoder.", frequencies, _MAPS, numbers, place))
 
 
 def _activation_table(vectors: Tensor, order: Sequence[str], others: str) -> Tensor:

@@ -114,9 +114,8 @@ def _match_variance(x: Node, variance: Node, eps: float) -> tuple[Node, NormForm
     if name == "var":
         arguments = _arguments(variance)
         biased = arguments.get("unbiased") is False or arguments.get("correction", 1) == 0
-        if mean is None or not biased or mean != (_plain(arguments["self"], SAME), _axes(variance, x)):
-            return None
-        return mean[0], NormForm("layer", mean[1], eps)
+        spread = (_plain(arguments["self"], SAME), _axes(variance, x))
+        return (spread[0], NormForm("layer", spread[1], eps)) if biased and spread == mean else None
     if name != "mean":
         return None
     axes, base = _axes(variance, x), _squared(_plain(_arguments(variance)["self"], SAME))

@@ -40,7 +40,7 @@ class INR(Kind):
     networks, group, member = "INRs", "image", "fit"
     words = {part: part for part in PARTS}  # noqa: RUF012
     number, letter = "member", "f"
-    sample, unit = 256, "dB"
+    sample = 256
     figures = FIGURES
 
     def dataset_to_look(self, path: Path, settings: Mapping[str, Any]) -> str:

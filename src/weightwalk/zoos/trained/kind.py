@@ -37,7 +37,7 @@ class Trained(Kind):
     networks, group, member = "networks", "run", "checkpoint"
     words = {"run": "all"}  # noqa: RUF012
     number, letter = "epoch", "e"
-    sample, unit = 32, ""
+    sample = 32
     figures = COLUMNS
 
     def __init__(self, recipe: type[TrainRecipe]):

@@ -1,7 +1,0 @@
-"""Every task, by its name. Importing this module registers them."""
-
-from weightwalk.tasks.base import TASKS, read_config
-from weightwalk.tasks.generalization import task as generalization
-from weightwalk.tasks.inr_classification import task as inr_classification
-
-__all__ = ["TASKS", "generalization", "inr_classification", "read_config"]
