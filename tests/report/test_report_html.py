@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from weightwalk import InputError
-from weightwalk.report import html, plots
+from weightwalk.report import html, pictures
 
 VOID = {"meta", "img", "link", "br"}
 
@@ -40,7 +40,7 @@ class Outline(HTMLParser):
 
 @pytest.fixture(scope="module")
 def png() -> bytes:
-    return plots.contact_sheet(np.zeros((2, 1, 8, 8)), 2)
+    return pictures.contact_sheet(np.zeros((2, 1, 8, 8)), 2)
 
 
 def page(*blocks: html.Block, title: str = "A title") -> str:

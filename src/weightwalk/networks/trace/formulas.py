@@ -122,8 +122,9 @@ def _match_variance(x: Node, variance: Node, eps: float) -> tuple[Node, NormForm
     if base is None or not axes:
         return None
     if base is x:
-        centred = mean is not None and mean[1] == axes
-        return (mean[0], NormForm("layer", axes, eps)) if centred else (x, NormForm("rms", axes, eps))
+        if mean is not None and mean[1] == axes:
+            return mean[0], NormForm("layer", axes, eps)
+        return x, NormForm("rms", axes, eps)
     twin = _centred(base)  # (x - mean)^2 may have been computed apart
     if mean is not None and twin is not None and twin[0] is mean[0] and twin[1] == mean[1] == axes:
         return mean[0], NormForm("layer", axes, eps)
