@@ -130,6 +130,11 @@ def test_json_that_we_never_write_is_refused_in_a_sentence(tmp_path, what):
     assert len(str(caught.value)) < 300 + len(str(tmp_path))
 
 
+def test_a_device_is_not_read():
+    with pytest.raises(InputError, match="expected a test at /dev/zero, found a device"):
+        files.read_json("/dev/zero", "a test")
+
+
 def test_numbers_at_the_limits_are_read(tmp_path):
     value = {"low": -(2**63), "high": 2**64 - 1, "large": 1.7e308, "deep": [[[]]]}
     files.write_json(tmp_path / "a.json", value)

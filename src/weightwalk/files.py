@@ -9,6 +9,7 @@ import math
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -161,6 +162,8 @@ def _finite(value: Any) -> Any:
 def read_json(path: Path, what: str) -> Any:
     """Read JSON; `what` names the file in the sentence that a missing or broken one gets."""
     try:
+        if stat.S_ISCHR(os.stat(path).st_mode):
+            raise InputError(f"expected {what} at {path}, found a device; check the path")
         content = Path(path).read_bytes()
     except FileNotFoundError:
         raise InputError(f"expected {what} at {path}, found no such file; check the path") from None

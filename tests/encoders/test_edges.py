@@ -169,3 +169,18 @@ def test_pieces_cover_every_pair_once_and_are_as_large_as_they_may(monkeypatch, 
         assert counts[place].numel() <= max(pairs, 1)
         counts[place] += 1
     assert (counts == 1).all()
+
+
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # Dynamo's own doing
+@pytest.mark.parametrize("taps", [0, 3])
+@pytest.mark.parametrize("wants_gradient", [True, False])
+def test_a_compiler_sees_through_them(taps, wants_gradient):
+    edge = EDGES["Fourier"]()
+    count, module = 4 if taps else 2, Sum(messages, edge)
+    tensors = problem(edge, taps)[1][:count]
+    compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
+    with torch.set_grad_enabled(wants_gradient):
+        answers = [form(*tensors) for form in (compiled, module)]
+    agree(*([answer.detach()] for answer in answers))
+    if wants_gradient:
+        agree(*(torch.autograd.grad(answer.pow(3).sum(), list(edge.parameters())) for answer in answers))

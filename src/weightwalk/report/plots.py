@@ -176,8 +176,8 @@ def scatter_map(points: Array, labels: Array, names: Sequence[str], wrong: Array
         axes.scatter(x, y, s=area, color=color, marker=marker, linewidths=0.3 if area > 10 else 0, edgecolors=PAPER)
         handles.append(Line2D([], [], color=color, marker=marker, linestyle="", markersize=5.5, label=name))
         if len(x) and len(names) <= 20:
-            middle, halo = np.median([x, y], axis=1), [withStroke(linewidth=3.5, foreground=PAPER)]
-            axes.text(middle[0], middle[1], name, ha="center", va="center", size=11, weight="bold", path_effects=halo)
+            (at_x, at_y), halo = np.median([x, y], axis=1), [withStroke(linewidth=3.5, foreground=PAPER)]
+            axes.text(at_x, at_y, name, ha="center", va="center", size=11, weight="bold", path_effects=halo)
     if wrong is not None:
         x, y = points[mistaken].T
         axes.scatter(x, y, s=3 * area + 10, facecolors="none", edgecolors=INK, linewidths=0.9)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -43,8 +43,10 @@ class Evaluated:
     @classmethod
     def of(cls, run: Run, zoo: Zoo) -> Evaluated:
         """InputError for a run that was not evaluated, or not on this zoo."""
-        found, true = run.evaluation(zoo), TASKS[run.config.task].target(zoo, zoo.rows())
-        return cls(run, zoo, found, run.answers(zoo, true.numpy()))
+        task = TASKS[run.config.task]
+        found, answers = run.evaluation(zoo), run.answers(zoo, task.target(zoo, zoo.rows()).numpy())
+        figures = task.figures(torch.from_numpy(answers.values), torch.from_numpy(answers.true))
+        return cls(run, zoo, replace(found, test=dict(figures)), answers)  # of what is shown, not of what a file says
 
     @cached_property
     def values(self) -> Tensor:

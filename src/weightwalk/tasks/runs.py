@@ -14,7 +14,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -63,11 +63,15 @@ class Evaluation:
     networks: dict[str, int]
     groups: dict[str, int]
     architectures: int
-    access: str
+    access: Literal["weights", "query"]
     num_parameters: dict[str, int]
     seconds: dict[str, float]
     zoo_path: str
     details: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        if {"train", "val", "test"} - (set(self.networks) & set(self.groups)):
+            raise InputError("networks and groups must have counts of train, val and test")
 
 
 @dataclass(frozen=True)

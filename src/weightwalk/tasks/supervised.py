@@ -20,7 +20,8 @@ from weightwalk.tasks.runs import Answers, Evaluation, Run, versions
 from weightwalk.tasks.stages import Data, Rows
 from weightwalk.training.loop import Outcome
 from weightwalk.training.loop import train as train_stage
-from weightwalk.training.samplers import batches
+from weightwalk.training.samplers import batches, check_sampling
+from weightwalk.training.stage import StageConfig
 from weightwalk.zoos.store import Zoo
 
 _NAMED = 3  # networks that a sentence lists
@@ -60,6 +61,9 @@ def train(
         "rows": configs.fingerprint({"train": zoo.names(data.train), "val": zoo.names(data.val)}),
     }
     made = {"zoo_path": str(zoo.path.resolve()), "zoo_fingerprint": zoo.fingerprint, "device": str(device)}
+    for stage in vars(config).values():
+        if isinstance(stage, StageConfig):  # before anything is written, so that the command can be mended
+            check_sampling(len(data.train), stage.batch_size, config.seed)
     run = Run.open_or_create(out, config, counts, made)
     reader.encoder.prepare(data.batches(data.train))
     outcomes: dict[str, Outcome] = {}

@@ -192,8 +192,8 @@ class Zoo(Dataset[dict[str, Any]]):
         buckets = self.buckets(rows)
         if len(buckets) == 1:
             return buckets[0][1]
-        single = {int(place): (of_spec, k) for at, of_spec in buckets for k, place in enumerate(at)}
-        return [single[place][0][single[place][1]] for place in range(len(single))]
+        single = {int(place): of_spec[k] for at, of_spec in buckets for k, place in enumerate(at)}
+        return [single[place] for place in range(len(single))]
 
     def _flat(self, code: int, rows: NDArray[np.int64]) -> Tensor:
         """Parameters (B, P) of `rows`, which have the spec number `code`.
@@ -251,10 +251,9 @@ class Zoo(Dataset[dict[str, Any]]):
     def __getitems__(self, rows: Sequence[int]) -> list[dict[str, Any]]:
         """The samples of several rows, out of one read: what a DataLoader asks for."""
         numbers = self._numbers(rows)
-        values = {  # floats as tensors, for default_collate makes float64 of others
-            name: torch.from_numpy(column).unbind() if column.dtype.kind == "f" else column.tolist()
-            for name, column in self._of(numbers).items()
-        }
+        values: dict[str, Sequence[Any]] = {name: column.tolist() for name, column in self._of(numbers).items()}
+        for name in self.columns:  # as tensors, for default_collate makes float64 of Python's floats
+            values[name] = torch.from_numpy(self._figures[name][numbers]).unbind()
         networks = self.sequence(numbers)
         return [
             {"weights": networks[k], **{name: column[k] for name, column in values.items()}}
