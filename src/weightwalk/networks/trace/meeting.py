@@ -36,20 +36,17 @@ def _add(reader: Reader, node: Node, a: dict[str, Any]) -> View:
     if "rsub" in str(node.target):
         signs = [-float(a.get("alpha", 1)), 1.0]
     if isinstance(one, View) and isinstance(two, View):
-        views = [view_of(view) for view in (one, two)]
-        for view in views:
-            reader.check_numbers(view)
-        first, second = (
-            view if sign == 1.0 else program.affine(view, sign, 0.0) for view, sign in zip(views, signs, strict=True)
-        )
+        for view in (one, two):
+            reader.check_numbers(view_of(view))
+        first, second = program.affine(one, signs[0], 0.0), program.affine(two, signs[1], 0.0)
         return together(program, first, second, "add", shape_of(node))
     place = 0 if isinstance(one, View) else 1
     view, term = (one, two)[place], torch.as_tensor((one, two)[1 - place]) * signs[1 - place]
     if isinstance(view.source, Scores):
         return View(view.source.masked(seen_by(term)), view.axes)
     reader.check_numbers(view)
-    view = view if signs[place] == 1.0 else program.affine(view, signs[place], 0.0)
-    return shift(program, view, term, is_learned=reader.is_learned(node.args[1 - place]))
+    scaled = program.affine(view, signs[place], 0.0)
+    return shift(program, scaled, term, is_learned=reader.is_learned(node.args[1 - place]))
 
 
 @reads("mul", "multiply")

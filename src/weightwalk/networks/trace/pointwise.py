@@ -65,7 +65,7 @@ class Curves:
     found: dict[Node, dict[Node, Tensor]] = field(default_factory=dict)
 
     def add(self, node: Node) -> tuple[Node, Form] | None:
-        """Notes a node's curves; the farthest origin of which it is a known function, and which."""
+        """Note a node's curves; gives the farthest node of which it is a known function, and that function."""
         name = operation(node)
         tracked = [parent for parent in node.all_input_nodes if parent not in self.constants]
         if not tracked or name not in (POINTWISE | SAME):

@@ -113,7 +113,7 @@ class Reader:
         if form.name == "affine":
             return self.program.affine(view, form.factor, form.offset)
         view = self.program.activate(view, form.name, form.omega, form.slope)
-        return view if form.factor == 1.0 else self.program.affine(view, form.factor, 0.0)
+        return self.program.affine(view, form.factor, 0.0)
 
     def check_numbers(self, view: View) -> None:
         """Unreadable: the view is of tokens, which are names, not numbers."""
