@@ -163,21 +163,12 @@ def capture(program: Any, count: int) -> Captured:
         elif node.op == "call_function" and _is_constant(node, constants):
             constants[node] = _computed(node, constants, kept)
             learned |= {node} if learned.intersection(node.all_input_nodes) else set()
-    returned = nodes[-1].args[0]
-    found = [node for node in _flat(returned) if node.name in set(map(str, signature.user_outputs))]
+    found = [node for node in nodes[-1].all_input_nodes if node.name in set(map(str, signature.user_outputs))]
     if len(inputs) != 1:
         raise InputError(f"the module reads {len(inputs)} inputs; wrap it in a module whose forward takes one tensor")
     if len(found) != 1:
         raise InputError(f"the module returns {len(found)} tensors; wrap it in a module whose forward returns one")
     return Captured(nodes, constants, frozenset(learned), inputs[0], found[0], count)
-
-
-def _flat(value: Any) -> Iterator[Node]:
-    if isinstance(value, Node):
-        yield value
-    elif isinstance(value, (tuple, list)):
-        for item in value:
-            yield from _flat(item)
 
 
 def _follow_writes(nodes: Sequence[Node]) -> None:

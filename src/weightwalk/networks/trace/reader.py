@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
-from torch.fx import Node
+from torch.fx import Node, map_arg
 
 from weightwalk.errors import InputError
 from weightwalk.networks.trace.capture import Captured, shortened, where
@@ -49,7 +49,7 @@ class Reader:
         entrance = self.program.view(0)
         if tokens or example.dim() == 1:  # without an axis of channels
             entrance = View(0, (entrance.axes[0], *entrance.axes[2:]))
-        self.results: dict[Node, Any] = {captured.input: entrance}
+        self.results: dict[Node, Any] = {**captured.constants, captured.input: entrance}
         self.forms: dict[Node, tuple[Node, Any]] = {}
 
     def read(self) -> View:
@@ -122,11 +122,9 @@ class Reader:
 
     def value(self, node: Any) -> Any:
         """What a node of the graph, or a list of them, stands for here."""
-        if isinstance(node, (list, tuple)):
-            return [self.value(item) for item in node]
-        if not isinstance(node, Node):
-            return node
-        return self.captured.constants[node] if node in self.captured.constants else self.results[node]
+        return map_arg(
+            node, lambda own: (self.captured.constants if own in self.captured.constants else self.results)[own]
+        )
 
     def _arguments(self, node: Node) -> dict[str, Any]:
         schema = getattr(node.target, "_schema", None)
@@ -149,6 +147,12 @@ def refusal(node: Node, reason: str) -> InputError:
 def shape_of(node: Node) -> tuple[int, ...]:
     """The shape of what a node computes, with the examples first where they are."""
     return tuple(node.meta["val"].shape)
+
+
+def per_axis(value: Any, count: int) -> tuple[int, ...]:
+    """A size for each of `count` axes: one number is for all of them."""
+    sizes = (value,) if isinstance(value, int) else tuple(value)
+    return sizes * count if len(sizes) == 1 else sizes
 
 
 def view_of(value: Any, what: str = "it") -> View:
