@@ -19,6 +19,8 @@ from weightwalk.networks.trace.layout import (
     Factor,
     Unreadable,
     View,
+    axis_of,
+    copies,
     permute,
     reshape,
     size,
@@ -154,7 +156,7 @@ def _shared(view: View, query: View) -> View:
     """Keys or values of fewer heads, each repeated for the queries' heads that read it."""
     times = query.shape[-3] // view.shape[-3]
     number = len(view.axes) - 3
-    return view if times == 1 else view.with_axis(number, (*view.axes[number], Factor(COPIES, 0, times)))
+    return view.with_axis(number, (*view.axes[number], *copies(times)))
 
 
 @reads("masked_fill")
@@ -190,7 +192,7 @@ def _scores(program: Program, query: View, key: View) -> View:
     if not all(f.dim > CHANNELS for f in (*query.axes[-2], *key.axes[-1])):
         raise Unreadable("it multiplies two values, and not queries and keys of every pair of positions")
     count = max(len(query.axes), len(key.axes))
-    batches = [((),) * (count - len(view.axes)) + view.axes[:-2] for view in (query, key)]
+    batches = [_padded(view, count) for view in (query, key)]
     heads = [f for axis in batches[0] for f in axis if f.dim != BATCH]
     shared = _shared_heads(batches)
     query = program.arrange(query, [[*heads, *inner], query.axes[-2]])
@@ -208,6 +210,7 @@ def _scores(program: Program, query: View, key: View) -> View:
 
 
 def _padded(view: View, count: int) -> tuple[Axis, ...]:
+    """The axes of examples and heads of a view of `count` axes, those that it lacks being of length one."""
     return ((),) * (count - len(view.axes)) + view.axes[:-2]
 
 
@@ -216,9 +219,8 @@ def _shared_heads(batches: list[tuple[Axis, ...]]) -> list[Factor]:
     found: list[Factor] = []
     ended = False
     for one, two in zip(*batches, strict=True):
-        copies = [f for f in two if f.dim == COPIES]
         own = tuple(f for f in two if f.dim != COPIES)
-        if copies and own and two[-1].dim != COPIES:
+        if own and len(own) < len(two) and two[-1].dim != COPIES:
             raise Unreadable("heads that share keys do not follow one another")
         if [f for f in one if f.dim == BATCH] != [f for f in own if f.dim == BATCH]:
             raise Unreadable("examples of one value meet heads or positions of another")
@@ -263,8 +265,4 @@ def _attended(program: Program, weights: View, value: View) -> View:
         [Factor(CHANNELS, f.stride * depth, f.size) if f.dim == HEADS else f for f in axis] for axis in batches[0]
     ]
     batch = map(tuple, spread)
-    return View(written, (*batch, *_rows(queries[1]), ((Factor(CHANNELS, 1, depth),) if depth > 1 else ())))
-
-
-def _rows(count: int) -> tuple[Axis, ...]:
-    return (((Factor(1, 1, count),) if count > 1 else ()),)
+    return View(written, (*batch, axis_of(1, queries[1]), axis_of(CHANNELS, depth)))

@@ -63,6 +63,16 @@ class View:
         return [own for axis in others if (own := tuple(f for f in axis if f.dim >= least))]
 
 
+def axis_of(dim: int, count: int, stride: int = 1) -> Axis:
+    """An axis of one factor, or of none where its length is one."""
+    return (Factor(dim, stride, count),) if count > 1 else ()
+
+
+def copies(count: int) -> Axis:
+    """An axis along which the same numbers are repeated."""
+    return axis_of(COPIES, count, stride=0)
+
+
 def size(axis: Sequence[Factor]) -> int:
     """The length of an axis."""
     return math.prod(f.size for f in axis)
@@ -76,7 +86,7 @@ def of_kind(axis: Axis, kind: str) -> bool:
 
 def whole(shape: Sequence[int]) -> tuple[Axis, ...]:
     """The axes of a value (N, C, *grid) as it is."""
-    return tuple(((Factor(dim, 1, count)),) if count > 1 else () for dim, count in enumerate(shape, start=BATCH))
+    return tuple(axis_of(dim, count) for dim, count in enumerate(shape, start=BATCH))
 
 
 def merged(factors: Sequence[Factor]) -> Axis:

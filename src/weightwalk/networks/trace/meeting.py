@@ -18,6 +18,8 @@ from weightwalk.networks.trace.layout import (
     Factor,
     Unreadable,
     View,
+    axis_of,
+    copies,
     of_kind,
     paired,
     size,
@@ -100,7 +102,7 @@ def together(program: Program, one: View, two: View, kind: str, shape: Sequence[
     sources = (views[0].source, views[1].source)
     value = program.emit((Add if kind == "add" else Multiply)(width[0], sources=sources), width)
     own = zip(views[base].axes, shape, strict=True)
-    return View(value, tuple(axis or ((Factor(COPIES, 0, n),) if n > 1 else ()) for axis, n in own))
+    return View(value, tuple(axis or copies(n) for axis, n in own))
 
 
 def _bare(view: View, count: int) -> View:
@@ -207,7 +209,7 @@ def _appended(reader: Reader, node: Node, base: View, parts: Sequence[View | Ten
             sources.append(learned(program, laid, fixed=not reader.is_learned(argument)))
     channels = program.shapes[base.source][0]
     value = program.emit(Append(channels, sources=tuple(sources)), (channels, count))
-    return View(value, base.axes).with_axis(number, (Factor(1, 1, count),))
+    return View(value, base.axes).with_axis(number, axis_of(1, count))
 
 
 def _listed(node: Node) -> list[Any]:
@@ -235,4 +237,4 @@ def _channels_joined(reader: Reader, node: Node, base: View, parts: Sequence[Vie
         widths.append(program.shapes[found][0])
     total = sum(widths)
     value = program.emit(Concat(total, sources=tuple(sources), widths=tuple(widths)), (total, *grid))
-    return View(value, bare.axes).with_axis(number, (Factor(CHANNELS, rest, total // rest),) if total > rest else ())
+    return View(value, bare.axes).with_axis(number, axis_of(CHANNELS, total // rest, rest))
