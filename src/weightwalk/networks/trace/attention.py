@@ -105,7 +105,7 @@ def _einsum(reader: Reader, node: Node, a: dict[str, Any]) -> View:
 
 
 def _grouped(operand: Any, names: str, wanted: list[list[str]]) -> Any:
-    """The operand with its axes in another order, several of them as one."""
+    """The operand with its axes in the order of `wanted`, whose groups become one axis each."""
     order = [names.index(letter) for group in wanted for letter in group]
     if isinstance(operand, Tensor):
         moved = operand.permute(order)
@@ -180,7 +180,7 @@ def _where(reader: Reader, node: Node, a: dict[str, Any]) -> View:
 
 
 def _scores(program: Program, query: View, key: View) -> View:
-    """q k of every head: (..., T, D) times (..., D, S)."""
+    """The scores q k of every head, (..., T, D) times (..., D, S), as a view of `Scores`."""
     if not isinstance(query.source, int) or not isinstance(key.source, int):
         raise Unreadable("it multiplies the scores of an attention with others")
     inner, other = query.axes[-1], key.axes[-2]
@@ -215,7 +215,7 @@ def _padded(view: View, count: int) -> tuple[Axis, ...]:
 
 
 def _shared_heads(batches: list[tuple[Axis, ...]]) -> list[Factor]:
-    """The factors of the second's heads, each of which serves as many of the first's that follow one another."""
+    """The factors of the keys' heads, each of which serves as many of the queries' heads that follow one another."""
     found: list[Factor] = []
     ended = False
     for one, two in zip(*batches, strict=True):
@@ -233,7 +233,7 @@ def _shared_heads(batches: list[tuple[Axis, ...]]) -> list[Factor]:
 
 
 def _unscaled(program: Program, view: View) -> tuple[int, float]:
-    """The value, past a factor that can as well be the attention's, and that factor."""
+    """The value that a view is a positive multiple of, and the factor, which the attention can apply as well."""
     step = program.producer(view.source)
     if isinstance(step, Affine) and step.offset == 0 and step.factor > 0:
         value, factor = _unscaled(program, View(step.sources[0], view.axes))
@@ -242,7 +242,7 @@ def _unscaled(program: Program, view: View) -> tuple[int, float]:
 
 
 def _attended(program: Program, weights: View, value: View) -> View:
-    """The attention step: softmax (..., T, S) times v (..., S, D)."""
+    """The attention step's values: softmax (..., T, S) times v (..., S, D)."""
     scores = weights.source
     if not isinstance(value.source, int) or not scores.soft:
         raise Unreadable("the scores of an attention are used without a softmax, or for others than values")

@@ -172,7 +172,7 @@ def capture(program: Any, count: int) -> Captured:
 
 
 def _follow_writes(nodes: Sequence[Node]) -> None:
-    """What is read after an operation wrote into it (relu_, +=) is what that operation returned.
+    """Make later readers of a tensor that an operation wrote into (relu_, +=) read what that operation returned.
 
     InputError: the operation wrote into a part of a tensor (x[:, 0] = ...) that is read later.
     """
@@ -204,7 +204,7 @@ def _is_constant(node: Node, constants: dict[Node, Any]) -> bool:
 
 
 def _computed(node: Node, constants: dict[Node, Any], kept: frozenset[int]) -> Any:
-    """The value of a node that doesn't depend on the input; of that, it can only read the shape."""
+    """The value of a node that depends on nothing of the input but its shape."""
     target: Any = node.target
     tags = getattr(target, "tags", ())
     if torch.Tag.nondeterministic_seeded in tags and "dropout" not in operation(node):

@@ -75,7 +75,7 @@ def _convolution(reader: Reader, node: Node, a: dict[str, Any]) -> View:
         total = [d * (k - 1) if padding == "same" else 0 for d, k in zip(dilation, kernel, strict=True)]
         padding = [count // 2 for count in total]
         for axis, count in enumerate(total):
-            if count % 2:  # the odd zero is behind
+            if count % 2:  # torch puts the odd zero behind
                 view = pad(program, program.channels_first(view), 2 + axis, count // 2, count - count // 2)
                 padding[axis] = 0
     view = program.channels_first(view)

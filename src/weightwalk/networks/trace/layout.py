@@ -45,11 +45,11 @@ class View:
         return tuple(size(axis) for axis in self.axes)
 
     def axis(self, number: int) -> int:
-        """An axis counted from the end, from the start."""
+        """The number of an axis from the start, given it from the start or the end (-1)."""
         return number % len(self.axes)
 
     def with_axis(self, number: int, *axes: Axis) -> View:
-        """Another axis, several, or none, in the place of one."""
+        """The view with other `axes`, one, several or none, in the place of axis `number`."""
         return View(self.source, (*self.axes[:number], *axes, *self.axes[number + 1 :]))
 
     def channels(self) -> tuple[Factor, ...]:
@@ -90,7 +90,7 @@ def whole(shape: Sequence[int]) -> tuple[Axis, ...]:
 
 
 def merged(factors: Sequence[Factor]) -> Axis:
-    """Neighbours that together are one run become one factor."""
+    """The factors, those neighbours joined that together are one run."""
     found: list[Factor] = []
     for f in factors:
         if f.size == 1:
@@ -135,12 +135,12 @@ def reshape(view: View, shape: Sequence[int]) -> View:
 
 
 def permute(view: View, order: Sequence[int]) -> View:
-    """New axis i is old axis order[i]."""
+    """The view whose axis i is the old axis order[i]."""
     return View(view.source, tuple(view.axes[axis] for axis in order))
 
 
 def transpose(view: View, one: int, two: int) -> View:
-    """Two axes change places."""
+    """The view with two axes in each other's place."""
     order = list(range(len(view.axes)))
     order[one], order[two] = order[two], order[one]
     return permute(view, order)

@@ -106,7 +106,7 @@ def together(program: Program, one: View, two: View, kind: str, shape: Sequence[
 
 
 def _bare(view: View, count: int) -> View:
-    """With `count` axes; those that only repeat have length one."""
+    """The view with `count` axes, of which those that only repeat have length one."""
     axes = tuple(() if of_kind(axis, "copies") else axis for axis in view.axes)
     return View(view.source, ((),) * (count - len(axes)) + axes)
 
@@ -120,7 +120,7 @@ def alike(program: Program, base: View, other: View) -> tuple[View, View]:
     for dim in range(len(program.shapes[base.source])):
         dims.append(sorted((pair for pair in pairs if pair[0].dim == dim), key=lambda pair: -pair[0].stride))
     present = [[b is not None for _, b in dim] for dim in dims]
-    if any(any(some) and not all(some) for some in present[1:]):  # spread over a part of an axis of the grid: cut it
+    if any(any(some) and not all(some) for some in present[1:]):  # an axis of the grid is met in part: it is cut
         cut = program.arrange(base, [[a for a, _ in dims[0]], *([a] for dim in dims[1:] for a, _ in dim)])
         return alike(program, cut, other)
     if any(present[0]) and not all(present[0]):
@@ -195,7 +195,7 @@ def _spread(program: Program, base: View, part: View, number: int) -> View:
 
 
 def _appended(reader: Reader, node: Node, base: View, parts: Sequence[View | Tensor], number: int) -> View:
-    """Positions behind positions."""
+    """Join parts along an axis of positions, each behind the one before."""
     program, sources, count = reader.program, [], 0
     base = _joined_like(program, base, base, number, False)
     for part, argument in zip(parts, _listed(node), strict=True):
@@ -213,13 +213,13 @@ def _appended(reader: Reader, node: Node, base: View, parts: Sequence[View | Ten
 
 
 def _listed(node: Node) -> list[Any]:
-    """The nodes of what is put one behind another."""
+    """The nodes whose values are put one behind another."""
     listed: Any = node.args[0] if node.args else node.kwargs["tensors"]
     return list(listed)
 
 
 def _channels_joined(reader: Reader, node: Node, base: View, parts: Sequence[View | Tensor], number: int) -> View:
-    """Channels behind channels; where the axis is another, it becomes one of channels."""
+    """Join parts along an axis of channels; another axis becomes one of channels."""
     program, sources, widths = reader.program, [], []
     base = _joined_like(program, base, base, number, True)
     grid = program.shapes[base.source][1:]

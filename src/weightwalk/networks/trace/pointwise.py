@@ -181,7 +181,7 @@ def _width(near: float) -> float:
 
 
 def _round(omega: float) -> float:
-    """A measured omega, where it is close to it, as it was written."""
+    """A measured omega with the six digits that it was written with, if it is that close to them."""
     written = float(f"{omega:.6g}")
     return written if abs(written - omega) < 1e-7 * omega else omega
 

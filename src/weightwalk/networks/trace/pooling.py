@@ -93,7 +93,7 @@ def reduce(program: Program, view: View, axes: tuple[int, ...], op: str, *, keep
 
 
 def _pooled(program: Program, view: View, axes: tuple[int, ...], over: list[Any], op: str) -> View:
-    """One window over whole axes of the grid."""
+    """The view after a pool step whose one window spans whole axes of the grid."""
     shape = program.shapes[view.source]
     dims = {f.dim for f in over}
     if size(over) != math.prod(shape[dim] for dim in dims) or len(shape) > 4:
