@@ -155,12 +155,12 @@ def per_axis(value: Any, count: int) -> tuple[int, ...]:
     return sizes * count if len(sizes) == 1 else sizes
 
 
-def view_of(value: Any, what: str = "it") -> View:
+def view_of(value: Any) -> View:
     """A view of a value. Unreadable: the argument doesn't depend on the input, or is scores of an attention."""
     if isinstance(value, View) and isinstance(value.source, int):
         return value
-    told = "is not a value that a step wrote" if isinstance(value, View) else "does not depend on the input"
-    raise Unreadable(f"{what} {told}")
+    unwritten = "it is not a value that a step wrote"
+    raise Unreadable(unwritten if isinstance(value, View) else "it does not depend on the input")
 
 
 def constant(value: Any, what: str) -> Tensor:
