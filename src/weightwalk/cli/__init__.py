@@ -1,6 +1,4 @@
-"""The command line: one short file per command, parsing and printing only. Whatever is slow to import is imported
-inside commands.
-"""
+"""The command line: a short file per command, parsing and printing only; slow imports are inside commands."""
 
 from __future__ import annotations
 

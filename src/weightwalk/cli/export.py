@@ -47,8 +47,7 @@ def command(
         if outcome.gaps:
             screen.remark(
                 f"{outcome.gaps:,} numbers have no file: the published loader, which counts from 0, stops at the "
-                "first; "
-                "--number splits leaves no gaps"
+                "first; --number splits leaves no gaps"
             )
         bounds = "" if outcome.bounds is None else f", split points [{outcome.bounds[0]}, {outcome.bounds[1]}]"
         screen.answer(

@@ -110,9 +110,7 @@ def command(
 
 
 def _further(zoo: Path, inrs: int, dataset: str) -> list[str]:
-    """What to do with a zoo once it was looked at: train on it, where a recipe reads such zoos, else see what its INRs
-    show.
-    """
+    """What to do with a zoo next: train on it, where a recipe reads such zoos, else see what its INRs show."""
     from weightwalk.recipes import RECIPES
 
     if any(make().reads == dataset for make in RECIPES.values()):

@@ -61,9 +61,7 @@ class Inline:
 
 
 class Processes:
-    """Local processes of one thread each. One that dies (out of memory, killed) is replaced and its tasks are done
-    again.
-    """
+    """Local processes of one thread each; one that dies is replaced, and its tasks are done again."""
 
     def __init__(self, count: int | None = None):
         self.count = _checked(count) or devices.cores()

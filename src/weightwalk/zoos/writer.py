@@ -66,9 +66,7 @@ class ZooWriter:
         return _done(self.path, Manifest.read(self.path), table, part, member)
 
     def add_sources(self, part: Part, indices: Array, pixels: Array, labels: Array) -> None:
-        """One shard of sources: `indices` (N,) within the part, increasing; `pixels` (N, C, *grid); `labels` (N,)
-        int64.
-        """
+        """One shard of sources: `indices` (N,), increasing; `pixels` (N, C, *grid); `labels` (N,) int64."""
         with self._manifest() as manifest:
             columns = {"pixels": pixels, "label": labels, "group": indices}
             arrays = _checked(columns, _formats(manifest, "sources"))
@@ -119,9 +117,7 @@ class ZooWriter:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Additions within count when it ends, all at once: the manifest, which grows with the zoo, is read and written
-        once.
-        """
+        """Additions within count at its end, all at once: the manifest, which grows, is read and written once."""
         if self._held is not None:
             yield
             return

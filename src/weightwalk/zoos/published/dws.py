@@ -51,9 +51,7 @@ class _Dws(Layout):
     def split_rule(
         self, folder: Path, shelves: Sequence[Shelf], dataset: str, given: tuple[int, int] | Path | None
     ) -> SplitRule:
-        """The lists in the file given, or beside the networks; where there are none, every 12th image of the training
-        part validates.
-        """
+        """The lists given, or those beside the networks; without any, every 12th training image validates."""
         if isinstance(given, tuple):
             raise InputError(f"the dws layout is split by lists: expected --splits, got --bounds {given[0]} {given[1]}")
         path = given or next((folder / name for name in self.list_names if (folder / name).exists()), None)
@@ -136,9 +134,7 @@ class DwsFiles(_Dws):
         return (part, int(found[1])) if found and part in _PARTS else None
 
     def lists(self, folder: Path, listed: Listed) -> dict[str, Any]:
-        """`splits.json`, paths alone, and `fmnist_splits.json`, which Neural Graphs' script makes of it, with
-        labels.
-        """
+        """`splits.json`, paths alone, and `fmnist_splits.json`, with labels, as Neural Graphs' script makes it."""
         with_labels = _with_labels(folder, listed)
         return {
             self.list_names[0]: {split: entries["path"] for split, entries in with_labels.items()},

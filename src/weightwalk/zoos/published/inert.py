@@ -23,9 +23,7 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Dictionaries, lists and values, out of OmegaConf's containers (`_content`) and nodes (`_val`) and of instances as
-    such.
-    """
+    """Dictionaries, lists and values, taken out of OmegaConf's containers (`_content`) and nodes (`_val`)."""
     if isinstance(value, Inert):
         state = value.state
         if not isinstance(state, dict):

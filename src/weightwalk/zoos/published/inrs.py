@@ -156,8 +156,7 @@ class Tree(Published[Shelf]):
         if len(wrong):
             raise InputError(
                 f"expected label {expected[wrong[0]]}, that of {what}, got {labels[wrong[0]]} in "
-                f"{self._path(shelf, labels, wrong[0])}; "
-                f"is {self.folder} a tree of another data set?"
+                f"{self._path(shelf, labels, wrong[0])}; is {self.folder} a tree of another data set?"
             )
 
     def _path(self, shelf: Shelf, labels: NDArray[np.int64], row: int) -> Path:

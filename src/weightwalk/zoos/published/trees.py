@@ -1,6 +1,4 @@
-"""What a published layout is: where each network lies in a folder, what its tensors are called, what its outputs
-mean.
-"""
+"""Published layouts: where each network lies in a folder, what its tensors are called, what its outputs mean."""
 
 from __future__ import annotations
 
@@ -32,9 +30,7 @@ RECORD = "weightwalk.json"
 
 @dataclass(frozen=True, eq=False)
 class Shelf:
-    """The networks of one part and fit: `images` (N,), increasing, and `labels` (N,), `UNKNOWN` where only the file
-    says.
-    """
+    """The networks of one part and fit: `images` (N,), increasing; `labels` (N,), `UNKNOWN` if only the file says."""
 
     part: Part
     fit: int
@@ -95,9 +91,7 @@ TREES: Registry[tuple[Layout, ...]] = Registry("layout")
 
 
 def recognise(name: str, folder: Path) -> tuple[Layout, list[Shelf]]:
-    """The form of layout `name` that `folder` has, and what is in it; InputError, with what may have been meant, if it
-    has none.
-    """
+    """The form of layout `name` that `folder` has, and what is in it; else an InputError says what may be meant."""
     forms = TREES[name]
     if not folder.is_dir():
         got = "a file" if folder.exists() else "nothing"
@@ -157,9 +151,7 @@ class Collected:
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """What `export_tree` has noted in `folder`: of which zoo it is, and how it is numbered; empty for the published
-    trees.
-    """
+    """What `export_tree` noted in `folder`: its zoo and its numbering; empty for the published trees."""
     if not (folder / RECORD).exists():
         return {}
     record = files.read_json(folder / RECORD, "the record of an export")

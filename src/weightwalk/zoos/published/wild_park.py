@@ -32,9 +32,7 @@ _FILE, _SPLITS = "checkpoint.pt", "cnn_park_splits.json"
 
 @LAYOUTS.register("wild-park")
 class WildParkZoo(Runs):
-    """The runs below `folder`, in the order of the split in `splits` or in the folder's own `cnn_park_splits.json`, if
-    there is one.
-    """
+    """The runs below `folder`, in the order of the split in `splits`, else in `cnn_park_splits.json`, if it exists."""
 
     def __init__(self, folder: Path, told: Told):
         self.runs: dict[Path, list[Path]] = {}
