@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from weightwalk.cli.common import AsJson, Quiet, table, terminal
+from weightwalk.cli.common import AsJson, Quiet, Root, table, terminal
 
 if TYPE_CHECKING:
     from weightwalk.bench.found import Found
@@ -46,9 +46,7 @@ def fit(
     dataset: Annotated[
         str | None, typer.Option(help="Pictures to fit.", show_default="those that scikit-learn ships")
     ] = None,
-    root: Annotated[
-        Path | None, typer.Option(help="The folder of the data set's files. Nothing is downloaded.")
-    ] = None,
+    root: Root = None,
     workers: Annotated[
         int | None, typer.Option(help="Processes of one thread each, for every side.", show_default="all cores")
     ] = None,

@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from weightwalk.cli.common import AsJson, Quiet, terminal
+from weightwalk.cli.common import AsJson, Quiet, ZooArgument, terminal
 from weightwalk.report.words import duration
 
 
 def command(
-    zoo: Annotated[Path, typer.Argument(metavar="ZOO", help="The folder of a zoo.", show_default=False)],
+    zoo: ZooArgument,
     layout: Annotated[
         str, typer.Argument(metavar="LAYOUT", help="nfn or dws: whose code is to read them.", show_default=False)
     ],

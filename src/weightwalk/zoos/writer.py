@@ -100,7 +100,7 @@ class ZooWriter:
                     )
             self._add("rows", part, member, groups, len(groups), shards.pack(arrays))
 
-    def add_groups(self, groups: Sequence[Group], part: Part = "all") -> None:
+    def add_groups(self, groups: Sequence[Group]) -> None:
         """One shard of whole groups, at least one, in the order of their indices."""
         indices = np.array([group.index for group in groups], np.int64)
         if not len(groups):
@@ -113,7 +113,7 @@ class ZooWriter:
                     f"expected the figures {', '.join(manifest.figures)}, got also {', '.join(sorted(strangers))}"
                 )
             rows = sum(len(group.params) for group in groups)
-            self._add("rows", part, None, indices, rows, shards.pack_groups(groups, manifest.figures))
+            self._add("rows", "all", None, indices, rows, shards.pack_groups(groups, manifest.figures))
 
     @contextmanager
     def together(self) -> Iterator[None]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from abc import ABC, abstractmethod
-from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,34 +119,16 @@ def folders(folder: Path) -> list[str]:
         return sorted(entry.name for entry in entries if entry.is_dir())
 
 
-class Collected:
-    """Collects the networks of a shelf, 16 bytes each."""
-
-    def __init__(self) -> None:
-        self._images, self._labels = array("q"), array("q")
-
-    def __len__(self) -> int:
-        return len(self._images)
-
-    def add(self, image: int, label: int) -> None:
-        """One network."""
-        self._images.append(image)
-        self._labels.append(label)
-
-    def shelf(self, layout: Layout, folder: Path, part: Part, fit: int) -> Shelf:
-        """In the order of the images; InputError if an image has two networks here."""
-        images, labels = np.array(self._images, np.int64), np.array(self._labels, np.int64)
-        order = np.lexsort((labels, images))
-        images, labels = images[order], labels[order]
-        twice = np.flatnonzero(np.diff(images) == 0)
-        if len(twice):
-            one, two = (
-                folder / layout.path(part, fit, int(images[i]), int(labels[i])) for i in (twice[0], twice[0] + 1)
-            )
-            raise InputError(
-                f"expected one network of image {images[twice[0]]}, got {one} and {two}; remove the one that is wrong"
-            )
-        return Shelf(part, fit, images, labels)
+def shelved(layout: Layout, folder: Path, part: Part, fit: int, found: list[tuple[int, int]]) -> Shelf:
+    """The shelf of the networks (image, label) that were `found`; InputError if an image has two of them."""
+    images, labels = np.array(sorted(found), np.int64).T
+    twice = np.flatnonzero(np.diff(images) == 0)
+    if len(twice):
+        one, two = (folder / layout.path(part, fit, int(images[i]), int(labels[i])) for i in (twice[0], twice[0] + 1))
+        raise InputError(
+            f"expected one network of image {images[twice[0]]}, got {one} and {two}; remove the one that is wrong"
+        )
+    return Shelf(part, fit, images, labels)
 
 
 def read_record(folder: Path) -> dict[str, Any]:
