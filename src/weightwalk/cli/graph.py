@@ -29,8 +29,7 @@ def command(
     reading them costs.
 
     A FUNCTION returns a module and an example of its input, or a module alone. Its code is run, with your rights: give
-    none that you don't trust. The cost is that of a DNG-Encoder, in
-    multiply-adds.
+    none that you don't trust. The cost is that of a DNG-Encoder, in multiply-adds.
     """
     with terminal(as_json, quiet) as screen:
         from weightwalk import files

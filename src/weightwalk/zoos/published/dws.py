@@ -5,9 +5,8 @@ github.com/AvivNavon/DWSNets).
     {train,test}/model_{id}.pth, splits.json                                     Fashion-MNIST; the label is in the file
 
 `id` counts the images of the part. Their `INRDataset`, and that of Neural Graphs, read lists of paths and labels by
-split:
-`mnist_splits.json`, which their script makes at random, and `fmnist_splits.json`, made of `splits.json`, the authors'
-own split.
+split: `mnist_splits.json`, which their script makes at random, and `fmnist_splits.json`, made of `splits.json`, the
+authors' own split.
 """
 
 from __future__ import annotations

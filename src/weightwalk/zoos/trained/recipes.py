@@ -33,10 +33,9 @@ class TrainRecipe(ABC):
 
     `checkpoints` are the numbers of epochs after which a checkpoint is kept (0: the start), of those up to `epochs`,
     and the last epoch is always one. `train_images` and `test_images` limit the pictures (none: all); train figures of
-    checkpoints are taken over the first
-    `scored_images` training pictures, without dropout or augmentation. Pixels become (x / 255 - mean) / std, of one
-    mean and std for all channels or one for each. `drop_last` leaves out the pictures that would make a smaller last
-    batch.
+    checkpoints are taken over the first `scored_images` training pictures, without dropout or augmentation. Pixels
+    become (x / 255 - mean) / std, of one mean and std for all channels or one for each. `drop_last` leaves out the
+    pictures that would make a smaller last batch.
     """
 
     kind: ClassVar[str]

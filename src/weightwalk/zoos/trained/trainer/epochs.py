@@ -2,9 +2,9 @@
 as there are cores.
 
 On a CPU with a C++ compiler a network goes through `trainer.cpp` (mode `native`), elsewhere through torch
-(`batched.py`, mode `torch`).
-`auto` is native where the network lies on the CPU, a compiler works and `trainer.cpp` has every step of the network. A
-network's result is the same whatever is trained beside it, in any order and process of one mode on one kind of machine.
+(`batched.py`, mode `torch`). `auto` is native where the network lies on the CPU, a compiler works and `trainer.cpp` has
+every step of the network. A network's result is the same whatever is trained beside it, in any order and process of one
+mode on one kind of machine.
 
 Axes: N images, M images in the order of use, C channels, P parameters.
 """
