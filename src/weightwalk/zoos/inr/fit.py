@@ -99,8 +99,7 @@ def load_sets(dataset: str, root: Path | None, split: str = "all", limit: int | 
 
 
 def split_rule(dataset: str) -> SplitRule:
-    """Every 12th training image of MNIST and Fashion-MNIST validates (55,000 / 5,000), every 10th of others (CIFAR:
-    45,000 / 5,000).
+    """Every 12th training image of MNIST and Fashion-MNIST validates (55,000 / 5,000), every 10th of others.
 
     Deviation: the published zoos take the last images of the training file, which a zoo with a limit would not have.
     """

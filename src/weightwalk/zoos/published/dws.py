@@ -1,5 +1,4 @@
-"""The two forms of the DWS zoos (Navon et al. 2023, Equivariant Architectures for Learning in Deep Weight Spaces;
-github.com/AvivNavon/DWSNets).
+"""The two forms of the DWS zoos (Navon et al. 2023; github.com/AvivNavon/DWSNets).
 
     mnist_png_{training,testing}_{label}_{id}/checkpoints/model_final.pth        MNIST
     {train,test}/model_{id}.pth, splits.json                                     Fashion-MNIST; the label is in the file

@@ -1,5 +1,4 @@
-"""The CNN Wild Park (Kofinas et al. 2024; Zenodo 12797219): a folder per run, in it one per checkpoint with a
-`checkpoint.pt`.
+"""The CNN Wild Park (Kofinas et al. 2024; Zenodo 12797219): a folder per run, in it one per checkpoint.
 
     <zoo>/<run>/<checkpoint>/checkpoint.pt   model (a state dict), config (the architecture),
                                              iteration, last_result (test/acc, test/loss)

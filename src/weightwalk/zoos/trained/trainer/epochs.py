@@ -1,5 +1,4 @@
-"""Train one small network on pictures, an epoch at a time; thousands are trained by as many calls, in as many processes
-as there are cores.
+"""Train one small network on pictures, an epoch at a time; thousands by as many calls, in a process per core.
 
 On a CPU with a C++ compiler a network goes through `trainer.cpp` (mode `native`), elsewhere through torch
 (`batched.py`, mode `torch`). `auto` is native where the network lies on the CPU, a compiler works and `trainer.cpp` has
