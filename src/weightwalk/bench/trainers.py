@@ -107,8 +107,7 @@ class Eager(nn.Module):
 
 
 def image_flops(spec: NetworkSpec, shape: Sequence[int]) -> int:
-    """Floating-point operations of products per image (C, H, W) of an epoch of training, were every sum worked out as
-    it is written.
+    """Floating-point operations of products per image (C, H, W) and epoch, were every sum done as it is written.
 
     Forward, and as many again for the gradient of the weights and for that of the values, which the network's own input
     does not need.

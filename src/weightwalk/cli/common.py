@@ -274,10 +274,8 @@ def source_of(zoo: Path | None, recorded: str) -> Path:
 
 
 FITTING, TRAINING = "fit the INRs", "train the networks"
-_TIMES = {
-    FITTING: ".fit.json",
-    TRAINING: ".train.json",
-}  # hidden: not the zoo's, which holds nothing that differs from run to run
+# Hidden files are not the zoo's own, which holds nothing that differs from run to run.
+_TIMES = {FITTING: ".fit.json", TRAINING: ".train.json"}
 
 
 class _Took(TypedDict):

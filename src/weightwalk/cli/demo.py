@@ -19,7 +19,7 @@ from weightwalk.cli.common import (
     terminal,
     times_of,
 )
-from weightwalk.report.words import duration, percent, shell
+from weightwalk.report.words import duration, listed, percent, shell
 
 RECIPE = "digits_inr2jls"
 
@@ -93,7 +93,7 @@ def command(
                         duration(sum(times_of(zoo_path).values())),
                     ],
                     *(
-                        [name, f"{o.steps:,} steps, {_figures(o.best)}", duration(o.seconds)]
+                        [name, f"{o.steps:,} steps, {listed(o.best)}", duration(o.seconds)]
                         for name, o in outcomes.items()
                     ),
                     ["held-out accuracy", percent(accuracy), ""],
@@ -106,7 +106,3 @@ def command(
                 "weightwalk fit mnist --root DIR --init shared",
             ),
         )
-
-
-def _figures(figures: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.3g}" for name, value in figures.items())

@@ -25,12 +25,10 @@ def command(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Show a network's snapshots in the order of inference: which nodes and edges come and go, how many, and what
-    reading them costs.
+    """Show a network's snapshots in the order of inference: nodes and edges that come and go, and the cost of reading.
 
     A FUNCTION returns a module and an example of its input, or a module alone. Its code is run, with your rights: give
-    none that you don't trust. The cost is that of a DNG-Encoder, in
-    multiply-adds.
+    none that you don't trust. The cost is that of a DNG-Encoder, in multiply-adds.
     """
     with terminal(as_json, quiet) as screen:
         from weightwalk import files

@@ -128,8 +128,7 @@ def _here() -> Iterator[None]:
 
 def spec_of(text: str, run: int | None = None) -> NetworkSpec:
     """The architecture of a network by function, of a zoo (that of one `run` where it has several), or in a JSON file:
-    a spec, or all that
-    `weightwalk graph --json` wrote.
+    a spec, or all that `weightwalk graph --json` wrote.
     """
     from weightwalk.spec import NetworkSpec
     from weightwalk.zoos.store import Zoo

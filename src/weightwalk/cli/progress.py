@@ -19,6 +19,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from weightwalk.report.words import listed
+
 SECONDS_PER_LINE = 10.0
 
 
@@ -47,7 +49,7 @@ class Bars:
             self._live.start()
         if label not in self._tasks:
             self._tasks[label] = self._live.add_task(label, total=total, completed=done, figures="")
-        self._live.update(self._tasks[label], total=total, completed=done, figures=_describe(figures))
+        self._live.update(self._tasks[label], total=total, completed=done, figures=listed(figures))
 
     def close(self) -> None:
         """Leave the bars as they stand; the next call starts new ones."""
@@ -80,12 +82,8 @@ class Lines:
                 f"{rate:,.1f}/s",
                 f"{now - self._start:.0f} s" if done >= total else f"{(total - done) / rate:.0f} s left",
             ]
-        print(", ".join([*parts, *filter(None, [_describe(figures)])]), file=self._file, flush=True)
+        print(", ".join([*parts, *filter(None, [listed(figures)])]), file=self._file, flush=True)
 
     def close(self) -> None:
         """Nothing is left open between lines."""
         self._label = ""
-
-
-def _describe(figures: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in figures.items())

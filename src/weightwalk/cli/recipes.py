@@ -45,10 +45,7 @@ def command(
         if dataset is not None and dataset not in kinds:
             raise InputError(unknown("data set or kind of zoo with recipes", dataset, list(kinds)))
         shown = {name: value for name, value in made.items() if dataset in (None, value.reads)}
-        stages = {
-            name: {key: n for key, n in config.keys(value).items() if key.endswith(".steps")}
-            for name, value in shown.items()
-        }
+        steps = {name: [n for key, n in config.keys(v).items() if key.endswith(".steps")] for name, v in shown.items()}
         screen.answer(
             {name: config.to_dict(value) for name, value in shown.items()},
             ", ".join(shown) if quiet else f"{len(shown)} recipes",
@@ -56,13 +53,7 @@ def command(
                 "Recipes",
                 ["recipe", "zoo of", "method", "encoder", "steps"],
                 [
-                    [
-                        name,
-                        value.reads,
-                        value.method,
-                        value.encoder.name,
-                        " + ".join(f"{n:,}" for n in stages[name].values()),
-                    ]
+                    [name, value.reads, value.method, value.encoder.name, " + ".join(f"{n:,}" for n in steps[name])]
                     for name, value in shown.items()
                 ],
             ),

@@ -12,7 +12,7 @@ from rich.console import RenderableType
 
 from weightwalk.cli.common import AsJson, Device, Quiet, next_steps, table, terminal
 from weightwalk.errors import InputError
-from weightwalk.report.words import duration, shell
+from weightwalk.report.words import duration, listed, shell
 
 if TYPE_CHECKING:
     from weightwalk.training.loop import Outcome
@@ -80,11 +80,10 @@ def command(
         stage, last = list(outcomes.items())[-1]
         if not last.finished:
             raise screen.stopped(values, f"saved at step {last.steps:,} of {stage} in {path}")
-        best = ", ".join(f"{name} {value:.4g}" for name, value in last.best.items())
         screen.answer(
             values,
             f"{path}: trained {run_config.recipe} on {opened.path} in "
-            f"{duration(sum(outcome.seconds for outcome in outcomes.values()))}; {best}",
+            f"{duration(sum(outcome.seconds for outcome in outcomes.values()))}; {listed(last.best)}",
             _stages(outcomes),
             next_steps(shell("evaluate", path), shell("report", path)),
         )
@@ -96,13 +95,7 @@ def _stages(outcomes: Mapping[str, Outcome]) -> RenderableType:
         "Training",
         ["stage", "steps", "best at step", "figures there", "time"],
         [
-            [
-                name,
-                f"{o.steps:,}",
-                f"{o.best_step:,}",
-                ", ".join(f"{key} {value:.4g}" for key, value in o.best.items()),
-                duration(o.seconds),
-            ]
+            [name, f"{o.steps:,}", f"{o.best_step:,}", listed(o.best), duration(o.seconds)]
             for name, o in outcomes.items()
         ],
     )

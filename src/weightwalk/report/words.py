@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 
 
 def percent(share: float) -> str:
@@ -18,6 +19,11 @@ def duration(seconds: float) -> str:
     if minutes >= 60:
         return f"{minutes // 60} h {minutes % 60} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def listed(figures: Mapping[str, float]) -> str:
+    """`loss 0.1235, accuracy 0.9`."""
+    return ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
 
 
 def shell(*words: object) -> str:

@@ -1,5 +1,4 @@
-"""The one training loop. Stopped or killed at any step and started again, it ends bitwise where it would have ended
-undisturbed (CPU).
+"""The one training loop. Stopped or killed at any step and started again, it ends bitwise the same (CPU).
 
 Two rules make that true. Every step is a function of the state and of (seed, step): its samples come from a stateless
 sampler, and torch's generators are seeded anew before it. And `last.safetensors` is the whole state, down to the log's

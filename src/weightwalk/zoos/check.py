@@ -105,18 +105,8 @@ def check(
     looked = kind.look(zoo, np.setdiff1d(rows, np.concatenate([zoo.broken(rows), *doubtful])), sets, progress)
     suspects = [*changed, *(shard for shard in sound if shard.table == "rows" and shard not in changed)]
     problems += _wrong(zoo, kind, suspects, looked.wrong)
-    return Report(
-        tuple(problems),
-        hashed.files,
-        hashed.bytes,
-        manifest.kind,
-        len(zoo),
-        len(zoo.group_numbers),
-        tuple(_counts(zoo)),
-        looked.rows,
-        looked.worst,
-        looked.why_not,
-    )
+    held = (hashed.files, hashed.bytes, manifest.kind, len(zoo), len(zoo.group_numbers), tuple(_counts(zoo)))
+    return Report(tuple(problems), *held, looked.rows, looked.worst, looked.why_not)
 
 
 def _values(path: Path, manifest: Manifest, kind: Kind, shard: Shard) -> Iterator[Problem]:

@@ -73,8 +73,7 @@ class ImageSet:
         keep_floats: bool = False,
         num_axes: int | None = None,
     ) -> ImageSet:
-        """Images from arrays (N, *grid) or (N, C, *grid): bool (0 and 255), uint8, or floats in [0, 1], which are
-        rounded to 1/255.
+        """Images from (N, *grid) or (N, C, *grid): bool, uint8, or floats in [0, 1], which are rounded to 1/255.
 
         With `keep_floats` floats stay as they are, as float32; full scale is then -1 ... 1. `num_axes` is that of the
         grid; left out, (N, T) with `keep_floats` are sounds, (N, H, W) and (N, C, H, W) pictures, (N, C, D, H, W)

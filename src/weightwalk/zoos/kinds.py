@@ -107,9 +107,7 @@ class Kind(ABC):
 
     @abstractmethod
     def look(self, zoo: Zoo, rows: NDArray[np.int64], sets: Sequence[ImageSet] | None, progress: Progress) -> Sampled:
-        """Evaluate the networks of `rows` and compare with what the zoo says of them; `sets` are the data set's parts,
-        where the user named them.
-        """
+        """Evaluate networks `rows` and compare with what the zoo says; `sets` are the data set's parts, if told."""
 
 
 def described(zoo: Zoo) -> Description:

@@ -162,8 +162,7 @@ class Zoo(Dataset[dict[str, Any]]):
         return self._told.get(int(group), (0, {}))
 
     def buckets(self, rows: Rows) -> list[tuple[NDArray[np.int64], Weights]]:
-        """The networks of `rows` (B,), those of one spec together: positions in `rows`, increasing, and the networks at
-        them.
+        """The networks of `rows` (B,), by spec: increasing positions in `rows`, and the networks at them.
 
         Copies, so that changing them changes nothing on disk. The buckets come in the order of `specs`.
         """
@@ -269,8 +268,7 @@ class Zoo(Dataset[dict[str, Any]]):
     def batches(
         self, rows: Rows | str, batch_size: int, generator: torch.Generator | None = None
     ) -> Iterator[dict[str, Any]]:
-        """Batches, as a DataLoader with `collate` gives them, of `rows` or of a split: shuffled if there is a
-        `generator`.
+        """Batches of `rows` or of a split, as a DataLoader with `collate` has them; shuffled by a `generator`.
 
         A batch of B rows costs one read and a tensor per column; columns are tensors (B,).
         """

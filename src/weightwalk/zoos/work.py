@@ -151,9 +151,7 @@ class Ray:
             done, under_way = ray.wait(under_way, num_returns=1)
             try:
                 result = ray.get(done[0])
-            except (
-                InputError
-            ) as error:  # as Ray raises it, its text is the whole trace; `cause` is what the worker raised
+            except InputError as error:  # its text is Ray's whole trace; `cause` is what the worker raised
                 raise error.cause from None  # type: ignore[attr-defined]
             yield result
 

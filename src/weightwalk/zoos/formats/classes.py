@@ -29,8 +29,7 @@ def load(
     header: Callable[[Path], Header],
     read: Callable[[Path], NDArray[Any]],
 ) -> Signals:
-    """Signals of equal headers, decoded when they are asked for. `what` they are, in the sentence that a wrong one
-    gets.
+    """Signals of equal headers, decoded when they are asked for; `what` they are is a word for an InputError.
 
     Classes and, within them, files come in the order of their names; hidden entries and files of other kinds are passed
     over.

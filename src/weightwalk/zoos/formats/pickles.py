@@ -1,8 +1,7 @@
 """Pickled dictionaries of numbers, texts and numpy arrays, read without running anything that they bring.
 
-A pickle is a program that may call any function it can name. Here it can name what arrays need, and
-gets stand-ins that only keep what they are given: a hostile file reaches neither other code nor
-numpy's own unpickling.
+A pickle is a program that may call any function it can name. Here it can name what arrays need, and gets stand-ins that
+only keep what they are given: a hostile file reaches neither other code nor numpy's own unpickling.
 """
 
 from __future__ import annotations

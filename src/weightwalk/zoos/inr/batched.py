@@ -19,11 +19,9 @@ from weightwalk.spec import Layer, NetworkSpec
 from weightwalk.weights import Weights
 
 EPSILON = 1e-8  # Adam's, as every published zoo has it
-GROUP_CPU = 16  # activations of 16 networks stay in a core's cache
-GROUP_CUDA = 512  # a whole shard, enough to fill a device...
-PIXELS_CUDA = (
-    2**19
-)  # ... of pictures up to 32 x 32; larger signals go in smaller groups, or activations would fill the memory
+GROUP_CPU = 16  # networks, whose activations stay in a core's cache
+GROUP_CUDA = 512  # networks, enough to fill a device; of more than 1,024 pixels fewer,
+PIXELS_CUDA = 2**19  # so that a group has at most so many pixels, whose activations the memory holds
 
 
 def group_size(device: torch.device, pixels: int) -> int:

@@ -63,25 +63,15 @@ class Descent:
 def fit(
     start: Weights, coordinates_PI: Tensor, targets_BCP: Tensor, descent: Descent, mode: Mode = "auto"
 ) -> tuple[Weights, Tensor]:
-    """Fit network b of `start` to `targets_BCP[b]` at the given coordinates; returns the networks and their final
-    errors (B,).
+    """Fit network b of `start` to `targets_BCP[b]` at the coordinates; gives the networks and their final errors (B,).
 
     Every network is fitted as if alone: same result in any batch. Runs where `start` lives. Raises InputError for
     targets that are not finite, or a spec that is not dense layers of known activations with a linear last one.
     """
     _check(start.spec, coordinates_PI, targets_BCP, len(start))
     mode = choose(mode, start.device, start.dtype)
-    if mode == "native":
-        return kernel.fit(start, coordinates_PI, targets_BCP, descent.table(), descent.betas, descent.stop_loss)
-    return batched.fit(
-        start,
-        coordinates_PI,
-        targets_BCP,
-        descent.table(),
-        descent.betas,
-        descent.stop_loss,
-        compiles=mode == "compiled",
-    )
+    given = (start, coordinates_PI, targets_BCP, descent.table(), descent.betas, descent.stop_loss)
+    return kernel.fit(*given) if mode == "native" else batched.fit(*given, compiles=mode == "compiled")
 
 
 def choose(mode: Mode, device: torch.device, dtype: torch.dtype = torch.float32) -> Mode:

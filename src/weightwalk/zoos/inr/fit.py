@@ -99,8 +99,7 @@ def load_sets(dataset: str, root: Path | None, split: str = "all", limit: int | 
 
 
 def split_rule(dataset: str) -> SplitRule:
-    """Every 12th training image of MNIST and Fashion-MNIST validates (55,000 / 5,000), every 10th of others (CIFAR:
-    45,000 / 5,000).
+    """Every 12th training image of MNIST and Fashion-MNIST validates (55,000 / 5,000), every 10th of others.
 
     Deviation: the published zoos take the last images of the training file, which a zoo with a limit would not have.
     """
@@ -142,9 +141,8 @@ def fit_zoo(
     count, at_once = fits * sum(map(len, sets)), engine.task_size(torch.device(device), math.prod(grid))
     what = f"fitting {count:,} networks of {spec.num_parameters:,} parameters"
     remedy = "choose smaller hidden layers, or fewer fits"
-    memory.check(
-        16 * count + 40 * spec.num_parameters * min(count, at_once), what, remedy
-    )  # doubles, then descent's state
+    # Two doubles of every network, and the state of those that descend at once.
+    memory.check(16 * count + 40 * spec.num_parameters * min(count, at_once), what, remedy)
     files.check_room(out, 4 * spec.num_parameters * count, what, remedy)
     start, init_name = _start(spec, init, fits)
     chosen = engine.choose(mode, torch.device(device))

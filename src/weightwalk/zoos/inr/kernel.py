@@ -25,9 +25,7 @@ def fit(
     betas: tuple[float, float],
     stop_loss: float,
 ) -> tuple[Weights, Tensor]:
-    """Networks fitted one after another, each alone: `engine.fit` with the rates and Adam's corrections of all steps
-    (S, 3).
-    """
+    """Networks fitted each alone: `engine.fit` with the rates and Adam's corrections of all steps (S, 3)."""
     layers, count = start.spec.layers, len(start)
     parameters = start.flat.detach().to(torch.float32, copy=True).contiguous()
     inputs, targets, table = (t.to("cpu", torch.float32).contiguous() for t in (coordinates_PI, targets_BCP, table_S3))

@@ -51,8 +51,7 @@ class Fourier:
 
 @dataclass(frozen=True)
 class PixelFormat:
-    """Outputs: black, silence's lower end or empty is `low`; white, its upper end or full is `high`. Coordinates lie in
-    [-1, 1].
+    """Outputs: black, empty or a sound's lower end is `low`, their opposite `high`; coordinates are -1 ... 1.
 
     The ends of an axis are its first and last point. `axes` "ij": coordinate 0 is that of the first axis, for pictures
     the row (the NFN zoo); "xy", for pictures only: coordinate 0 is the column (the DWS zoo). With `fourier` the network

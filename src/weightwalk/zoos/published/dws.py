@@ -1,13 +1,11 @@
-"""The two forms of the DWS zoos (Navon et al. 2023, Equivariant Architectures for Learning in Deep Weight Spaces;
-github.com/AvivNavon/DWSNets).
+"""The two forms of the DWS zoos (Navon et al. 2023; github.com/AvivNavon/DWSNets).
 
     mnist_png_{training,testing}_{label}_{id}/checkpoints/model_final.pth        MNIST
     {train,test}/model_{id}.pth, splits.json                                     Fashion-MNIST; the label is in the file
 
 `id` counts the images of the part. Their `INRDataset`, and that of Neural Graphs, read lists of paths and labels by
-split:
-`mnist_splits.json`, which their script makes at random, and `fmnist_splits.json`, made of `splits.json`, the authors'
-own split.
+split: `mnist_splits.json`, which their script makes at random, and `fmnist_splits.json`, made of `splits.json`, the
+authors' own split.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""The layout of the NFN zoos (Zhou et al. 2023, Permutation Equivariant Neural Functionals;
-github.com/AllanYangZhou/nfn).
+"""The layout of the NFN zoos (Zhou et al. 2023; github.com/AllanYangZhou/nfn).
 
     randinit_smaller_{label}s/net{index}.pth            an INR of every image
     randinit_smaller_aug{k}_{label}s/net{index}.pth     fit k + 1 of training images
@@ -55,8 +54,7 @@ class Nfn(Layout):
     def split_rule(
         self, folder: Path, shelves: Sequence[Shelf], dataset: str, given: tuple[int, int] | Path | None
     ) -> SplitRule:
-        """By index: 45,000 and 50,000, for Fashion-MNIST 55,000 and 60,000 (as DNG and INR2JLS split it), unless bounds
-        are given.
+        """By index, unless bounds are given: 45,000 and 50,000; Fashion-MNIST 55,000 and 60,000 (as DNG, INR2JLS).
 
         The test part of MNIST then has 20,000 images, half of them out of MNIST's training file.
         """

@@ -37,14 +37,7 @@ from weightwalk.zoos.splits import SplitRule
 from weightwalk.zoos.trained.train import FIGURES
 
 STEP = 86
-_CONSTANT = (
-    "config.b_init",
-    "config.dataset",
-    "config.dnn_architecture",
-    "config.num_layers",
-    "config.num_units",
-    "config.random_seed",
-)
+_CONSTANT = ("b_init", "dataset", "dnn_architecture", "num_layers", "num_units", "random_seed")  # the same in every row
 
 
 @LAYOUTS.register("small-cnn-zoo")
@@ -76,14 +69,11 @@ class SmallCNNZoo(Runs):
         row = self.rows[number]
         line = self.metrics[row]
         spec = _spec(self.layout, line["config.activation"], self.folder)
-        info = {key.removeprefix("config."): _number(value) for key, value in line.items() if _is_hyperparameter(key)}
+        hyperparameters = {key.removeprefix("config."): value for key, value in line.items() if key[:7] == "config."}
+        info = {key: _number(value) for key, value in hyperparameters.items() if key not in _CONSTANT}
         figures = {name: float(line.get(name) or "nan") for name in FIGURES}
         params = _params(spec, np.asarray(self.weights[row]), self.layout, self.folder)
         return checkpoints(number, spec, {**info, "row": row}, [(STEP, params, figures)])
-
-
-def _is_hyperparameter(key: str) -> bool:
-    return key.startswith("config.") and key not in _CONSTANT
 
 
 def _dataset(name: str) -> str:

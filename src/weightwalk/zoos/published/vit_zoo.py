@@ -81,11 +81,8 @@ def _spec(values: Mapping[str, Any]) -> NetworkSpec:
 
 
 def _figures(entry: Mapping[str, Any]) -> dict[str, float]:
-    return {
-        name: float(entry[name]) / 100
-        for name in ("train_accuracy", "test_accuracy")
-        if name != "train_accuracy" or name in entry
-    }
+    told = {"train_accuracy": entry.get("train_accuracy", "nan"), "test_accuracy": entry["test_accuracy"]}
+    return {name: float(percent) / 100 for name, percent in told.items()}
 
 
 def _parts(path: Path, models: list[int], named: bool) -> list[list[int]]:

@@ -1,5 +1,4 @@
-"""The CNN Wild Park (Kofinas et al. 2024; Zenodo 12797219): a folder per run, in it one per checkpoint with a
-`checkpoint.pt`.
+"""The CNN Wild Park (Kofinas et al. 2024; Zenodo 12797219): a folder per run, in it one per checkpoint.
 
     <zoo>/<run>/<checkpoint>/checkpoint.pt   model (a state dict), config (the architecture),
                                              iteration, last_result (test/acc, test/loss)
@@ -83,12 +82,8 @@ def _run(number: int, folder: Path, paths: Sequence[Path]) -> Group:
         try:
             own = _spec(content["config"])
             state = dict(content["model"])
-            figures = {"test_accuracy": float(content["last_result"]["test/acc"])}
-            figures |= (
-                {"test_loss": float(content["last_result"]["test/loss"])}
-                if "test/loss" in content["last_result"]
-                else {}
-            )
+            said = content["last_result"]
+            figures = {"test_accuracy": float(said["test/acc"]), "test_loss": float(said.get("test/loss", "nan"))}
             epochs = int(content["iteration"]) + 1
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise InputError(
@@ -130,14 +125,8 @@ def _spec(config: Mapping[str, Any]) -> NetworkSpec:
     activations = ["identity" if name == "none" else str(name) for name in config["activation"]]
     if any(int(stride) != 1 for stride in config["stride"]):
         raise InputError(f"expected convolutions of stride 1, as in the Wild Park, got {config['stride']}")
-    return wild_park(
-        channels[1:],
-        [int(size) for size in config["kernel_size"]],
-        activations,
-        [int(source) for source in config["residual"]],
-        channels[0],
-        int(config["n_classes"]),
-    )
+    kernels, residual = (list(map(int, config[name])) for name in ("kernel_size", "residual"))
+    return wild_park(channels[1:], kernels, activations, residual, channels[0], int(config["n_classes"]))
 
 
 def _tensors(state: Mapping[str, torch.Tensor], layers: int, path: Path) -> dict[tuple[int, str], torch.Tensor]:

@@ -62,8 +62,7 @@ def export_tree(
     progress: Progress = silent,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> ExportOutcome:
-    """Write the networks of `zoo` into the folder `out` in a published layout (a name in `TREES`), those whose files
-    are not there.
+    """Write the networks of `zoo` into `out` in a published layout (a name in `TREES`); files that are there stay.
 
     Where the zoo's outputs or coordinates mean something else than the layout's, `convert` rewrites the first and last
     layer, so that the published code sees the same pictures.
@@ -112,11 +111,10 @@ def export_tree(
 
 
 def convert(networks: Weights, source: PixelFormat, target: PixelFormat) -> Weights:
-    """The same pictures under another format: out' = low' + (out - low) (high' - low') / (high - low), coordinates in
-    the other order.
+    """The same pictures under another format: out' = low' + (out - low) (high' - low') / (high - low).
 
-    Exact between the nfn and dws formats, where it swaps columns and halves or doubles; nothing is touched between
-    equal ones.
+    Where the axes differ, the first layer's columns are swapped. Exact between the nfn and dws formats, which differ by
+    a factor of 2; nothing is touched between equal ones.
     """
     weights, biases = list(networks.weights), list(networks.biases)
     if source.axes != target.axes:

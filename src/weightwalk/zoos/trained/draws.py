@@ -17,8 +17,7 @@ STARTS, DRAWS, ORDERS, SHIFTS, DROPS = range(5)
 
 @dataclass(frozen=True)
 class Drawn:
-    """What one run does: its network, its start (see `networks.starts.classifier`), its descent, and when checkpoints
-    are kept.
+    """What a run does: its network, start (see `networks.starts.classifier`), descent, and kept checkpoints.
 
     `checkpoints` are numbers of epochs, increasing; training ends with the last. `hyperparameters` are what a zoo keeps
     of all this.

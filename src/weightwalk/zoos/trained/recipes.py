@@ -1,5 +1,4 @@
-"""Recipes of zoos of trained networks: which architectures, which hyperparameters a run draws, which checkpoints it
-keeps.
+"""Recipes of zoos of trained networks: which architectures and hyperparameters, which checkpoints are kept.
 
 Everything that a run draws is a function of (seed, run). The recipes named after a kind are meant for two cores: a
 fifth of the training pictures and few epochs. Those that end in `-published` are the protocols of the papers.
@@ -33,10 +32,9 @@ class TrainRecipe(ABC):
 
     `checkpoints` are the numbers of epochs after which a checkpoint is kept (0: the start), of those up to `epochs`,
     and the last epoch is always one. `train_images` and `test_images` limit the pictures (none: all); train figures of
-    checkpoints are taken over the first
-    `scored_images` training pictures, without dropout or augmentation. Pixels become (x / 255 - mean) / std, of one
-    mean and std for all channels or one for each. `drop_last` leaves out the pictures that would make a smaller last
-    batch.
+    checkpoints are taken over the first `scored_images` training pictures, without dropout or augmentation. Pixels
+    become (x / 255 - mean) / std, of one mean and std for all channels or one for each. `drop_last` leaves out the
+    pictures that would make a smaller last batch.
     """
 
     kind: ClassVar[str]
@@ -96,8 +94,7 @@ def _check(name: str, values: Sequence[str], known: Collection[str]) -> None:
 
 @dataclass(frozen=True)
 class SmallCNN(TrainRecipe):
-    """The Small CNN Zoo (Unterthiner et al. 2020): one architecture, many hyperparameters; ranges log-uniform, dropout
-    uniform.
+    """The Small CNN Zoo (Unterthiner et al. 2020): one architecture, many hyperparameters, drawn log-uniformly.
 
     Grey is the mean of the three colours, pixels are in [-1, 1], MNIST and Fashion-MNIST stay 28 x 28, all as in the
     release, which the network, that takes a mean over all positions, allows. The ranges are those that the paper
@@ -113,7 +110,7 @@ class SmallCNN(TrainRecipe):
     learning_rate: tuple[float, ...] = (5e-4, 5e-2)
     l2: tuple[float, ...] = (1e-8, 1e-2)
     init_std: tuple[float, ...] = (1e-3, 0.5)
-    dropout: tuple[float, ...] = (0.0, 0.7)
+    dropout: tuple[float, ...] = (0.0, 0.7)  # drawn uniformly
     train_fractions: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0)
     inits: tuple[str, ...] = ("glorot", "he", "orthogonal", "normal", "truncated")
     activations: tuple[str, ...] = ("relu", "tanh")

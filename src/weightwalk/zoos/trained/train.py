@@ -150,9 +150,8 @@ def train_zoo(
         raise InputError(f"expected a seed from 0 to 2^63 - 1, got {seed}")
     began = time.monotonic()
     pictures = Pictures.of(sets, recipe)
-    first = recipe.drawn(
-        pictures.image_shape, sets[0].num_classes, seed, 0
-    )  # what cannot be built is refused before anything is written
+    # What cannot be built is refused before anything is written.
+    first = recipe.drawn(pictures.image_shape, sets[0].num_classes, seed, 0)
     recipe.normalisation(pictures.image_shape[0])
     chosen = trainer.choose(first.spec, mode, begin(first, seed, 0), torch.from_numpy(pictures.train))
     writer = ZooWriter.open(

@@ -1,5 +1,4 @@
-"""Many small networks of one architecture trained side by side in plain torch: on CUDA, and on machines without a
-compiler.
+"""Many networks of one architecture trained side by side in plain torch: on CUDA, or without a compiler.
 
 The arithmetic is that of `trainer.cpp` up to rounding, dropout's random bits included. Networks step together, so they
 share images, order and batch size; everything else is each one's own.
@@ -35,8 +34,7 @@ def train_many(
     seeds: Sequence[int] | None = None,
     shifts: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """`epochs.epoch` of B networks at once: `state` of (B, P) moves, mean losses and accuracies (B,) come back. Runs
-    where `state` lives.
+    """`epochs.epoch` of B networks at once, where `state` (B, P) lives: it moves; mean losses and accuracies (B,).
 
     `order` is (M,), or (B, M) for each network its own (and `shifts` (M, 3) or (B, M, 3) accordingly); `trainings` and
     `seeds` are one per network, of one batch size. Raises InputError otherwise.

@@ -1,10 +1,9 @@
-"""Train one small network on pictures, an epoch at a time; thousands are trained by as many calls, in as many processes
-as there are cores.
+"""Train one small network on pictures, an epoch at a time; thousands by as many calls, in a process per core.
 
 On a CPU with a C++ compiler a network goes through `trainer.cpp` (mode `native`), elsewhere through torch
-(`batched.py`, mode `torch`).
-`auto` is native where the network lies on the CPU, a compiler works and `trainer.cpp` has every step of the network. A
-network's result is the same whatever is trained beside it, in any order and process of one mode on one kind of machine.
+(`batched.py`, mode `torch`). `auto` is native where the network lies on the CPU, a compiler works and `trainer.cpp` has
+every step of the network. A network's result is the same whatever is trained beside it, in any order and process of one
+mode on one kind of machine.
 
 Axes: N images, M images in the order of use, C channels, P parameters.
 """
