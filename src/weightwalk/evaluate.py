@@ -212,8 +212,8 @@ def _pass(step: Step, read: list[Tensor]) -> Tensor:
         case kinds.Pad():
             behind = step.fan_out - step.fan_in - step.before
             grid = [*[0] * (2 * (x.dim() - 3) - len(step.grid)), *step.grid]
-            pairs = [(step.before, behind), *zip(grid[::2], grid[1::2], strict=True)]  # of every axis
-            return F.pad(x, [count for pair in reversed(pairs) for count in pair])
+            pairs = [(step.before, behind), *zip(grid[::2], grid[1::2], strict=True)]  # channels, then each grid axis
+            return F.pad(x, [count for pair in reversed(pairs) for count in pair])  # which begins with the last axis
         case kinds.Crop():
             for axis, (start, stop, stride) in enumerate(zip(step.start, step.stop, step.stride, strict=True), start=3):
                 x = x.narrow(axis, start, stop - start)[(slice(None),) * axis + (slice(None, None, stride),)]

@@ -1,4 +1,4 @@
-"""How much memory there is, and one sentence where more was asked for."""
+"""How much memory there is, and the sentences for users who ask for more."""
 
 from __future__ import annotations
 

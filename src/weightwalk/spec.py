@@ -204,10 +204,6 @@ class NetworkSpec:
                 start = stop
         return tuple(fields)
 
-    def field_at(self, place: int) -> Field:
-        """The tensor that element `place` of the flat parameter vector belongs to."""
-        return next(field for field in self.fields if place < field.stop)
-
     @property
     def shape(self) -> tuple[tuple[Any, ...], ...]:
         """What two specs have in common whose parameters can be exchanged: kinds, widths, taps, biases and sources of

@@ -15,7 +15,7 @@ import pytest
 
 from weightwalk import InputError, devices
 from weightwalk.zoos.inr.engine import Descent
-from weightwalk.zoos.inr.job import FitJob, FitTask, work
+from weightwalk.zoos.inr.job import FitJob, FitTask
 from weightwalk.zoos.inr.recipe import FitRecipe
 from weightwalk.zoos.work import ENGINES, Inline, Processes, Ray
 
@@ -146,12 +146,12 @@ def test_few_tasks_are_taken_ahead():
 def test_a_shared_start_is_one_start_and_a_given_one_is_that_one():
     signals = np.full((3, 1, 5, 4), 128, np.uint8)
     task = FitTask("all", 0, np.arange(3), signals)
-    one, two, three = work(JOB, task).params
+    one, two, three = JOB.do(task).params
     assert not np.array_equal(one, two)
     given = np.linspace(-1, 1, JOB.spec.num_parameters, dtype=np.float32)
     for start in ("shared", given):
         job = FitJob(JOB.spec, JOB.scheme, start, 0, JOB.pixels, JOB.descent, JOB.grid)
-        one, two, three = work(job, task).params
+        one, two, three = job.do(task).params
         assert np.array_equal(one, two)
         assert np.array_equal(one, three)
 

@@ -1,3 +1,1 @@
-"""What this machine does, measured: `weightwalk bench`. Every ratio is of two things that were measured in turns in one
-run.
-"""
+"""What this machine does, measured: `weightwalk bench`. The sides of every ratio took turns in one run."""

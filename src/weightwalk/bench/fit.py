@@ -20,8 +20,7 @@ from torch import Tensor
 
 from weightwalk.bench import peers, pictures
 from weightwalk.bench.found import Found, side_by_side, times
-from weightwalk.bench.peak import MATMUL, matmul
-from weightwalk.bench.team import Side, Team, alternated, median_ratio
+from weightwalk.bench.team import MATMUL, Side, Team, alternated, matmul, median_ratio
 from weightwalk.networks.starts import Key, initialise
 from weightwalk.progress import Progress, silent
 from weightwalk.report.tables import hardware
@@ -30,6 +29,7 @@ from weightwalk.spec import NetworkSpec
 from weightwalk.weights import Weights
 from weightwalk.zoos.inr import engine
 from weightwalk.zoos.inr.recipe import FIT_RECIPES, FitRecipe
+from weightwalk.zoos.work import Processes
 
 GROWTH = 1.15  # of the steps of `fast`, until it is as good as `nfn`
 
@@ -69,10 +69,14 @@ class FitBench:
     products: int = 12  # large ones in a measurement of the peak
 
     def measure(
-        self, workers: int, dataset: str | None = None, root: Path | None = None, progress: Progress = silent
+        self,
+        workers: int | None = None,
+        dataset: str | None = None,
+        root: Path | None = None,
+        progress: Progress = silent,
     ) -> Found:
-        """Measure at each size of picture, with `workers` processes of one thread."""
-        found = {}
+        """Measure at each size of picture, with `workers` processes (None: one per core) of one thread."""
+        workers, found = Processes(workers).count, {}
         sets = pictures.by_size(self.images * workers, dataset, root)
         with Team(workers) as team:
             for name, pixels in sets.items():
@@ -209,9 +213,7 @@ def _spec(recipe: FitRecipe, shape: tuple[int, ...]) -> NetworkSpec:
 
 @dataclass(eq=False)
 class _Task:
-    """A worker's pictures, the number of the first, and what fitting them begins with, which is made once per
-    recipe.
-    """
+    """A worker's pictures, the number of the first, and what fitting begins with, made once per recipe."""
 
     pixels: NDArray[Any]
     first: int

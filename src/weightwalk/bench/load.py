@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -178,13 +178,10 @@ class _Shelf:
     def __init__(self, zoo: Path, files: Path, count: int):
         self.path, self.files, self.count = zoo, files, count
         self.rng = np.random.default_rng(0)
-        self._zoo: Zoo | None = None
 
-    @property
+    @cached_property
     def zoo(self) -> Zoo:
-        if self._zoo is None:
-            self._zoo = Zoo.open(self.path)
-        return self._zoo
+        return Zoo.open(self.path)
 
 
 def _timed(read: Callable[[NDArray[np.int64]], Any], batches: NDArray[np.int64]) -> float:
@@ -210,9 +207,7 @@ def _stacked(folder: Path, numbers: NDArray[np.int64]) -> dict[str, torch.Tensor
 
 
 def _read_all(shelf: _Shelf) -> tuple[float | None, float | None]:
-    """Open the zoo and read every row, in random batches: MiB by which this process's peak memory and private memory
-    grew.
-    """
+    """Open the zoo and read every row, in random batches: MiB by which peak memory and private memory grew."""
     before = memory_mib()
     zoo = shelf.zoo
     order = shelf.rng.permutation(len(zoo))
@@ -225,9 +220,7 @@ def _read_all(shelf: _Shelf) -> tuple[float | None, float | None]:
 
 
 def memory_mib(reset: bool = True) -> tuple[float, float] | None:
-    """This process's peak and private memory; `reset` lets the peak begin at what is used now. None where Linux does
-    not say.
-    """
+    """This process's peak (since now, if `reset`) and private memory; None where Linux does not say."""
     with suppress(OSError):
         if reset:
             Path("/proc/self/clear_refs").write_text("5")

@@ -50,9 +50,7 @@ def one_at_a_time(start: Weights, coordinates_PI: Tensor, targets_BCP: Tensor, s
 
 
 def vmapped(start: Weights, coordinates_PI: Tensor, targets_BCP: Tensor, steps: int, rate: float) -> Tensor:
-    """All networks at once through `torch.func.vmap(grad)`, eager; Adam on the stacked parameters. Returns the final
-    errors (B,).
-    """
+    """All networks at once through eager `torch.func.vmap(grad)`, Adam on the stack; gives the final errors (B,)."""
     models = [Siren(start[index]) for index in range(len(start))]
     parameters, _ = stack_module_state(models)
     targets_BPC = targets_BCP.mT.contiguous()

@@ -38,9 +38,7 @@ def _name(pixels: Pixels) -> str:
 
 
 def _digits() -> NDArray[np.uint8]:
-    """Handwritten digits as MNIST has them: 20 x 20 pixels in the middle of a black 28 x 28, with sharp edges. (1797,
-    1, 28, 28).
-    """
+    """Handwritten digits as MNIST has them: sharp, 20 x 20 pixels amid a black 28 x 28. (1797, 1, 28, 28)."""
     from PIL import Image
 
     small = images.load("digits", None, "all").pixels[:, 0]

@@ -1,6 +1,4 @@
-"""How the cost of reading a network grows with the network: seconds and memory of a DNG-Encoder over large
-architectures.
-"""
+"""How reading grows with the network: seconds and memory of a DNG-Encoder over large architectures."""
 
 from __future__ import annotations
 
@@ -48,9 +46,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class ScaleBench:
-    """Which widths of each architecture are read, the last one its own, by an encoder of which size (shared maps, one
-    pass).
-    """
+    """The widths read of each architecture, the last its own, and the encoder's size (shared maps, one pass)."""
 
     resnet18: tuple[int, ...] = (16, 32, 64)
     gpt2: tuple[int, ...] = (192, 384, 768)

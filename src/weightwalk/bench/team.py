@@ -1,6 +1,4 @@
-"""Processes that do the same thing at the same time, so that a measurement is of the whole machine and not of one lucky
-core.
-"""
+"""Processes that do the same thing at once, so that a measurement is of the whole machine."""
 
 from __future__ import annotations
 
@@ -10,16 +8,31 @@ import statistics
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
+from torch import Tensor
 
 P = ParamSpec("P")
 R = TypeVar("R")
 Side = Callable[[], tuple[float, list[Any]]]
 """One of several ways to the same result, as `Team.run` answers: seconds, and what every worker answered."""
+
+MATMUL = 1024  # rows and columns of the square products whose speed is called a core's peak
+
+
+@cache
+def _square() -> Tensor:
+    return torch.randn(MATMUL, MATMUL, generator=torch.Generator().manual_seed(0))
+
+
+def matmul(state: object, repeats: int) -> None:
+    """Large products, for a `Team`, whatever its state."""
+    for _ in range(repeats):
+        torch.mm(_square(), _square())
 
 
 class Team:

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cache, partial
+from itertools import product
+from operator import mul
 from statistics import mean
 from typing import Any
 
@@ -18,8 +20,7 @@ import torch
 from torch import Tensor
 
 from weightwalk.bench.found import Found, side_by_side, times
-from weightwalk.bench.peak import MATMUL, matmul
-from weightwalk.bench.team import Team
+from weightwalk.bench.team import MATMUL, Team, matmul
 from weightwalk.bench.trainers import Eager, image_flops
 from weightwalk.networks.starts import Key, classifier
 from weightwalk.progress import Progress, silent
@@ -27,7 +28,8 @@ from weightwalk.report.tables import hardware
 from weightwalk.report.words import percent
 from weightwalk.zoos.trained.draws import Drawn
 from weightwalk.zoos.trained.recipes import TRAIN_RECIPES, TrainRecipe
-from weightwalk.zoos.trained.trainer import Training, begin, native, score_many, train_many
+from weightwalk.zoos.trained.trainer import Samples, Training, begin, native, score_many, train_many
+from weightwalk.zoos.work import Processes
 
 RATE = 1e-3
 CLASSES = 10
@@ -99,7 +101,7 @@ class TrainZooBench:
 
     def measure(self, workers: int = 1, progress: Progress = silent) -> Found:
         """Every recipe; `workers` processes do the same at once, and the slowest of them counts."""
-        with Team(workers) as team:
+        with Team(Processes(workers).count) as team:
             team.give(list(range(workers)))
             found = {name: self._figures(team, name, progress) for name in SETTINGS}
         header, rows = side_by_side({name: _column(figures) for name, figures in found.items()})
@@ -119,30 +121,21 @@ class TrainZooBench:
         setting, recipe = SETTINGS[name], TRAIN_RECIPES[name]
         runs = setting.runs[: self.runs]
         images = self.images or setting.images
-        jobs = {
-            (run, way): partial(team.run, _measured, name, run, images, way) for run in runs for way in setting.ways
-        }
-        best: dict[tuple[int, str], tuple[float, float]] = {}
+        best: dict[tuple[int, str], tuple[float, ...]] = {}
         peak, worst = float("inf"), 0.0
         for repetition in range(self.repetitions + 1):  # the first one warms up
             losses: dict[int, list[float]] = {run: [] for run in runs}
-            for run, way in jobs:
+            for run, way in product(runs, setting.ways):
                 _, answers = team.run(_measured, name, run, images, way)
                 losses[run].append(answers[0][2])
                 if repetition or not self.repetitions:
-                    took = (max(answer[0] for answer in answers), max(answer[1] for answer in answers))
-                    before = best.get((run, way), took)
-                    best[run, way] = min(before[0], took[0]), min(before[1], took[1])
+                    slowest = [max(answer[part] for answer in answers) for part in (0, 1)]  # an epoch, a score
+                    best[run, way] = tuple(map(min, slowest, best.get((run, way), slowest)))
             peak = min(peak, max(team.run(_peak, self.products)[1]) / self.products)
             worst = max(worst, *(abs(loss / each[0] - 1) for each in losses.values() for loss in each))
             progress(f"measuring {name}", repetition, self.repetitions, {})
         work = {run: _work(recipe, run) for run in runs}
-        seconds = {
-            way: mean(
-                work[run][0] * best[run, way][0] / images + work[run][1] * best[run, way][1] / images for run in runs
-            )
-            for way in setting.ways
-        }
+        seconds = {way: mean(sum(map(mul, work[run], best[run, way])) / images for run in runs) for way in setting.ways}
         flops = {run: image_flops(drawn_of(name, run).spec, shape_of(recipe)) for run in runs}
         speed = images * sum(flops.values()) / sum(best[run, TRAINER][0] for run in runs)
         side = [batched(count) for count in setting.together if count == 1 or name not in UNLIKE]
@@ -211,27 +204,26 @@ def _measured(worker: int, name: str, run: int, images: int, way: str) -> tuple[
     """Seconds of an epoch and of a score of `images` pictures per network, and the epoch's mean loss."""
     recipe, plan = TRAIN_RECIPES[name], drawn_of(name, run)
     pixels, labels, order = _pictures(shape_of(recipe), images)
-    scale, offset = recipe.normalisation(pixels.shape[1])
+    samples = Samples(pixels, labels, *recipe.normalisation(pixels.shape[1]))
     training = Training(plan.optimizer, RATE, plan.weight_decay, batch_size=recipe.batch_size)
     start = classifier(plan.spec, Key(0, worker, run, 0)).flat
     count, state = 1, begin(start[0])
     epoch: Callable[[], tuple[Any, Any]]
     score: Callable[[], object]
     if way in (TRAINER, PLAIN):
-        given = (plan.spec, state, pixels, labels, order, training, scale, offset)
-        epoch = partial(native.epoch, *given, seed=0, shifts=None, fourier=way == TRAINER)
-        score = partial(native.score, plan.spec, state.params, pixels, labels, scale, offset, way == TRAINER)
+        epoch = partial(native.epoch, plan.spec, state, samples, order, training, 0, None, way == TRAINER)
+        score = partial(native.score, plan.spec, state.params, samples, way == TRAINER)
     elif way == EAGER:
         module = Eager(plan.spec, start[0])
-        factors, offsets = (torch.tensor(numbers).view(1, -1, 1, 1) for numbers in (scale, offset))
+        factors, offsets = (torch.tensor(v).view(1, -1, 1, 1) for v in (samples.scale, samples.offset))
         normalised = pixels * factors + offsets
         epoch = partial(module.epoch, normalised, labels, order, training)
         score = partial(module.score, normalised, labels)
     else:
         count = int(way.rpartition(" ")[2])
         state, orders, alike = begin(start.repeat(count, 1)), order.repeat(count, 1), [training] * count
-        epoch = partial(train_many, plan.spec, state, pixels, labels, orders, alike, scale=scale, offset=offset)
-        score = partial(score_many, plan.spec, state.params, pixels, labels, scale=scale, offset=offset)
+        epoch = partial(train_many, plan.spec, state, samples, orders, alike)
+        score = partial(score_many, plan.spec, state.params, samples)
     began = time.process_time()
     losses = epoch()[0]
     between = time.process_time()

@@ -1,31 +1,14 @@
-"""The command line: one short file per command, parsing and printing only. Whatever is slow to import is imported
-inside commands.
-"""
+"""The command line: a short file per command, parsing and printing only; slow imports are inside commands."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
 import weightwalk
-from weightwalk.cli import (
-    bench,
-    demo,
-    evaluate,
-    export,
-    fit,
-    graph,
-    import_,
-    inspect,
-    predict,
-    recipes,
-    render,
-    report,
-    train,
-    verify,
-    zoo,
-)
+from weightwalk.cli import bench
 from weightwalk.cli.common import standard_output
 
 app = typer.Typer(
@@ -35,23 +18,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["--help", "-h"]},
     pretty_exceptions_enable=False,
 )
-for module in (
-    demo,
-    fit,
-    zoo,
-    inspect,
-    graph,
-    verify,
-    render,
-    import_,
-    export,
-    recipes,
-    train,
-    evaluate,
-    predict,
-    report,
+for name in (
+    *("demo", "fit", "zoo", "inspect", "graph", "verify", "render", "import_", "export"),
+    *("recipes", "train", "evaluate", "predict", "report"),
 ):
-    app.command(module.__name__.rpartition(".")[2].rstrip("_"))(module.command)
+    app.command(name.rstrip("_"))(import_module(f"weightwalk.cli.{name}").command)
 app.add_typer(bench.app, name="bench")
 
 

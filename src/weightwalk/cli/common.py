@@ -39,6 +39,10 @@ Seed = Annotated[int, typer.Option(help="What everything random is drawn from.")
 AsJson = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, and one line for an answer.")]
 Device = Annotated[str, typer.Option(help="auto (CUDA where there is one), cpu or cuda.")]
+ZooArgument = Annotated[Path, typer.Argument(metavar="ZOO", help="The folder of a zoo.", show_default=False)]
+Root = Annotated[
+    Path | None, typer.Option(help="The folder of the data set's files; digits needs none. Nothing is downloaded.")
+]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a trained run.", show_default=False)]
 ZooOfRun = Annotated[
     Path | None, typer.Option("--zoo", help="The zoo; without it, the one that the run was trained on.")

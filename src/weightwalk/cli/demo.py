@@ -80,13 +80,7 @@ def command(
 
         times |= {f"train: {name}": outcome.seconds for name, outcome in outcomes.items()}
         screen.answer(
-            {
-                "demo": str(out),
-                "test_accuracy": accuracy,
-                "seconds": times,
-                "zoo": str(zoo_path),
-                "run": str(run_path),
-            }
+            {"demo": str(out), "test_accuracy": accuracy, "seconds": times, "zoo": str(zoo_path), "run": str(run_path)}
             | {"report": str(page)},
             f"{percent(accuracy)} of {found.networks['test']} held-out INRs right, from weights alone; open {page}",
             table(

@@ -2,17 +2,7 @@
 
 from __future__ import annotations
 
-from weightwalk.cli.common import (
-    AsJson,
-    Device,
-    Quiet,
-    RunArgument,
-    ZooOfRun,
-    facts,
-    next_steps,
-    source_of,
-    terminal,
-)
+from weightwalk.cli.common import AsJson, Device, Quiet, RunArgument, ZooOfRun, facts, next_steps, source_of, terminal
 from weightwalk.report.words import shell
 
 
@@ -45,8 +35,5 @@ def command(
             {"run": str(run), **asdict(found)},
             f"{run}: {task.headline(found)}",
             facts(f"{opened.config.recipe} on {source.path}", values),
-            next_steps(
-                shell("report", run, *(["--zoo", zoo] if zoo else [])),
-                shell("predict", run, source.path),
-            ),
+            next_steps(shell("report", run, *(["--zoo", zoo] if zoo else [])), shell("predict", run, source.path)),
         )

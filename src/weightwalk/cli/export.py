@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from weightwalk.cli.common import AsJson, Quiet, terminal
+from weightwalk.cli.common import AsJson, Quiet, ZooArgument, terminal
 from weightwalk.report.words import duration
 
 
 def command(
-    zoo: Annotated[Path, typer.Argument(metavar="ZOO", help="The folder of a zoo.", show_default=False)],
+    zoo: ZooArgument,
     layout: Annotated[
         str, typer.Argument(metavar="LAYOUT", help="nfn or dws: whose code is to read them.", show_default=False)
     ],
@@ -47,8 +47,7 @@ def command(
         if outcome.gaps:
             screen.remark(
                 f"{outcome.gaps:,} numbers have no file: the published loader, which counts from 0, stops at the "
-                "first; "
-                "--number splits leaves no gaps"
+                "first; --number splits leaves no gaps"
             )
         bounds = "" if outcome.bounds is None else f", split points [{outcome.bounds[0]}, {outcome.bounds[1]}]"
         screen.answer(

@@ -13,6 +13,7 @@ from weightwalk.cli.common import (
     AsJson,
     Device,
     Quiet,
+    Root,
     Seed,
     keep_time,
     next_steps,
@@ -30,9 +31,7 @@ def command(
             metavar="DATASET", help="digits, mnist, fashion-mnist, cifar10, cifar100, svhn, folder, audio, grids."
         ),
     ],
-    root: Annotated[
-        Path | None, typer.Option(help="The folder of the data set's files; digits needs none. Nothing is downloaded.")
-    ] = None,
+    root: Root = None,
     out: Annotated[Path | None, typer.Option(help="The zoo to make or to add to.", show_default="zoos/DATASET")] = None,
     split: Annotated[str, typer.Option(help="What to fit: train (validation included), test or all.")] = "all",
     limit: Annotated[int | None, typer.Option(help="At most this many of each part of the data set.")] = None,
@@ -110,9 +109,7 @@ def command(
 
 
 def _further(zoo: Path, inrs: int, dataset: str) -> list[str]:
-    """What to do with a zoo once it was looked at: train on it, where a recipe reads such zoos, else see what its INRs
-    show.
-    """
+    """What to do with a zoo next: train on it, where a recipe reads such zoos, else see what its INRs show."""
     from weightwalk.recipes import RECIPES
 
     if any(make().reads == dataset for make in RECIPES.values()):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from weightwalk import files
-from weightwalk.cli.common import AsJson, Quiet, terminal, zoo_blocks
+from weightwalk.cli.common import AsJson, Quiet, ZooArgument, terminal, zoo_blocks
 from weightwalk.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _PICTURES = 16
 
 
 def command(
-    zoo: Annotated[Path, typer.Argument(metavar="ZOO", help="The folder of a zoo.", show_default=False)],
+    zoo: ZooArgument,
     sheet: Annotated[
         Path | None,
         typer.Option(help="Write a contact sheet, a PNG: pictures above what their INRs show.", show_default=False),

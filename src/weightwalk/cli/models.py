@@ -1,6 +1,4 @@
-"""What a user may give for a network: PACKAGE.MODULE:FUNCTION, a zoo's folder, a spec as JSON. Imported inside
-commands.
-"""
+"""What a user may give for a network: PACKAGE.MODULE:FUNCTION, a zoo's folder, a spec as JSON."""
 
 from __future__ import annotations
 
@@ -81,9 +79,7 @@ def _module(text: str) -> tuple[nn.Module, Any]:
 
 
 def _made(text: str) -> Any:
-    """What the function answers, or the module that is there under that name. Whatever the user's code raises becomes
-    one sentence, and so does an attempt to end the program.
-    """
+    """What the function answers, or the module of that name; whatever the user's code raises becomes one sentence."""
     from torch import nn
 
     module_name, _, name = text.rpartition(":")

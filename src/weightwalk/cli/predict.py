@@ -122,9 +122,7 @@ class _Answers:
         return [{"network": text, **self.model.predict(network)[0]}]
 
     def of_zoo(self, path: Path) -> list[dict[str, Any]]:
-        """All networks of a zoo, with what is true where it is known, and the split where the model's training shared
-        it.
-        """
+        """All networks of a zoo, with what is true where it is known, and the split if the training shared it."""
         from weightwalk.tasks import TASKS, supervised
         from weightwalk.zoos.splits import SPLITS
         from weightwalk.zoos.store import Zoo

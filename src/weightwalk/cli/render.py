@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from weightwalk import files
-from weightwalk.cli.common import AsJson, Device, Quiet, table, terminal
+from weightwalk.cli.common import AsJson, Device, Quiet, ZooArgument, table, terminal
 from weightwalk.errors import InputError
 from weightwalk.progress import in_units
 
@@ -23,7 +23,7 @@ _ROWS = 20
 
 
 def command(
-    zoo: Annotated[Path, typer.Argument(metavar="ZOO", help="The folder of a zoo.", show_default=False)],
+    zoo: ZooArgument,
     ids: Annotated[
         list[str],
         typer.Argument(

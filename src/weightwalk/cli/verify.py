@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from weightwalk.cli.common import AsJson, Quiet, facts, table, terminal
+from weightwalk.cli.common import AsJson, Quiet, ZooArgument, facts, table, terminal
 
 if TYPE_CHECKING:
     from weightwalk.zoos.images import ImageSet
 
 
 def command(
-    zoo: Annotated[Path, typer.Argument(metavar="ZOO", help="The folder of a zoo.", show_default=False)],
+    zoo: ZooArgument,
     sample: Annotated[
         int | None,
         typer.Option(

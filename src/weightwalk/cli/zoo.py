@@ -8,7 +8,18 @@ from typing import Annotated
 
 import typer
 
-from weightwalk.cli.common import TRAINING, AsJson, Quiet, Seed, keep_time, next_steps, terminal, to_train, zoo_blocks
+from weightwalk.cli.common import (
+    TRAINING,
+    AsJson,
+    Quiet,
+    Root,
+    Seed,
+    keep_time,
+    next_steps,
+    terminal,
+    to_train,
+    zoo_blocks,
+)
 from weightwalk.report.words import duration, shell
 
 
@@ -22,9 +33,7 @@ def command(
             help="cifar10, svhn, mnist or fashion-mnist (or another data set of pictures); cnn makes colours grey."
         ),
     ] = "cifar10",
-    root: Annotated[
-        Path | None, typer.Option(help="The folder of the data set's files. Nothing is downloaded.")
-    ] = None,
+    root: Root = None,
     out: Annotated[
         Path | None, typer.Option(help="The zoo to make or to add to.", show_default="zoos/DATASET-KIND")
     ] = None,

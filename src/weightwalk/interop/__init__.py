@@ -1,1 +1,1 @@
-"""What was trained with other people's releases, brought here."""
+"""Parameters that other people's releases trained, brought into our modules."""

@@ -84,6 +84,27 @@ def wild_park(
     return NetworkSpec((*steps, MeanPool(widths[-1]), Dense(widths[-1], classes)))
 
 
+def _block(
+    x: int, width: int, heads: int, inner: int, mlp: int, activation: str, *, bias: bool, causal: bool = False
+) -> list[Step]:
+    """A transformer's block on value `x`: x + dense(attention(q, k, v of norm(x))), then x + dense(a(dense(norm(x)))).
+
+    q, k and v have `inner` channels each; their dense step and the one behind the attention may have a `bias`.
+    """
+    return [
+        Norm(width, width),
+        Dense(width, 3 * inner, bias=bias),
+        *(Slice(3 * inner, inner, start=part * inner, sources=(x + 2,)) for part in range(3)),
+        Attention(inner, heads=heads, causal=causal, sources=(x + 3, x + 4, x + 5)),
+        Dense(inner, width, bias=bias),
+        Add(width, sources=(x, x + 7)),
+        Norm(width, width),
+        Dense(width, mlp, activation),
+        Dense(mlp, width),
+        Add(width, sources=(x + 8, x + 11)),
+    ]
+
+
 def simple_vit(
     image_shape: Sequence[int] = (3, 32, 32),
     classes: int = 10,
@@ -96,9 +117,8 @@ def simple_vit(
 ) -> NetworkSpec:
     """A `SimpleViT` (Beyer et al. 2022): patches, norm, dense, norm, plus positions; blocks; norm, mean, dense.
 
-    A block is x + out(attention(q, k, v of norm(x))) and then x + dense(gelu(dense(norm(x)))); q, k, v and out have no
-    biases. Positions are a table, a `Learned` step that is `fixed`: it lies among the parameters, so that permuted
-    networks take it along, but is not trained (`networks.starts.sincos`).
+    Positions are a table, a `Learned` step that is `fixed`: it lies among the parameters, so that permuted networks
+    take it along, but is not trained (`networks.starts.sincos`).
     """
     channels, height, width = image_shape
     if height % patch or width % patch or height != width:
@@ -113,19 +133,7 @@ def simple_vit(
         Add(dim, sources=(4, 5)),
     ]
     for _ in range(depth):
-        x = len(steps)
-        steps += [
-            Norm(dim, dim),
-            Dense(dim, 3 * inner, bias=False),
-            *(Slice(3 * inner, inner, start=part * inner, sources=(x + 2,)) for part in range(3)),
-            Attention(inner, heads=heads, sources=(x + 3, x + 4, x + 5)),
-            Dense(inner, dim, bias=False),
-            Add(dim, sources=(x, x + 7)),
-            Norm(dim, dim),
-            Dense(dim, mlp, "gelu"),
-            Dense(mlp, dim),
-            Add(dim, sources=(x + 8, x + 11)),
-        ]
+        steps += _block(len(steps), dim, heads, inner, mlp, "gelu", bias=False)
     return NetworkSpec((*steps, Norm(dim, dim), MeanPool(dim), Dense(dim, classes)))
 
 
@@ -175,17 +183,5 @@ def gpt2(
         Add(width, sources=(1, 2)),
     ]
     for _ in range(depth):
-        x = len(steps)
-        steps += [
-            Norm(width, width),
-            Dense(width, 3 * width),
-            *(Slice(3 * width, width, start=part * width, sources=(x + 2,)) for part in range(3)),
-            Attention(width, heads=heads, causal=True, sources=(x + 3, x + 4, x + 5)),
-            Dense(width, width),
-            Add(width, sources=(x, x + 7)),
-            Norm(width, width),
-            Dense(width, 4 * width, "gelu_tanh"),
-            Dense(4 * width, width),
-            Add(width, sources=(x + 8, x + 11)),
-        ]
+        steps += _block(len(steps), width, heads, width, 4 * width, "gelu_tanh", bias=True, causal=True)
     return NetworkSpec((*steps, Norm(width, width), Dense(width, vocabulary, bias=False, ties=0), Move(vocabulary)))

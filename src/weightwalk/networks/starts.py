@@ -130,7 +130,7 @@ def _normal(u: NDArray[np.float64], limit: float) -> NDArray[np.float64]:
 
 
 def _orthogonal(normal_OI: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(O, n) with orthonormal rows or columns, the fewer of both, uniformly distributed by a positive diagonal of R."""
+    """(O, n) with orthonormal rows or columns, the fewer of both; a positive diagonal of R makes it uniformly drawn."""
     tall = normal_OI if len(normal_OI) >= normal_OI.shape[1] else normal_OI.T
     q, r = np.linalg.qr(tall)
     q = q * np.sign(np.diag(r))

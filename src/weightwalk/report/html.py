@@ -16,6 +16,7 @@ from typing import Protocol
 from weightwalk import files
 from weightwalk.errors import InputError
 from weightwalk.report import tables
+from weightwalk.report.look import DENSITY
 
 
 class Block(Protocol):
@@ -39,12 +40,11 @@ class Text:
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG with `density` of its pixels to one of the page's; `alt` tells what it shows. Neighbours share lines."""
+    """A PNG with `DENSITY` of its pixels to one of the page's; `alt` says what it shows. Neighbours share a line."""
 
     png: bytes
     caption: str
     alt: str
-    density: float = 2
 
     def __post_init__(self) -> None:
         if self.png[:8] != b"\x89PNG\r\n\x1a\n" or self.png[12:16] != b"IHDR":
@@ -53,7 +53,7 @@ class Picture:
 
     def html(self) -> str:
         """A `<figure>` of the size that the PNG's header gives."""
-        width, height = (round(int.from_bytes(self.png[at : at + 4], "big") / self.density) for at in (16, 20))
+        width, height = (round(int.from_bytes(self.png[at : at + 4], "big") / DENSITY) for at in (16, 20))
         source = base64.b64encode(self.png).decode()
         image = f'<img src="data:image/png;base64,{source}" width="{width}" height="{height}" alt="{escape(self.alt)}">'
         return f'<figure style="--width:{width}px">{image}<figcaption>{escape(self.caption)}</figcaption></figure>'

@@ -1,4 +1,4 @@
-"""Arrays of pictures in, one PNG of them all out."""
+"""Many pictures, given as arrays, on one PNG."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many dimensions onto a page."""
+"""Features of many dimensions as points of a plane."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every step has in common."""
+"""What every kind of step has in common: the fields and facts by which the house reads it."""
 
 from __future__ import annotations
 

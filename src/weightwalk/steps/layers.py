@@ -110,7 +110,7 @@ class Conv(Layer):
     def __post_init__(self) -> None:
         super().__post_init__()
         names = ("stride", "dilation", "padding", "output_padding")
-        for name in names:  # as many equal sizes as axes are one
+        for name in names:  # equal sizes for all axes are kept as one number
             value = getattr(self, name)
             if isinstance(value, tuple) and len(value) == len(self.kernel) and len(set(value)) == 1:
                 object.__setattr__(self, name, value[0])
@@ -226,4 +226,4 @@ class Learned(Layer):
 
     @property
     def reads(self) -> tuple[int, ...]:
-        return (0,)  # whatever is there
+        return (0,)  # a source of any width will do

@@ -97,7 +97,7 @@ class Slice(Sized):
 
 @dataclass(frozen=True)
 class Pad(Sized):
-    """Zeros beside a value: channels up to fan_out, `before` of them in front and the others behind, and positions.
+    """Zeros beside a value's channels, `before` of them in front of the first, up to fan_out, and beside its positions.
 
     `grid` is (in front, behind) of the first axis of the grid, then of the next; left out, the grid stays as it is.
     """
@@ -172,7 +172,7 @@ class Rearrange(Sized):
 
     @property
     def origins(self) -> tuple[tuple[int, ...], ...]:
-        """Per channel written, the channels read that its positions hold."""
+        """Per channel written, the channels read whose numbers its positions hold."""
         strides = [math.prod(self.sizes[axis + 1 :]) for axis in range(len(self.sizes))]
         found = [0]
         for axis in self.order:

@@ -205,7 +205,7 @@ def _drafted(classes: list[int], blocks: Mapping[int, list[_Block]]) -> _Draft:
 
 
 def _pattern(blocks: Sequence[_Block]) -> tuple[tuple[int, int, int], ...]:
-    """The blocks that a class's occurrences are in, by their rank among its own: which of them are together."""
+    """The blocks that a class's occurrences are in, each numbered among the class's own: which of them are together."""
     own: dict[tuple[int, int], list[int]] = defaultdict(list)
     for step, role, block in blocks:
         own[step, role].append(block)
@@ -214,7 +214,7 @@ def _pattern(blocks: Sequence[_Block]) -> tuple[tuple[int, int, int], ...]:
 
 
 def _frames(linked: Sequence[frozenset[int]]) -> dict[int, int]:
-    """Steps that some class is in blocks of, several at once, share a frame, named by the first of them."""
+    """The frame of every step with blocks: steps that share a class share a frame, named by the first of them."""
     frames = {step: step for steps in linked for step in steps}
     for steps in linked:
         merged = {frames[step] for step in steps}

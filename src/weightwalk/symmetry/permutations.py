@@ -48,7 +48,7 @@ def _random(rows: int, width: int, generator: torch.Generator) -> Tensor:
 
 
 def _within(group: Group, num_networks: int, generator: torch.Generator) -> Tensor:
-    """Blocks that stay where they are."""
+    """A drawn order of a group's neurons within each of its blocks, which stay where they are."""
     order = torch.empty(num_networks, len(group.classes), dtype=torch.int64)
     for places in group.members:
         old = torch.tensor(places)
@@ -57,12 +57,12 @@ def _within(group: Group, num_networks: int, generator: torch.Generator) -> Tens
 
 
 def inverse(permutations: Sequence[Tensor]) -> list[Tensor]:
-    """What undoes them: `weights.permute(p).permute(inverse(p))` is `weights`."""
+    """The permutations that undo others: `weights.permute(p).permute(inverse(p))` is `weights`."""
     return [order.argsort(dim=-1) for order in permutations]
 
 
 def compose(first: Sequence[Tensor], second: Sequence[Tensor]) -> list[Tensor]:
-    """Both in one: `weights.permute(first).permute(second)` is `weights.permute(compose(first, second))`."""
+    """Two permutations in one: `w.permute(first).permute(second)` is `w.permute(compose(first, second))`."""
     pairs = zip(first, second, strict=True)
     return [one[two] if one.dim() == 1 else one.gather(1, two.expand_as(one)) for one, two in pairs]
 
@@ -141,7 +141,7 @@ def orders(
 
 
 def _check_blocks(number: int, group: Group, order: Tensor, frames: dict[int, Tensor]) -> None:
-    """Blocks move as wholes, those of one frame together; without a frame they stay."""
+    """InputError unless blocks move as wholes, those of one frame alike; without a frame they stay."""
     blocks = torch.tensor(group.blocks, device=order.device)
     if group.frame is None and not blocks.any():
         return

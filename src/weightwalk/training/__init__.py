@@ -1,3 +1,1 @@
-"""One training loop with exact resume: `stage` describes a run, `loop` does it, `checkpoint` keeps it, `samplers` draw
-its batches.
-"""
+"""One training loop with exact resume: `stage` describes it, `checkpoint` keeps it, `samplers` draw its batches."""

@@ -76,9 +76,7 @@ class Objective(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a call of `train` ended: `finished` is False when it was stopped; `best_step` is 0 before the first
-    validation.
-    """
+    """How a call of `train` ended: `finished` is False if it was stopped; `best_step` 0 before any validation."""
 
     steps: int
     finished: bool
@@ -254,9 +252,7 @@ class _Run:
         checkpoint.save(self.last_path, {"settings": self.settings, **state}, self.objective.model, self.optimizer)
 
     def write_best(self) -> None:
-        """Write `best.safetensors` when the present model is the best; after `save`, so that the state always knows of
-        it.
-        """
+        """Write `best.safetensors` when the present model is the best; after `save`, so that the state knows of it."""
         best = self.best_row
         if best is not None and best["step"] == self.step:
             figures = {name: value for name, value in best.items() if name != "seconds"}

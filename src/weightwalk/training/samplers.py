@@ -32,9 +32,7 @@ def batch_indices(num_samples: int, batch_size: int, step: int, seed: int) -> Te
 
 @lru_cache(maxsize=2)
 def _permutation(num_samples: int, seed: int, epoch: int) -> Tensor:
-    """The order of one epoch: (num_samples,) int64, the argsort of Philox's bits, which no release of numpy may
-    change.
-    """
+    """One epoch's order: (num_samples,) int64, the argsort of Philox's bits, which no release of numpy changes."""
     bits = np.random.Philox(key=np.array([seed, epoch], dtype=np.uint64)).random_raw(num_samples)
     return torch.from_numpy(np.argsort(bits, kind="stable").astype(np.int64, copy=False))
 

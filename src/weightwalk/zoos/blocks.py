@@ -29,9 +29,7 @@ def block_size(cost: float) -> int:
 
 
 def blocks(indices: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
-    """Runs of increasing indices that share a multiple of `size`, so that a zoo is cut the same however often it is
-    added to.
-    """
+    """Increasing indices cut at the multiples of `size`, so that a zoo is cut the same however often it is added to."""
     for block in np.unique(indices // size):
         yield indices[indices // size == block]
 

@@ -64,10 +64,7 @@ class Report:
 
 
 def check(
-    path: Path,
-    sample: int | None = None,
-    sets: Sequence[ImageSet] | None = None,
-    progress: Progress = silent,
+    path: Path, sample: int | None = None, sets: Sequence[ImageSet] | None = None, progress: Progress = silent
 ) -> Report:
     """Hash the files, account for every row, evaluate `sample` of them (default: as many as the kind says), spread
     evenly, and besides all those of changed files. `sets` are the parts of the data set, which some kinds need for it.
@@ -164,18 +161,12 @@ def _remedy(manifest: Manifest) -> str:
     return "leave these networks out of what is imported, and import it into another folder"
 
 
-def _indices(path: Path, manifest: Manifest, shard: Shard) -> NDArray[np.int64]:
-    """The indices of the groups of a shard, whatever the manifest says."""
-    if shard.table == "rows":
-        return shards.open_rows(path, manifest, shard).indices
-    return shards.open_sources(path, manifest, shard)["group"].numpy()
-
-
 def _twice(path: Path, manifest: Manifest, sound: Sequence[Shard]) -> Iterator[Problem]:
     """Groups that one table has twice, with the same member."""
     of_table: dict[tuple[Any, ...], dict[str, NDArray[np.int64]]] = {}
     for shard in sound:
-        of_table.setdefault((shard.table, shard.part, shard.member), {})[shard.file] = _indices(path, manifest, shard)
+        indices = shards.indices(path, manifest, shard)
+        of_table.setdefault((shard.table, shard.part, shard.member), {})[shard.file] = indices
     for (table, part, member), files in of_table.items():
         found, times = np.unique(np.concatenate(list(files.values())), return_counts=True)
         twice = found[times > 1]
@@ -193,8 +184,8 @@ def _lone(path: Path, manifest: Manifest, shard: Shard, sound: Sequence[Shard]) 
     """The groups of a shard of rows that should have sources and have none."""
     if shard.table == "sources" or not manifest.sources:
         return np.empty(0, np.int64)
-    stored = [_indices(path, manifest, s) for s in sound if (s.table, s.part) == ("sources", shard.part)]
-    return np.setdiff1d(_indices(path, manifest, shard), np.concatenate([np.empty(0, np.int64), *stored]))
+    stored = [shards.indices(path, manifest, s) for s in sound if (s.table, s.part) == ("sources", shard.part)]
+    return np.setdiff1d(shards.indices(path, manifest, shard), np.concatenate([np.empty(0, np.int64), *stored]))
 
 
 def _orphans(path: Path, kind: Kind, shard: Shard, lone: NDArray[np.int64], lost: Sequence[Shard]) -> Iterator[Problem]:
@@ -209,9 +200,7 @@ def _orphans(path: Path, kind: Kind, shard: Shard, lone: NDArray[np.int64], lost
 
 
 def _wrong(zoo: Zoo, kind: Kind, suspects: Sequence[Shard], wrong: dict[int, str]) -> Iterator[Problem]:
-    """One problem per shard: each of the `wrong` rows is laid to the first of the `suspects` that it has something
-    in.
-    """
+    """One problem per shard: each of the `wrong` rows is laid to the first of the `suspects` that it lies in."""
     left = dict(wrong)
     for shard in suspects:
         bad = [row for row in _rows_of(zoo, [shard]).tolist() if row in left] if left else []

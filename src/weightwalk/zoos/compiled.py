@@ -73,9 +73,7 @@ def _built(compiler: Sequence[str], source: Path, path: Path) -> Path:
 
 
 def _identity(compiler: Sequence[str], sources: Sequence[Path]) -> str:
-    """What the binary depends on: sources, flags, compiler, and the processor, since a home may be shared by different
-    machines.
-    """
+    """What the binary depends on: sources, flags, compiler and processor, for machines may share a home."""
     version = subprocess.run([*compiler, "--version"], check=True, capture_output=True).stdout
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

@@ -21,9 +21,7 @@ from weightwalk.zoos.manifest import FILE, REMAKE, Manifest, Shard
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with one file: `what` in a word, `sentence` for people, and the names of the rows that it is known
-    to touch.
-    """
+    """What is wrong with one file: in a word (`what`), as a sentence, and the names of the rows that it touches."""
 
     what: str
     file: str
@@ -33,9 +31,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Hashed:
-    """What hashing a zoo found; `manifest` is None where it is not as it was written, for then it says nothing
-    reliable.
-    """
+    """What hashing a zoo found; `manifest` is None where it is not as it was written: then it is no guide."""
 
     manifest: Manifest | None
     problems: tuple[Problem, ...]
@@ -107,9 +103,7 @@ def _still(path: Path) -> Iterator[None]:
 
 
 def _problem(path: Path, manifest: Manifest, shard: Shard, sound: bool) -> Problem | None:
-    """What hashing a shard's file found; where the manifest is `sound`, also what can be told about the place of a
-    change.
-    """
+    """What hashing a shard's file found; where the manifest is `sound`, also where a change is."""
     file = path / shard.file
     try:
         if files.sha256(file) == shard.sha256:

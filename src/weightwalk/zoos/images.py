@@ -160,9 +160,7 @@ def _storable(x: NDArray[Any], keep_floats: bool) -> NDArray[Any]:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set that is known by name: its parts, and how to read one of them from a folder; an embedded
-    one has none.
-    """
+    """A data set known by name: its parts, and how to read one from a folder, which an embedded one does not need."""
 
     parts: tuple[Part, ...]
     read: Callable[[Path, str], Signals]
@@ -178,9 +176,7 @@ def parts(dataset: str) -> tuple[Part, ...]:
 
 
 def load(dataset: str, root: Path | None, part: Part) -> ImageSet:
-    """One part of a data set from the published files under `root`, which embedded data sets do not have;
-    downloads nothing.
-    """
+    """One part of a data set from the published files in `root` (None: embedded data sets); downloads nothing."""
     entry = DATASETS[dataset]
     if part not in entry.parts:
         raise InputError(f"expected part {' or '.join(entry.parts)} of {dataset}, got {part!r}; choose one of these")

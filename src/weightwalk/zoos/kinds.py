@@ -95,9 +95,7 @@ class Kind(ABC):
 
     @abstractmethod
     def dataset_to_look(self, path: Path, settings: Mapping[str, Any]) -> str:
-        """The data set that `look` needs, of a zoo with these settings at `path`; InputError if it has no use for
-        one.
-        """
+        """The data set that `look` needs of a zoo with these settings; InputError if it has no use for one."""
 
     @abstractmethod
     def describe(self, zoo: Zoo) -> Description:

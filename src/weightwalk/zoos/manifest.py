@@ -169,9 +169,7 @@ class Manifest:
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
-        """The manifest of the zoo in `folder`; one that is missing, broken, newer or not as it was written is an
-        `InputError`.
-        """
+        """The manifest of the zoo in `folder`; InputError for one that is missing, broken, newer or changed."""
         path = Path(folder) / FILE
         if not Path(folder).is_dir():
             found = "a file" if Path(folder).exists() else "nothing"

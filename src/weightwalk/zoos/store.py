@@ -93,9 +93,7 @@ class Zoo(Dataset[dict[str, Any]]):
 
     @classmethod
     def open(cls, path: Path | str) -> Self:
-        """Read the manifest and map every shard; a missing, changed, truncated or foreign one is an `InputError` that
-        names it.
-        """
+        """Read the manifest and map every shard; InputError naming one that is missing, changed or foreign."""
         return cls(Path(path), Manifest.read(Path(path)))
 
     def __reduce__(self) -> tuple[type[Self], tuple[Path, Manifest]]:
@@ -129,9 +127,7 @@ class Zoo(Dataset[dict[str, Any]]):
         return indices_of(self.groups)
 
     def rows(self, split: str | None = None, members: int | Literal["last"] | None = None) -> NDArray[np.int64]:
-        """Increasing row numbers of a split (default: all): all members of each group, those numbered below `members`,
-        or the last one. All members of a group are in one split.
-        """
+        """Increasing rows of a split (None: all), of members numbered below `members` or each group's last member."""
         if split is not None and split not in SPLITS:
             raise InputError(unknown("split", split, list(SPLITS)))
         chosen = np.ones(len(self), bool) if split is None else self.splits == SPLITS.index(split)
@@ -222,15 +218,11 @@ class Zoo(Dataset[dict[str, Any]]):
     # ---- names
 
     def names(self, rows: Rows) -> list[str]:
-        """What to call `rows` in front of people: `train-17-f0` for fit 0 of an image, `run-17-e5` for a checkpoint
-        after 5 epochs.
-        """
+        """What people call `rows`: `train-17-f0` is fit 0 of an image, `run-17-e5` a run's checkpoint of epoch 5."""
         return kinds.of(self.kind).names(self, self._numbers(rows))
 
     def find(self, names: Sequence[str]) -> NDArray[np.int64]:
-        """The rows (B,) of `names`, in that order: the inverse of `names`. InputError for a name that the zoo does not
-        have.
-        """
+        """The rows (B,) of `names`, in that order: the inverse of `names`. InputError for an unknown name."""
         return kinds.of(self.kind).find(self, names)
 
     def described(self) -> str:

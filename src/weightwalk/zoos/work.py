@@ -61,9 +61,7 @@ class Inline:
 
 
 class Processes:
-    """Local processes of one thread each. One that dies (out of memory, killed) is replaced and its tasks are done
-    again.
-    """
+    """Local processes of one thread each; one that dies is replaced, and its tasks are done again."""
 
     def __init__(self, count: int | None = None):
         self.count = _checked(count) or devices.cores()
@@ -122,14 +120,13 @@ def _begin_worker() -> None:
 
 
 class Ray:
-    """A Ray cluster (extra `ray`): the one at `address` or $RAY_ADDRESS, else one started here and ended with this
-    process.
+    """A Ray cluster (extra `ray`): the one at $RAY_ADDRESS, else one started here and ended with this process.
 
     Tasks of nodes that die run again elsewhere. Nodes share no files: the driver sends what is fitted and writes the
     zoo.
     """
 
-    def __init__(self, count: int | None = None, address: str | None = None):
+    def __init__(self, count: int | None):
         try:
             ray: Any = importlib.import_module("ray")
         except ImportError:
@@ -137,7 +134,7 @@ class Ray:
                 "expected Ray for --engine ray, found none; install it with pip install 'weightwalk[ray]'"
             ) from None
         self._ray, count = ray, _checked(count)
-        address = address or os.environ.get("RAY_ADDRESS")
+        address = os.environ.get("RAY_ADDRESS")
         if not ray.is_initialized():
             ray.init(address=address or "local", num_cpus=None if address else count, log_to_driver=False)
         self.count = count or max(1, int(ray.cluster_resources().get("CPU", 1)))

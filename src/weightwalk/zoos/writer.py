@@ -66,9 +66,7 @@ class ZooWriter:
         return _done(self.path, Manifest.read(self.path), table, part, member)
 
     def add_sources(self, part: Part, indices: Array, pixels: Array, labels: Array) -> None:
-        """One shard of sources: `indices` (N,) within the part, increasing; `pixels` (N, C, *grid); `labels` (N,)
-        int64.
-        """
+        """One shard of sources: `indices` (N,), increasing; `pixels` (N, C, *grid); `labels` (N,) int64."""
         with self._manifest() as manifest:
             columns = {"pixels": pixels, "label": labels, "group": indices}
             arrays = _checked(columns, _formats(manifest, "sources"))
@@ -102,7 +100,7 @@ class ZooWriter:
                     )
             self._add("rows", part, member, groups, len(groups), shards.pack(arrays))
 
-    def add_groups(self, groups: Sequence[Group], part: Part = "all") -> None:
+    def add_groups(self, groups: Sequence[Group]) -> None:
         """One shard of whole groups, at least one, in the order of their indices."""
         indices = np.array([group.index for group in groups], np.int64)
         if not len(groups):
@@ -115,13 +113,11 @@ class ZooWriter:
                     f"expected the figures {', '.join(manifest.figures)}, got also {', '.join(sorted(strangers))}"
                 )
             rows = sum(len(group.params) for group in groups)
-            self._add("rows", part, None, indices, rows, shards.pack_groups(groups, manifest.figures))
+            self._add("rows", "all", None, indices, rows, shards.pack_groups(groups, manifest.figures))
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Additions within count when it ends, all at once: the manifest, which grows with the zoo, is read and written
-        once.
-        """
+        """Additions within count at its end, all at once: the manifest, which grows, is read and written once."""
         if self._held is not None:
             yield
             return

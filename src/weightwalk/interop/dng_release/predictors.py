@@ -20,14 +20,8 @@ from weightwalk.weights import Weights
 
 _MAPS = {"edge_lin": "edge", "src_node_lin": "source", "dst_node_lin": "input", "norm": "norm", "mapping": "mix"}
 _ZOO_ACTIVATIONS = ("relu", "tanh")
-_PARK_ACTIVATIONS = (
-    "relu",
-    "gelu",
-    "tanh",
-    "sigmoid",
-    "leaky_relu",
-    "identity",
-)  # in the order of the release's numbers; the last: none
+_PARK_ACTIVATIONS = ("relu", "gelu", "tanh", "sigmoid", "leaky_relu", "identity")
+"""In the order of the release's numbers; the last stands for none."""
 
 
 class AccuracyPredictor(nn.Module):
@@ -111,9 +105,7 @@ def cnn_zoo(
     names = _encoder_names(state_dict, "fourier_layer.b", r"_(\d+)_(\d+)", "steps.{}.") | head_names()
     table = _activation_table(get(state_dict, "encoder.act_emb", 2), _ZOO_ACTIVATIONS, "zeros")
     made, spent = {"encoder.activations.weight": table}, {"encoder.act_emb", "encoder.paddings"}
-    if (
-        "encoder.layer_embeddings" in state_dict
-    ):  # added to phi(b) of convolutions and dense layers: W_b (phi + v) = W_b phi + W_b v
+    if "encoder.layer_embeddings" in state_dict:  # v is added to phi(b) of layers: W_b (phi + v) = W_b phi + W_b v
         vectors = get(state_dict, "encoder.layer_embeddings", 2)
         spent.add("encoder.layer_embeddings")
         for layer, step in enumerate(spec.layers):

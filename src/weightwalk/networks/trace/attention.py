@@ -19,6 +19,8 @@ from weightwalk.networks.trace.layout import (
     Factor,
     Unreadable,
     View,
+    axis_of,
+    copies,
     permute,
     reshape,
     size,
@@ -103,7 +105,7 @@ def _einsum(reader: Reader, node: Node, a: dict[str, Any]) -> View:
 
 
 def _grouped(operand: Any, names: str, wanted: list[list[str]]) -> Any:
-    """The operand with its axes in another order, several of them as one."""
+    """The operand with its axes in the order of `wanted`, whose groups become one axis each."""
     order = [names.index(letter) for group in wanted for letter in group]
     if isinstance(operand, Tensor):
         moved = operand.permute(order)
@@ -154,7 +156,7 @@ def _shared(view: View, query: View) -> View:
     """Keys or values of fewer heads, each repeated for the queries' heads that read it."""
     times = query.shape[-3] // view.shape[-3]
     number = len(view.axes) - 3
-    return view if times == 1 else view.with_axis(number, (*view.axes[number], Factor(COPIES, 0, times)))
+    return view.with_axis(number, (*view.axes[number], *copies(times)))
 
 
 @reads("masked_fill")
@@ -178,7 +180,7 @@ def _where(reader: Reader, node: Node, a: dict[str, Any]) -> View:
 
 
 def _scores(program: Program, query: View, key: View) -> View:
-    """q k of every head: (..., T, D) times (..., D, S)."""
+    """The scores q k of every head, (..., T, D) times (..., D, S), as a view of `Scores`."""
     if not isinstance(query.source, int) or not isinstance(key.source, int):
         raise Unreadable("it multiplies the scores of an attention with others")
     inner, other = query.axes[-1], key.axes[-2]
@@ -190,7 +192,7 @@ def _scores(program: Program, query: View, key: View) -> View:
     if not all(f.dim > CHANNELS for f in (*query.axes[-2], *key.axes[-1])):
         raise Unreadable("it multiplies two values, and not queries and keys of every pair of positions")
     count = max(len(query.axes), len(key.axes))
-    batches = [((),) * (count - len(view.axes)) + view.axes[:-2] for view in (query, key)]
+    batches = [_padded(view, count) for view in (query, key)]
     heads = [f for axis in batches[0] for f in axis if f.dim != BATCH]
     shared = _shared_heads(batches)
     query = program.arrange(query, [[*heads, *inner], query.axes[-2]])
@@ -208,17 +210,17 @@ def _scores(program: Program, query: View, key: View) -> View:
 
 
 def _padded(view: View, count: int) -> tuple[Axis, ...]:
+    """The axes of examples and heads of a view of `count` axes, those that it lacks being of length one."""
     return ((),) * (count - len(view.axes)) + view.axes[:-2]
 
 
 def _shared_heads(batches: list[tuple[Axis, ...]]) -> list[Factor]:
-    """The factors of the second's heads, each of which serves as many of the first's that follow one another."""
+    """The factors of the keys' heads, each of which serves as many of the queries' heads that follow one another."""
     found: list[Factor] = []
     ended = False
     for one, two in zip(*batches, strict=True):
-        copies = [f for f in two if f.dim == COPIES]
         own = tuple(f for f in two if f.dim != COPIES)
-        if copies and own and two[-1].dim != COPIES:
+        if own and len(own) < len(two) and two[-1].dim != COPIES:
             raise Unreadable("heads that share keys do not follow one another")
         if [f for f in one if f.dim == BATCH] != [f for f in own if f.dim == BATCH]:
             raise Unreadable("examples of one value meet heads or positions of another")
@@ -231,7 +233,7 @@ def _shared_heads(batches: list[tuple[Axis, ...]]) -> list[Factor]:
 
 
 def _unscaled(program: Program, view: View) -> tuple[int, float]:
-    """The value, past a factor that can as well be the attention's, and that factor."""
+    """The value that a view is a positive multiple of, and the factor, which the attention can apply as well."""
     step = program.producer(view.source)
     if isinstance(step, Affine) and step.offset == 0 and step.factor > 0:
         value, factor = _unscaled(program, View(step.sources[0], view.axes))
@@ -240,7 +242,7 @@ def _unscaled(program: Program, view: View) -> tuple[int, float]:
 
 
 def _attended(program: Program, weights: View, value: View) -> View:
-    """The attention step: softmax (..., T, S) times v (..., S, D)."""
+    """The attention step's values: softmax (..., T, S) times v (..., S, D)."""
     scores = weights.source
     if not isinstance(value.source, int) or not scores.soft:
         raise Unreadable("the scores of an attention are used without a softmax, or for others than values")
@@ -263,8 +265,4 @@ def _attended(program: Program, weights: View, value: View) -> View:
         [Factor(CHANNELS, f.stride * depth, f.size) if f.dim == HEADS else f for f in axis] for axis in batches[0]
     ]
     batch = map(tuple, spread)
-    return View(written, (*batch, *_rows(queries[1]), ((Factor(CHANNELS, 1, depth),) if depth > 1 else ())))
-
-
-def _rows(count: int) -> tuple[Axis, ...]:
-    return (((Factor(1, 1, count),) if count > 1 else ()),)
+    return View(written, (*batch, axis_of(1, queries[1]), axis_of(CHANNELS, depth)))

@@ -163,8 +163,7 @@ def capture(program: Any, count: int) -> Captured:
         elif node.op == "call_function" and _is_constant(node, constants):
             constants[node] = _computed(node, constants, kept)
             learned |= {node} if learned.intersection(node.all_input_nodes) else set()
-    returned = nodes[-1].args[0]
-    found = [node for node in _flat(returned) if node.name in set(map(str, signature.user_outputs))]
+    found = [node for node in nodes[-1].all_input_nodes if node.name in set(map(str, signature.user_outputs))]
     if len(inputs) != 1:
         raise InputError(f"the module reads {len(inputs)} inputs; wrap it in a module whose forward takes one tensor")
     if len(found) != 1:
@@ -172,16 +171,8 @@ def capture(program: Any, count: int) -> Captured:
     return Captured(nodes, constants, frozenset(learned), inputs[0], found[0], count)
 
 
-def _flat(value: Any) -> Iterator[Node]:
-    if isinstance(value, Node):
-        yield value
-    elif isinstance(value, (tuple, list)):
-        for item in value:
-            yield from _flat(item)
-
-
 def _follow_writes(nodes: Sequence[Node]) -> None:
-    """What is read after an operation wrote into it (relu_, +=) is what that operation returned.
+    """Make later readers of a tensor that an operation wrote into (relu_, +=) read what that operation returned.
 
     InputError: the operation wrote into a part of a tensor (x[:, 0] = ...) that is read later.
     """
@@ -213,7 +204,7 @@ def _is_constant(node: Node, constants: dict[Node, Any]) -> bool:
 
 
 def _computed(node: Node, constants: dict[Node, Any], kept: frozenset[int]) -> Any:
-    """The value of a node that doesn't depend on the input; of that, it can only read the shape."""
+    """The value of a node that depends on nothing of the input but its shape."""
     target: Any = node.target
     tags = getattr(target, "tags", ())
     if torch.Tag.nondeterministic_seeded in tags and "dropout" not in operation(node):

@@ -11,7 +11,7 @@ from weightwalk.networks.trace.layout import BATCH, COPIES, Factor, Unreadable, 
 from weightwalk.networks.trace.program import Parameters, Program
 from weightwalk.steps import Add, Learned, Multiply, Norm
 
-_OWN = Factor(COPIES, -1, 0)
+_OWN = Factor(COPIES, -1, 0)  # stands for an axis along which a constant has its own length
 
 
 def laid_like(program: Program, view: View, tensor: Tensor, own_axis: int | None = None) -> Tensor:

@@ -30,7 +30,7 @@ class NormForm:
 
 
 def normalise(program: Program, view: View, form: NormForm) -> View:
-    """The norm step, its scale still one everywhere; scales and shifts that follow become its own (`tidy`)."""
+    """The norm step with scales of `form.factor`; scales and shifts that follow become its own (`tidy`)."""
     axes = sorted({view.axis(axis) for axis in form.axes})
     over = [f for axis in axes for f in view.axes[axis]]
     if any(f.dim in (BATCH, COPIES) for f in over):
@@ -114,9 +114,8 @@ def _match_variance(x: Node, variance: Node, eps: float) -> tuple[Node, NormForm
     if name == "var":
         arguments = _arguments(variance)
         biased = arguments.get("unbiased") is False or arguments.get("correction", 1) == 0
-        if mean is None or not biased or mean != (_plain(arguments["self"], SAME), _axes(variance, x)):
-            return None
-        return mean[0], NormForm("layer", mean[1], eps)
+        spread = (_plain(arguments["self"], SAME), _axes(variance, x))
+        return (spread[0], NormForm("layer", spread[1], eps)) if biased and spread == mean else None
     if name != "mean":
         return None
     axes, base = _axes(variance, x), _squared(_plain(_arguments(variance)["self"], SAME))
@@ -150,7 +149,7 @@ def _squared(node: Node) -> Node | None:
 
 
 def _plain(node: Any, names: frozenset[str] = _SPREAD) -> Any:
-    """Back past operations that change nothing but the type, or spread a statistic over an axis."""
+    """The node behind operations that change nothing but the type, or spread a statistic over an axis."""
     while isinstance(node, Node) and operation(node) in names and isinstance(node.args[0], Node):
         node = node.args[0]
     return node

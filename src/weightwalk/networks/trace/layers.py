@@ -14,7 +14,7 @@ from weightwalk.networks.trace.formulas import NormForm, normalise
 from weightwalk.networks.trace.layout import BATCH, COPIES, Factor, Unreadable, View, size, transpose
 from weightwalk.networks.trace.meeting import together
 from weightwalk.networks.trace.program import Parameters, Program
-from weightwalk.networks.trace.reader import Reader, constant, reads, shape_of, view_of
+from weightwalk.networks.trace.reader import Reader, constant, per_axis, reads, shape_of, view_of
 from weightwalk.networks.trace.viewing import pad
 from weightwalk.steps import Conv, Dense, Embed, Norm
 
@@ -70,19 +70,19 @@ def _convolution(reader: Reader, node: Node, a: dict[str, Any]) -> View:
     program, view, weight = reader.program, view_of(a["input"]), constant(a["weight"], "its weight")
     reader.check_numbers(view)
     kernel = tuple(weight.shape[2:])
-    dilation, padding = _per_axis(a["dilation"], kernel), a["padding"]
+    dilation, padding = per_axis(a["dilation"], len(kernel)), a["padding"]
     if isinstance(padding, str):
         total = [d * (k - 1) if padding == "same" else 0 for d, k in zip(dilation, kernel, strict=True)]
         padding = [count // 2 for count in total]
         for axis, count in enumerate(total):
-            if count % 2:  # the odd zero is behind
+            if count % 2:  # torch puts the odd zero behind
                 view = pad(program, program.channels_first(view), 2 + axis, count // 2, count - count // 2)
                 padding[axis] = 0
     view = program.channels_first(view)
     shape = program.shapes[view.source]
     step = Conv(
-        shape[0], len(weight), bias=a["bias"] is not None, kernel=kernel, stride=_per_axis(a["stride"], kernel),
-        padding=_per_axis(padding, kernel), dilation=dilation, groups=a["groups"], sources=(view.source,),
+        shape[0], len(weight), bias=a["bias"] is not None, kernel=kernel, stride=per_axis(a["stride"], len(kernel)),
+        padding=per_axis(padding, len(kernel)), dilation=dilation, groups=a["groups"], sources=(view.source,),
     )  # fmt: skip
     return _written(program, step, node, weight.flatten(2), a["bias"])
 
@@ -93,7 +93,7 @@ def _transposed(reader: Reader, node: Node, a: dict[str, Any]) -> View:
     view = program.channels_first(view_of(a["input"]))
     kernel, groups = tuple(weight.shape[2:]), a["groups"]
     names = ("stride", "padding", "dilation", "output_padding")
-    stride, padding, dilation, beyond = (_per_axis(a[name], kernel) for name in names)
+    stride, padding, dilation, beyond = (per_axis(a[name], len(kernel)) for name in names)
     step = Conv(
         weight.shape[0], weight.shape[1] * groups, bias=a["bias"] is not None, kernel=kernel, stride=stride,
         padding=padding, dilation=dilation, groups=groups, transposed=True, output_padding=beyond,
@@ -106,11 +106,6 @@ def _transposed(reader: Reader, node: Node, a: dict[str, Any]) -> View:
 def _written(program: Program, step: Conv, node: Node, weight: Tensor, bias: Any) -> View:
     own = None if bias is None else constant(bias, "its bias")
     return program.view(program.emit(step, shape_of(node)[1:], Parameters(weight, own)))
-
-
-def _per_axis(value: Any, kernel: tuple[int, ...]) -> tuple[int, ...]:
-    sizes = (value,) if isinstance(value, int) else tuple(value)
-    return sizes * len(kernel) if len(sizes) == 1 else sizes
 
 
 @reads("batch_norm")

@@ -45,11 +45,11 @@ class View:
         return tuple(size(axis) for axis in self.axes)
 
     def axis(self, number: int) -> int:
-        """An axis counted from the end, from the start."""
+        """The number of an axis from the start, given it from the start or the end (-1)."""
         return number % len(self.axes)
 
     def with_axis(self, number: int, *axes: Axis) -> View:
-        """Another axis, several, or none, in the place of one."""
+        """The view with other `axes`, one, several or none, in the place of axis `number`."""
         return View(self.source, (*self.axes[:number], *axes, *self.axes[number + 1 :]))
 
     def channels(self) -> tuple[Factor, ...]:
@@ -61,6 +61,16 @@ class View:
         """The other axes than `axes`: their factors of dims from `least` on, where there are any."""
         others = [axis for number, axis in enumerate(self.axes) if number not in axes]
         return [own for axis in others if (own := tuple(f for f in axis if f.dim >= least))]
+
+
+def axis_of(dim: int, count: int, stride: int = 1) -> Axis:
+    """An axis of one factor, or of none where its length is one."""
+    return (Factor(dim, stride, count),) if count > 1 else ()
+
+
+def copies(count: int) -> Axis:
+    """An axis along which the same numbers are repeated."""
+    return axis_of(COPIES, count, stride=0)
 
 
 def size(axis: Sequence[Factor]) -> int:
@@ -76,11 +86,11 @@ def of_kind(axis: Axis, kind: str) -> bool:
 
 def whole(shape: Sequence[int]) -> tuple[Axis, ...]:
     """The axes of a value (N, C, *grid) as it is."""
-    return tuple(((Factor(dim, 1, count)),) if count > 1 else () for dim, count in enumerate(shape, start=BATCH))
+    return tuple(axis_of(dim, count) for dim, count in enumerate(shape, start=BATCH))
 
 
 def merged(factors: Sequence[Factor]) -> Axis:
-    """Neighbours that together are one run become one factor."""
+    """The factors, those neighbours joined that together are one run."""
     found: list[Factor] = []
     for f in factors:
         if f.size == 1:
@@ -125,12 +135,12 @@ def reshape(view: View, shape: Sequence[int]) -> View:
 
 
 def permute(view: View, order: Sequence[int]) -> View:
-    """New axis i is old axis order[i]."""
+    """The view whose axis i is the old axis order[i]."""
     return View(view.source, tuple(view.axes[axis] for axis in order))
 
 
 def transpose(view: View, one: int, two: int) -> View:
-    """Two axes change places."""
+    """The view with two axes in each other's place."""
     order = list(range(len(view.axes)))
     order[one], order[two] = order[two], order[one]
     return permute(view, order)

@@ -18,6 +18,8 @@ from weightwalk.networks.trace.layout import (
     Factor,
     Unreadable,
     View,
+    axis_of,
+    copies,
     of_kind,
     paired,
     size,
@@ -36,20 +38,17 @@ def _add(reader: Reader, node: Node, a: dict[str, Any]) -> View:
     if "rsub" in str(node.target):
         signs = [-float(a.get("alpha", 1)), 1.0]
     if isinstance(one, View) and isinstance(two, View):
-        views = [view_of(view) for view in (one, two)]
-        for view in views:
-            reader.check_numbers(view)
-        first, second = (
-            view if sign == 1.0 else program.affine(view, sign, 0.0) for view, sign in zip(views, signs, strict=True)
-        )
+        for view in (one, two):
+            reader.check_numbers(view_of(view))
+        first, second = program.affine(one, signs[0], 0.0), program.affine(two, signs[1], 0.0)
         return together(program, first, second, "add", shape_of(node))
     place = 0 if isinstance(one, View) else 1
     view, term = (one, two)[place], torch.as_tensor((one, two)[1 - place]) * signs[1 - place]
     if isinstance(view.source, Scores):
         return View(view.source.masked(seen_by(term)), view.axes)
     reader.check_numbers(view)
-    view = view if signs[place] == 1.0 else program.affine(view, signs[place], 0.0)
-    return shift(program, view, term, is_learned=reader.is_learned(node.args[1 - place]))
+    scaled = program.affine(view, signs[place], 0.0)
+    return shift(program, scaled, term, is_learned=reader.is_learned(node.args[1 - place]))
 
 
 @reads("mul", "multiply")
@@ -103,11 +102,11 @@ def together(program: Program, one: View, two: View, kind: str, shape: Sequence[
     sources = (views[0].source, views[1].source)
     value = program.emit((Add if kind == "add" else Multiply)(width[0], sources=sources), width)
     own = zip(views[base].axes, shape, strict=True)
-    return View(value, tuple(axis or ((Factor(COPIES, 0, n),) if n > 1 else ()) for axis, n in own))
+    return View(value, tuple(axis or copies(n) for axis, n in own))
 
 
 def _bare(view: View, count: int) -> View:
-    """With `count` axes; those that only repeat have length one."""
+    """The view with `count` axes, of which those that only repeat have length one."""
     axes = tuple(() if of_kind(axis, "copies") else axis for axis in view.axes)
     return View(view.source, ((),) * (count - len(axes)) + axes)
 
@@ -121,7 +120,7 @@ def alike(program: Program, base: View, other: View) -> tuple[View, View]:
     for dim in range(len(program.shapes[base.source])):
         dims.append(sorted((pair for pair in pairs if pair[0].dim == dim), key=lambda pair: -pair[0].stride))
     present = [[b is not None for _, b in dim] for dim in dims]
-    if any(any(some) and not all(some) for some in present[1:]):  # spread over a part of an axis of the grid: cut it
+    if any(any(some) and not all(some) for some in present[1:]):  # an axis of the grid is met in part: it is cut
         cut = program.arrange(base, [[a for a, _ in dims[0]], *([a] for dim in dims[1:] for a, _ in dim)])
         return alike(program, cut, other)
     if any(present[0]) and not all(present[0]):
@@ -196,7 +195,7 @@ def _spread(program: Program, base: View, part: View, number: int) -> View:
 
 
 def _appended(reader: Reader, node: Node, base: View, parts: Sequence[View | Tensor], number: int) -> View:
-    """Positions behind positions."""
+    """Join parts along an axis of positions, each behind the one before."""
     program, sources, count = reader.program, [], 0
     base = _joined_like(program, base, base, number, False)
     for part, argument in zip(parts, _listed(node), strict=True):
@@ -210,17 +209,17 @@ def _appended(reader: Reader, node: Node, base: View, parts: Sequence[View | Ten
             sources.append(learned(program, laid, fixed=not reader.is_learned(argument)))
     channels = program.shapes[base.source][0]
     value = program.emit(Append(channels, sources=tuple(sources)), (channels, count))
-    return View(value, base.axes).with_axis(number, (Factor(1, 1, count),))
+    return View(value, base.axes).with_axis(number, axis_of(1, count))
 
 
 def _listed(node: Node) -> list[Any]:
-    """The nodes of what is put one behind another."""
+    """The nodes whose values are put one behind another."""
     listed: Any = node.args[0] if node.args else node.kwargs["tensors"]
     return list(listed)
 
 
 def _channels_joined(reader: Reader, node: Node, base: View, parts: Sequence[View | Tensor], number: int) -> View:
-    """Channels behind channels; where the axis is another, it becomes one of channels."""
+    """Join parts along an axis of channels; another axis becomes one of channels."""
     program, sources, widths = reader.program, [], []
     base = _joined_like(program, base, base, number, True)
     grid = program.shapes[base.source][1:]
@@ -238,4 +237,4 @@ def _channels_joined(reader: Reader, node: Node, base: View, parts: Sequence[Vie
         widths.append(program.shapes[found][0])
     total = sum(widths)
     value = program.emit(Concat(total, sources=tuple(sources), widths=tuple(widths)), (total, *grid))
-    return View(value, bare.axes).with_axis(number, (Factor(CHANNELS, rest, total // rest),) if total > rest else ())
+    return View(value, bare.axes).with_axis(number, axis_of(CHANNELS, total // rest, rest))

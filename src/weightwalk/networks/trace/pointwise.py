@@ -65,7 +65,7 @@ class Curves:
     found: dict[Node, dict[Node, Tensor]] = field(default_factory=dict)
 
     def add(self, node: Node) -> tuple[Node, Form] | None:
-        """Notes a node's curves; the farthest origin of which it is a known function, and which."""
+        """Note a node's curves; gives the farthest node of which it is a known function, and that function."""
         name = operation(node)
         tracked = [parent for parent in node.all_input_nodes if parent not in self.constants]
         if not tracked or name not in (POINTWISE | SAME):
@@ -181,7 +181,7 @@ def _width(near: float) -> float:
 
 
 def _round(omega: float) -> float:
-    """A measured omega, where it is close to it, as it was written."""
+    """A measured omega with the six digits that it was written with, if it is that close to them."""
     written = float(f"{omega:.6g}")
     return written if abs(written - omega) < 1e-7 * omega else omega
 

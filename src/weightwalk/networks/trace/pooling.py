@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 from torch.fx import Node
 
 from weightwalk.networks.trace.layout import BATCH, CHANNELS, COPIES, Unreadable, View, of_kind, size
 from weightwalk.networks.trace.program import Program
-from weightwalk.networks.trace.reader import Reader, reads, shape_of, view_of
+from weightwalk.networks.trace.reader import Reader, per_axis, reads, shape_of, view_of
 from weightwalk.networks.trace.scores import KEYS, Scores
 from weightwalk.steps import MeanPool, Pool, Resize, Softmax, Step, Upsample
 
@@ -19,18 +18,14 @@ from weightwalk.steps import MeanPool, Pool, Resize, Softmax, Step, Upsample
 def _pool(reader: Reader, node: Node, a: dict[str, Any]) -> View:
     program, view = reader.program, reader.program.channels_first(view_of(a["self"]))
     shape = program.shapes[view.source]
-    kernel, padding = _sizes(a["kernel_size"], shape), _sizes(a["padding"], shape)
-    stride = _sizes(a["stride"], shape) if a["stride"] not in ((), []) else kernel
-    if any(d != 1 for d in _sizes(a.get("dilation", 1), shape)) or a.get("divisor_override") is not None:
+    axes = len(shape) - 1
+    kernel, padding = per_axis(a["kernel_size"], axes), per_axis(a["padding"], axes)
+    stride = per_axis(a["stride"], axes) if a["stride"] not in ((), []) else kernel
+    if any(d != 1 for d in per_axis(a.get("dilation", 1), axes)) or a.get("divisor_override") is not None:
         raise Unreadable("its windows have gaps, or another divisor")
     op, counts = "max" if "max" in str(node.target) else "mean", a.get("count_include_pad", True)
     step = Pool(shape[0], op, kernel, stride, padding, bool(a["ceil_mode"]), counts, sources=(view.source,))
     return program.view(program.emit(step, shape_of(node)[1:]))
-
-
-def _sizes(value: Any, shape: Sequence[int]) -> tuple[int, ...]:
-    sizes = (value,) if isinstance(value, int) else tuple(value)
-    return sizes * (len(shape) - 1) if len(sizes) == 1 else sizes
 
 
 @reads("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d")
@@ -98,7 +93,7 @@ def reduce(program: Program, view: View, axes: tuple[int, ...], op: str, *, keep
 
 
 def _pooled(program: Program, view: View, axes: tuple[int, ...], over: list[Any], op: str) -> View:
-    """One window over whole axes of the grid."""
+    """The view after a pool step whose one window spans whole axes of the grid."""
     shape = program.shapes[view.source]
     dims = {f.dim for f in over}
     if size(over) != math.prod(shape[dim] for dim in dims) or len(shape) > 4:

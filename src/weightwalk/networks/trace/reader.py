@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
-from torch.fx import Node
+from torch.fx import Node, map_arg
 
 from weightwalk.errors import InputError
 from weightwalk.networks.trace.capture import Captured, shortened, where
@@ -49,7 +49,7 @@ class Reader:
         entrance = self.program.view(0)
         if tokens or example.dim() == 1:  # without an axis of channels
             entrance = View(0, (entrance.axes[0], *entrance.axes[2:]))
-        self.results: dict[Node, Any] = {captured.input: entrance}
+        self.results: dict[Node, Any] = {**captured.constants, captured.input: entrance}
         self.forms: dict[Node, tuple[Node, Any]] = {}
 
     def read(self) -> View:
@@ -113,7 +113,7 @@ class Reader:
         if form.name == "affine":
             return self.program.affine(view, form.factor, form.offset)
         view = self.program.activate(view, form.name, form.omega, form.slope)
-        return view if form.factor == 1.0 else self.program.affine(view, form.factor, 0.0)
+        return self.program.affine(view, form.factor, 0.0)
 
     def check_numbers(self, view: View) -> None:
         """Unreadable: the view is of tokens, which are names, not numbers."""
@@ -122,11 +122,9 @@ class Reader:
 
     def value(self, node: Any) -> Any:
         """What a node of the graph, or a list of them, stands for here."""
-        if isinstance(node, (list, tuple)):
-            return [self.value(item) for item in node]
-        if not isinstance(node, Node):
-            return node
-        return self.captured.constants[node] if node in self.captured.constants else self.results[node]
+        return map_arg(
+            node, lambda own: (self.captured.constants if own in self.captured.constants else self.results)[own]
+        )
 
     def _arguments(self, node: Node) -> dict[str, Any]:
         schema = getattr(node.target, "_schema", None)
@@ -151,12 +149,18 @@ def shape_of(node: Node) -> tuple[int, ...]:
     return tuple(node.meta["val"].shape)
 
 
-def view_of(value: Any, what: str = "it") -> View:
+def per_axis(value: Any, count: int) -> tuple[int, ...]:
+    """A size for each of `count` axes: one number is for all of them."""
+    sizes = (value,) if isinstance(value, int) else tuple(value)
+    return sizes * count if len(sizes) == 1 else sizes
+
+
+def view_of(value: Any) -> View:
     """A view of a value. Unreadable: the argument doesn't depend on the input, or is scores of an attention."""
     if isinstance(value, View) and isinstance(value.source, int):
         return value
-    told = "is not a value that a step wrote" if isinstance(value, View) else "does not depend on the input"
-    raise Unreadable(f"{what} {told}")
+    unwritten = "it is not a value that a step wrote"
+    raise Unreadable(unwritten if isinstance(value, View) else "it does not depend on the input")
 
 
 def constant(value: Any, what: str) -> Tensor:

@@ -10,11 +10,11 @@ from torch.fx import Node
 from weightwalk.networks.trace.layout import (
     BATCH,
     CHANNELS,
-    COPIES,
     Axis,
-    Factor,
     Unreadable,
     View,
+    axis_of,
+    copies,
     merged,
     of_kind,
     permute,
@@ -66,7 +66,7 @@ def _expand(reader: Reader, node: Node, a: dict[str, Any]) -> View:
         if count != size(axis):
             if count % size(axis):
                 raise Unreadable(f"an axis of {size(axis)} becomes one of {count}")
-            axes[number] = (Factor(COPIES, 0, count // size(axis)), *axis)
+            axes[number] = (*copies(count // size(axis)), *axis)
     return View(view.source, tuple(axes))
 
 
@@ -76,7 +76,7 @@ def _repeat_interleave(reader: Reader, node: Node, a: dict[str, Any]) -> View:
     if not isinstance(times, int) or a["dim"] is None:
         raise Unreadable("it repeats along no one axis, or each entry its own number of times")
     number = view.axis(a["dim"])
-    return view.with_axis(number, (*view.axes[number], Factor(COPIES, 0, times)) if times > 1 else view.axes[number])
+    return view.with_axis(number, (*view.axes[number], *copies(times)))
 
 
 @reads("split", "split_with_sizes", "chunk", "tensor_split", "unsafe_split", "unsafe_chunk")
@@ -189,12 +189,12 @@ def pad(program: Program, view: View, number: int, before: int, behind: int) -> 
         amounts[2 * dim - 2 : 2 * dim] = [before, behind]
         shape[dim] += before + behind
         step = Pad(shape[0], shape[0], grid=tuple(amounts), sources=(view.source,))
-        return View(program.emit(step, shape), view.axes).with_axis(number, (Factor(dim, 1, shape[dim]),))
+        return View(program.emit(step, shape), view.axes).with_axis(number, axis_of(dim, shape[dim]))
     view, rest = _leading(program, view, number, view.axes[number])
     shape = list(program.shapes[view.source])
     wide = shape[0] + (before + behind) * rest
     value = program.emit(Pad(shape[0], wide, before=before * rest, sources=(view.source,)), (wide, *shape[1:]))
-    return View(value, view.axes).with_axis(number, (Factor(CHANNELS, rest, wide // rest),))
+    return View(value, view.axes).with_axis(number, axis_of(CHANNELS, wide // rest, rest))
 
 
 def _select(program: Program, view: View, number: int, place: int, *, last: bool = False) -> View:
@@ -215,7 +215,7 @@ def take(
     if any(f.dim == BATCH for f in axis):
         raise Unreadable("it takes some of the examples, so that an example's output depends on the others")
     if of_kind(axis, "copies"):
-        return view.with_axis(number, (Factor(COPIES, 0, taken),) if taken > 1 else ())
+        return view.with_axis(number, copies(taken))
     if not isinstance(view.source, int):
         raise Unreadable("it takes some of the scores of an attention")
     if of_kind(axis, "grid"):
@@ -235,7 +235,7 @@ def take(
         return View(_sliced(program, apart, start // taken * rest, rest), apart.axes).with_axis(number)
     view, rest = _leading(program, view, number, axis)
     value = _sliced(program, view, start * rest, taken * rest)
-    return View(value, view.axes).with_axis(number, (Factor(CHANNELS, rest, taken),) if taken > 1 else ())
+    return View(value, view.axes).with_axis(number, axis_of(CHANNELS, taken, rest))
 
 
 def _sliced(program: Program, view: View, start: int, count: int) -> int:
@@ -279,4 +279,4 @@ def _crop(program: Program, view: View, number: int, places: range, *, last: boo
     start, stop, step = zip(*((window[0], window[-1] + 1, window.step) for window in windows), strict=True)
     crop = Crop(shape[0], start, stop, step, sources=(view.source,))
     value = program.emit(crop, (shape[0], *map(len, windows)))
-    return View(value, view.axes).with_axis(number, (Factor(dim, 1, len(places)),) if len(places) > 1 else ())
+    return View(value, view.axes).with_axis(number, axis_of(dim, len(places)))

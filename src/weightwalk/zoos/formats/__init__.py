@@ -17,9 +17,7 @@ from weightwalk.errors import InputError
 
 
 class Pixels(Protocol):
-    """Signals (N, C, *grid), uint8 or float32, that need not lie in memory: an array, or what gives some of its rows as
-    one.
-    """
+    """Signals (N, C, *grid), uint8 or float32: an array, or what reads rows as one when they are asked for."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...

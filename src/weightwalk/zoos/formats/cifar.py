@@ -58,9 +58,7 @@ CIFAR100 = Layout(
 
 
 def load(root: Path, part: str, layout: Layout) -> Signals:
-    """Pixels (N, 3, 32, 32), labels (N,) (CIFAR-100: fine) and label names; `root` is the published folder or its
-    parent.
-    """
+    """Pixels (N, 3, 32, 32), labels (N,) (CIFAR-100: fine) and names; `root` is the published folder or its parent."""
     first, *others = layout.files[part]
     what = f"the {part} records"
     found = first_existing([*(root / folder for folder in layout.folders), root], [f"{first}.bin", first], what)
@@ -95,8 +93,7 @@ def _binary_labels(path: Path, layout: Layout) -> NDArray[np.uint8]:
         if not got or got % size:
             raise InputError(
                 f"expected whole records of {size:,} bytes in {path}, got {got:,} bytes, that is {got // size:,} "
-                "records "
-                f"and {got % size:,} bytes; get a whole copy of the file"
+                f"records and {got % size:,} bytes; get a whole copy of the file"
             )
         return np.memmap(file, np.uint8, "r").reshape(-1, size)[:, layout.num_label_bytes - 1].copy()
 

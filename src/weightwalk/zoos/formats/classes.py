@@ -15,9 +15,7 @@ from weightwalk.zoos.formats.lazy import Lazy
 
 
 class Header(NamedTuple):
-    """What a file says of its signal before it is decoded: in words, and the shape (C, *grid) and dtype that it will
-    have.
-    """
+    """What a file says of its signal before it is decoded: in words, and the shape (C, *grid) and dtype to come."""
 
     words: str
     shape: tuple[int, ...]
@@ -73,8 +71,7 @@ def load(
         if header(path) != first:
             raise InputError(
                 f"expected {what} that are alike, got {path} with {header(path).words} but {paths[0]} with "
-                f"{first.words}; "
-                "make them alike or remove the odd ones"
+                f"{first.words}; make them alike or remove the odd ones"
             )
     labels = np.repeat(np.arange(len(classes)), [len(paths) for paths in classes.values()]).astype(np.int64)
     return Lazy((len(paths), *first.shape), np.dtype(first.dtype), row), labels, tuple(classes)

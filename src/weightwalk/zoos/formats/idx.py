@@ -28,9 +28,7 @@ _STEMS = {"train": "train", "test": "t10k"}
 
 
 def load(root: Path, part: str, subfolders: Sequence[str], label_names: tuple[str, ...]) -> Signals:
-    """Grey images (N, 1, H, W) and labels (N,) of `part`, from the first of `subfolders` that has the images, or `root`
-    itself.
-    """
+    """Grey images (N, 1, H, W) and labels (N,) of `part`, from the first of `subfolders` with the images, or `root`."""
     images_name, labels_name = f"{_STEMS[part]}-images-idx3-ubyte", f"{_STEMS[part]}-labels-idx1-ubyte"
     folders = [*(root / subfolder for subfolder in subfolders), root]
     images_path = first_existing(folders, [images_name, f"{images_name}.gz"], f"the {part} images")
@@ -39,8 +37,7 @@ def load(root: Path, part: str, subfolders: Sequence[str], label_names: tuple[st
     if len(images) != len(labels):
         raise InputError(
             f"expected one label per image, got {len(images):,} images in {images_path} but {len(labels):,} labels in "
-            f"{labels_path}; "
-            "get both files from the same place"
+            f"{labels_path}; get both files from the same place"
         )
     if labels.max() >= len(label_names):
         at = int(labels.argmax())
@@ -83,9 +80,7 @@ def read(path: Path, num_axes: int) -> NDArray[np.uint8]:
 
 @contextmanager
 def _unzipped(path: Path) -> Iterator[BinaryIO]:
-    """The file, or a nameless one of what is in it, if its first bytes say that it is gzipped: browsers unzip without
-    renaming.
-    """
+    """The file, or a nameless one of what is in it, if it begins as gzip: browsers unzip without renaming."""
     with opened(path) as file:
         if file.read(2) != b"\x1f\x8b":
             yield file

@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Lazy:
-    """Rows of an array `shape` (N, ...): `read` gives one by its number, an index gives those that it names, as one
-    array.
-    """
+    """An array `shape` (N, ...) of which `read` gives one row by its number; an index gives its rows as one array."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]

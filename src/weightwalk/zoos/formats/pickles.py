@@ -21,9 +21,7 @@ from weightwalk.zoos.formats import read_bytes
 
 
 def load_dict(path: Path) -> dict[str, Any]:
-    """The dictionary in a pickle of Python 2 or 3: keys as str, arrays as `np.ndarray`; texts of Python 2 stay
-    bytes.
-    """
+    """The dictionary in a pickle: keys as str, arrays as `np.ndarray`; texts of Python 2 stay bytes."""
     content = read_bytes(path)
     try:
         value = _Unpickler(content, path).load()

@@ -18,9 +18,7 @@ _DIGITS = tuple("0123456789")
 
 
 def load(root: Path, part: str) -> Signals:
-    """Pictures (N, 3, 32, 32) and the digits in their middles (N,), from `root`/{part}_32x32.mat or a folder svhn in
-    it.
-    """
+    """Pictures (N, 3, 32, 32) and digits (N,), from `root`/{part}_32x32.mat or a folder svhn in it."""
     name = f"{part}_32x32.mat"
     path = first_existing([root / "svhn", root / "SVHN", root], [name], f"the {part} pictures")
     values = _read(path)

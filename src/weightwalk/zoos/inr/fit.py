@@ -89,9 +89,7 @@ def fit(
 
 
 def load_sets(dataset: str, root: Path | None, split: str = "all", limit: int | None = None) -> list[ImageSet]:
-    """The parts of a data set with images of `split` (train, which includes validation; test; all), at most `limit`
-    images of each.
-    """
+    """The parts of a data set with images of `split` (train with validation, test, all), each cut to `limit` images."""
     if split not in ("train", "test", "all"):
         raise InputError(f"expected --split train, test or all, got {split!r}")
     if limit is not None and limit < 1:

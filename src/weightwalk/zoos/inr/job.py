@@ -20,9 +20,7 @@ from weightwalk.zoos.splits import PARTS, Part
 
 @dataclass(frozen=True)
 class FitJob:
-    """What all tasks of one zoo share. `start` is "independent", "shared", or one network's parameters
-    (num_parameters,).
-    """
+    """What all tasks of one zoo share; `start` is "independent", "shared" or one network's parameters (P,)."""
 
     spec: NetworkSpec
     scheme: Scheme
@@ -35,7 +33,21 @@ class FitJob:
     mode: engine.Mode = "auto"
 
     def do(self, task: FitTask, /) -> Fitted:
-        return work(self, task)
+        device = torch.device(self.device)
+        coordinates = self.pixels.coordinates(self.grid, device)
+        targets = self.pixels.targets(torch.from_numpy(np.ascontiguousarray(task.signals)).to(device))
+        networks, errors = engine.fit(self._starts(task).to(device), coordinates, targets, self.descent, self.mode)
+        psnr = self.pixels.psnr(errors).cpu().numpy()
+        return Fitted(task.part, task.fit, task.images, networks.flat.cpu().numpy(), psnr)
+
+    def _starts(self, task: FitTask) -> Weights:
+        count, part = len(task.images), PARTS.index(task.part)
+        if not isinstance(self.start, str):
+            return Weights(self.spec, torch.from_numpy(np.tile(self.start, (count, 1))))
+        if self.start == "shared":
+            return initialise(self.spec, [Key(self.seed, 0, SHARED, task.fit)], self.scheme)[[0] * count]
+        keys = [Key(self.seed, part, int(image), task.fit) for image in task.images]
+        return initialise(self.spec, keys, self.scheme)
 
 
 @dataclass(frozen=True)
@@ -57,21 +69,3 @@ class Fitted:
     images: NDArray[np.int64]
     params: NDArray[np.float32]
     psnr: NDArray[np.float32]
-
-
-def work(job: FitJob, task: FitTask) -> Fitted:
-    """Do one task."""
-    device = torch.device(job.device)
-    coordinates = job.pixels.coordinates(job.grid, device)
-    targets = job.pixels.targets(torch.from_numpy(np.ascontiguousarray(task.signals)).to(device))
-    networks, errors = engine.fit(_starts(job, task).to(device), coordinates, targets, job.descent, job.mode)
-    return Fitted(task.part, task.fit, task.images, networks.flat.cpu().numpy(), job.pixels.psnr(errors).cpu().numpy())
-
-
-def _starts(job: FitJob, task: FitTask) -> Weights:
-    if not isinstance(job.start, str):
-        return Weights(job.spec, torch.from_numpy(np.tile(job.start, (len(task.images), 1))))
-    if job.start == "shared":
-        return initialise(job.spec, [Key(job.seed, 0, SHARED, task.fit)], job.scheme)[[0] * len(task.images)]
-    part = PARTS.index(task.part)
-    return initialise(job.spec, [Key(job.seed, part, int(image), task.fit) for image in task.images], job.scheme)

@@ -1,20 +1,49 @@
-"""What a zoo is like: its PSNR, the spread of its weights, its pictures."""
+"""What a zoo is like: its PSNR, the spread of its weights beside that of the published zoos, its pictures."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from weightwalk.zoos.inr.published import comparable
+from weightwalk.spec import NetworkSpec
 from weightwalk.zoos.inr.rendering import pixel_format
 from weightwalk.zoos.rows import evenly
 from weightwalk.zoos.store import Zoo
 
 PERCENTILES = (1, 10, 50, 90, 99)
 MAX_NETWORKS = 10_000  # that statistics are taken over: more change no digit that is shown
+
+
+@dataclass(frozen=True)
+class PublishedZoo:
+    """Standard deviations of all weights and of all biases of a layer, over every network of a zoo."""
+
+    name: str
+    widths: tuple[int, ...]
+    weight_stds: tuple[float, ...]
+    bias_stds: tuple[float, ...]
+
+
+# NFN: Zhou et al. 2023, Permutation Equivariant Neural Functionals. DWS: Navon et al. 2023, Equivariant Architectures
+# for Learning in Deep Weight Spaces. The normalisation constants of the code of Neural Graphs (Kofinas et al. 2024),
+# measured on these zoos.
+PUBLISHED = (
+    PublishedZoo("NFN MNIST", (2, 32, 32, 1), (0.2868, 0.0171, 0.0639), (0.4090, 0.1041, 0.0970)),
+    PublishedZoo("DWS MNIST", (2, 32, 32, 1), (0.0628, 0.0183, 0.118), (0.0213, 0.0110, 0.0999)),
+    PublishedZoo("DWS Fashion-MNIST", (2, 32, 32, 1), (0.0782, 0.0324, 0.1345), (0.0286, 0.0167, 0.0960)),
+    PublishedZoo("NFN CIFAR-10", (2, 32, 32, 3), (0.2803, 0.0177, 0.0546), (0.4087, 0.1039, 0.0873)),
+)
+
+
+def comparable(spec: NetworkSpec) -> list[PublishedZoo]:
+    """The published zoos of networks of this shape."""
+    return [
+        zoo for zoo in PUBLISHED if zoo.widths == spec.widths and all(layer.kind == "dense" for layer in spec.layers)
+    ]
 
 
 def psnr_figures(psnr: NDArray[np.float32]) -> dict[str, float]:
@@ -27,9 +56,7 @@ def psnr_figures(psnr: NDArray[np.float32]) -> dict[str, float]:
 
 
 def layer_stds(zoo: Zoo) -> dict[str, list[float | None]]:
-    """Standard deviations per layer, `{"weight": [...], "bias": [...]}`, over the networks of the zoo, `MAX_NETWORKS`
-    at most.
-    """
+    """Standard deviations per layer, `{"weight": [...], "bias": [...]}`, over at most `MAX_NETWORKS` networks."""
     networks = zoo.weights(evenly(zoo.rows(), MAX_NETWORKS))
     stds = {"weight": networks.weights, "bias": networks.biases}
     return {
@@ -57,8 +84,6 @@ def spread(zoo: Zoo) -> tuple[list[str], list[list[object]]]:
 
 
 def render(zoo: Zoo, rows: NDArray[np.int64] | Tensor) -> Tensor:
-    """What the INRs of `rows` (B,) hold, at the size of their images: (B, C, *grid), nominally in [-1, 1], not
-    clipped.
-    """
+    """What the INRs of `rows` (B,) show, at the size of their images: (B, C, *grid), nominally -1 ... 1, unclipped."""
     _, *grid = zoo.image_shape
     return pixel_format(zoo).render(zoo.weights(rows), *grid) * 2 - 1

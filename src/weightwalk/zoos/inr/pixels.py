@@ -69,9 +69,7 @@ class PixelFormat:
             raise InputError(f"expected outputs from low to a greater high, got {self.low} and {self.high}")
 
     def num_inputs(self, num_axes: int) -> int:
-        """How many numbers the network reads of a point of a grid of `num_axes` axes; InputError if this format has no
-        such grids.
-        """
+        """Numbers that the network reads of a point of a grid; InputError for "xy" on a grid of other than 2 axes."""
         if self.axes == "xy" and num_axes != 2:
             raise InputError(f"axes 'xy' are those of pictures, got a grid of {num_axes} axes; use axes 'ij'")
         return 2 * self.fourier.num if self.fourier else num_axes
@@ -93,9 +91,7 @@ class PixelFormat:
         return inputs
 
     def targets(self, pixels: Tensor) -> Tensor:
-        """The outputs that INRs of signals (B, C, *grid) should have, (B, C, P) float32: linear in uint8 0 ... 255 or
-        float32 -1 ... 1.
-        """
+        """Outputs (B, C, P) float32 for signals (B, C, *grid): linear in uint8 0 ... 255 or float32 -1 ... 1."""
         return (self.low + self.high) / 2 + (self.high - self.low) / 2 * to_unit(pixels.flatten(2))
 
     def psnr(self, error_B: Tensor) -> Tensor:

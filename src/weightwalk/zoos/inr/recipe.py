@@ -52,9 +52,7 @@ class FitRecipe:
             )
 
     def spec(self, num_axes: int, channels: int) -> NetworkSpec:
-        """The network of a signal on a grid of `num_axes` axes: coordinates (or their features) in, one output per
-        channel.
-        """
+        """The network of a signal on `num_axes` axes: coordinates (or their features) in, one output per channel."""
         omegas = self.omega * len(self.hidden) if len(self.omega) == 1 else self.omega
         widths = pairwise([self.pixels.num_inputs(num_axes), *self.hidden])
         hidden = [Dense(i, o, self.activation, omega) for (i, o), omega in zip(widths, omegas, strict=True)]
@@ -73,7 +71,7 @@ FIT_RECIPES.register("tiny")(FitRecipe("tiny", descent=Descent(steps=30, learnin
 FIT_RECIPES.register("nfn")(FitRecipe("nfn", descent=Descent(steps=5000, learning_rate=5e-5)))
 # The DWS zoo's, as it is reported: outputs are offset by half (black is -.5, white is .5), coordinate 0 is the column,
 # stop above 40 dB. That makes 24 dB, and hidden weights that spread 8 and 14 % less than the published MNIST networks'
-# (`published.py`), which look like 1,500 to 2,000 such steps; those of Fashion-MNIST look like 10,000.
+# (`overview.py`), which look like 1,500 to 2,000 such steps; those of Fashion-MNIST look like 10,000.
 FIT_RECIPES.register("dws")(
     FitRecipe(
         "dws",
@@ -120,9 +118,7 @@ def usual(dataset: str) -> str:
 
 
 def changed(recipe: FitRecipe, settings: Sequence[str]) -> FitRecipe:
-    """A recipe with other settings, `KEY=VALUE`. A new activation brings its own omega and scheme, unless these are
-    given as well.
-    """
+    """A recipe with other settings, `KEY=VALUE`; a new activation brings its own omega and scheme unless given."""
     if not settings:
         return recipe
     for activation in [

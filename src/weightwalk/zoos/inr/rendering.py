@@ -67,9 +67,7 @@ def to_values(pixels: PixelFormat, outputs: Tensor) -> Tensor:
 
 
 def signal(zoo: Zoo, row: int, grid: Sequence[int], device: torch.device | str = "cpu") -> Blocks:
-    """The values (C, p) that one INR has on consecutive ranges of the grid's points; InputError if they are not
-    finite.
-    """
+    """The values (C, p) of one INR on consecutive ranges of the grid's points; InputError if they are not finite."""
     pixels = pixel_format(zoo)
     for points, outputs in blocks(pixels, zoo.weights(np.array([row])).to(device), grid):
         values = to_values(pixels, outputs)[0]
@@ -83,9 +81,7 @@ def signal(zoo: Zoo, row: int, grid: Sequence[int], device: torch.device | str =
 
 
 def chosen(zoo: Zoo, ids: Sequence[str]) -> NDArray[np.int64]:
-    """The rows that `ids` name, each once and in their order: names (`train-17-f0`), row numbers, ranges (`0:16`,
-    `40:`, `:`).
-    """
+    """The rows of `ids`, each once, in order: names (`train-17-f0`), row numbers, ranges (`0:16`, `40:`, `:`)."""
     named = [text for text in ids if not _ROWS.fullmatch(text)]
     rows_of = {name: range(row, row + 1) for name, row in zip(named, zoo.find(named).tolist(), strict=True)}
     for text in ids:

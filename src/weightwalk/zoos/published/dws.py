@@ -25,7 +25,7 @@ import numpy as np
 from weightwalk import files
 from weightwalk.errors import InputError
 from weightwalk.zoos.inr.recipe import FIT_RECIPES
-from weightwalk.zoos.published.trees import TREES, UNKNOWN, Collected, Layout, Listed, Shelf, folders, numbers
+from weightwalk.zoos.published.trees import TREES, UNKNOWN, Layout, Listed, Shelf, folders, numbers, shelved
 from weightwalk.zoos.splits import SPLITS, Part, SplitRule
 
 _FOLDER = re.compile(r"mnist_png_(training|testing)_(\d+)_(\d+)")
@@ -51,9 +51,7 @@ class _Dws(Layout):
     def split_rule(
         self, folder: Path, shelves: Sequence[Shelf], dataset: str, given: tuple[int, int] | Path | None
     ) -> SplitRule:
-        """The lists in the file given, or beside the networks; where there are none, every 12th image of the training
-        part validates.
-        """
+        """The lists given, or those beside the networks; without any, every 12th training image validates."""
         if isinstance(given, tuple):
             raise InputError(f"the dws layout is split by lists: expected --splits, got --bounds {given[0]} {given[1]}")
         path = given or next((folder / name for name in self.list_names if (folder / name).exists()), None)
@@ -88,12 +86,12 @@ class DwsFolders(_Dws):
     list_names = ("mnist_splits.json",)
 
     def scan(self, folder: Path) -> list[Shelf]:
-        parts: defaultdict[str, Collected] = defaultdict(Collected)
+        parts: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
         for name in folders(folder):
             if found := _FOLDER.fullmatch(name):
                 label, image = numbers(found, f"{folder}/{name}")
-                parts[found[1]].add(image, label)
-        return [parts[word].shelf(self, folder, part, 0) for part, word in _PARTS.items() if word in parts]
+                parts[found[1]].append((image, label))
+        return [shelved(self, folder, part, 0, parts[word]) for part, word in _PARTS.items() if word in parts]
 
     def path(self, part: Part, fit: int, image: int, label: int) -> str:
         return f"mnist_png_{_PARTS[part]}_{label}_{image}/checkpoints/model_final.pth"
@@ -117,12 +115,12 @@ class DwsFiles(_Dws):
     list_names = ("splits.json", "fmnist_splits.json")
 
     def scan(self, folder: Path) -> list[Shelf]:
-        parts = {part: Collected() for part in _PARTS if (folder / part).is_dir()}
-        for part, collected in parts.items():
+        parts: dict[Part, list[tuple[int, int]]] = {part: [] for part in _PARTS if (folder / part).is_dir()}
+        for part, networks in parts.items():
             for name in os.listdir(folder / part):
                 if found := _FILE.fullmatch(name):
-                    collected.add(numbers(found, f"{folder}/{part}/{name}")[0], UNKNOWN)
-        return [collected.shelf(self, folder, part, 0) for part, collected in parts.items() if collected]
+                    networks.append((numbers(found, f"{folder}/{part}/{name}")[0], UNKNOWN))
+        return [shelved(self, folder, part, 0, networks) for part, networks in parts.items() if networks]
 
     def path(self, part: Part, fit: int, image: int, label: int) -> str:
         return f"{part}/model_{image}.pth"
@@ -136,9 +134,7 @@ class DwsFiles(_Dws):
         return (part, int(found[1])) if found and part in _PARTS else None
 
     def lists(self, folder: Path, listed: Listed) -> dict[str, Any]:
-        """`splits.json`, paths alone, and `fmnist_splits.json`, which Neural Graphs' script makes of it, with
-        labels.
-        """
+        """`splits.json`, paths alone, and `fmnist_splits.json`, with labels, as Neural Graphs' script makes it."""
         with_labels = _with_labels(folder, listed)
         return {
             self.list_names[0]: {split: entries["path"] for split, entries in with_labels.items()},

@@ -6,6 +6,7 @@ Legend: N networks of one fit of one shard's images, C channels, P pixels.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,7 +21,6 @@ from weightwalk.errors import InputError
 from weightwalk.networks.files import read_state, to_network
 from weightwalk.spec import NetworkSpec
 from weightwalk.weights import Weights
-from weightwalk.zoos import shards
 from weightwalk.zoos.images import ImageSet
 from weightwalk.zoos.inr.kind import FIGURES
 from weightwalk.zoos.inr.pixels import PixelFormat
@@ -28,7 +28,8 @@ from weightwalk.zoos.inr.rendering import blocks
 from weightwalk.zoos.manifest import Manifest
 from weightwalk.zoos.published.reading import LAYOUTS, Published, Told
 from weightwalk.zoos.published.trees import UNKNOWN, Shelf, read_record, recognise
-from weightwalk.zoos.splits import PARTS
+from weightwalk.zoos.sources import Sources
+from weightwalk.zoos.splits import PARTS, group_numbers
 from weightwalk.zoos.writer import ZooWriter
 
 SHARD = 512  # images of a shard
@@ -156,8 +157,7 @@ class Tree(Published[Shelf]):
         if len(wrong):
             raise InputError(
                 f"expected label {expected[wrong[0]]}, that of {what}, got {labels[wrong[0]]} in "
-                f"{self._path(shelf, labels, wrong[0])}; "
-                f"is {self.folder} a tree of another data set?"
+                f"{self._path(shelf, labels, wrong[0])}; is {self.folder} a tree of another data set?"
             )
 
     def _path(self, shelf: Shelf, labels: NDArray[np.int64], row: int) -> Path:
@@ -246,18 +246,11 @@ def _to_bytes(pixels: PixelFormat, outputs_NCP: Tensor, shape: Sequence[int]) ->
 
 
 def _stored(folder: Path, shelf: Shelf) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """The pictures (N, C, H, W) and labels (N,) in the zoo at `folder`."""
-    manifest = Manifest.read(folder)
-    pictures = np.empty((len(shelf.images), *manifest.settings["image_shape"]), np.uint8)
-    labels = np.full(len(shelf.images), UNKNOWN)
-    for shard in manifest.shards:
-        mine = (shard.table, shard.part) == ("sources", shelf.part)
-        if mine and shard.start <= shelf.images[-1] and shelf.images[0] < shard.stop:
-            tensors = {name: t.numpy() for name, t in shards.open_sources(folder, manifest, shard).items()}
-            _, here, there = np.intersect1d(shelf.images, tensors["group"], assume_unique=True, return_indices=True)
-            pictures[here], labels[here] = tensors["pixels"][there], tensors["label"][there]
-    assert (labels != UNKNOWN).all()
-    return pictures, labels
+    """The pictures (N, C, H, W) and labels (N,) in the zoo at `folder`, of which only the shards near are opened."""
+    manifest, first, last = Manifest.read(folder), shelf.images[0], shelf.images[-1]
+    near = tuple(s for s in manifest.shards if s.part == shelf.part and s.start <= last and first < s.stop)
+    sources = Sources(folder, replace(manifest, shards=near), group_numbers(shelf.part, shelf.images))
+    return sources.images(np.arange(len(shelf.images))).numpy(), sources.labels
 
 
 @LAYOUTS.register("nfn")

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from weightwalk.errors import InputError
 from weightwalk.zoos.inr.recipe import FIT_RECIPES
-from weightwalk.zoos.published.trees import TREES, Collected, Layout, Shelf, folders, numbers
+from weightwalk.zoos.published.trees import TREES, Layout, Shelf, folders, numbers, shelved
 from weightwalk.zoos.splits import Part, SplitRule
 
 _FOLDER = re.compile(r"randinit_smaller(?:_aug(\d+))?_(\d+)s")
@@ -35,15 +35,15 @@ class Nfn(Layout):
     counts_through = True
 
     def scan(self, folder: Path) -> list[Shelf]:
-        fits: defaultdict[int, Collected] = defaultdict(Collected)
+        fits: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
         for name in folders(folder):
             if found := _FOLDER.fullmatch(name):
                 *copy, label = numbers(found, f"{folder}/{name}")
-                collected = fits[copy[0] + 1 if copy else 0]
                 for inside in os.listdir(folder / name):
                     if file := _FILE.fullmatch(inside):
-                        collected.add(numbers(file, f"{folder}/{name}/{inside}")[0], label)
-        return [fits[fit].shelf(self, folder, "all", fit) for fit in sorted(fits) if fits[fit]]
+                        [image] = numbers(file, f"{folder}/{name}/{inside}")
+                        fits[copy[0] + 1 if copy else 0].append((image, label))
+        return [shelved(self, folder, "all", fit, fits[fit]) for fit in sorted(fits)]
 
     def path(self, part: Part, fit: int, image: int, label: int) -> str:
         copy = f"_aug{fit - 1}" if fit else ""

@@ -61,9 +61,7 @@ class Published(ABC, Generic[P]):
 
     @abstractmethod
     def read(self, writer: ZooWriter, piece: P, goes_on: Callable[[int], bool]) -> dict[str, float] | None:
-        """Read a piece and add it: figures that are worth showing. None if `goes_on(done)`, which is asked now and
-        then, wants no more of it; then nothing is added.
-        """
+        """Add a piece and give figures to show; None, with nothing added, once `goes_on(done)` says no."""
 
 
 LAYOUTS: Registry[type[Published[Any]]] = Registry("layout")

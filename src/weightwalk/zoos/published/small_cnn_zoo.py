@@ -49,9 +49,7 @@ _CONSTANT = (
 
 @LAYOUTS.register("small-cnn-zoo")
 class SmallCNNZoo(Runs):
-    """The runs in `folder`, in the order of the published split if `splits` names its list of row numbers, else of
-    their rows.
-    """
+    """The runs in `folder`, in the order of the split in the list `splits`, else of their rows."""
 
     def __init__(self, folder: Path, told: Told):
         self.folder, self.weights = folder, _weights(folder / "weights.npy")
@@ -172,9 +170,7 @@ def _params(spec: NetworkSpec, row: NDArray[Any], layout: Layout, folder: Path) 
 
 
 def _published_split(path: Path, final: Container[int], rows: int) -> tuple[list[int], SplitRule]:
-    """Rows in the order train, val, test. A row that the list names twice (row 0, for its first line is a stray header)
-    counts once.
-    """
+    """Rows in the order train, val, test; one listed twice (row 0, for the list begins with a header) counts once."""
     content = read_bytes(path)
     try:
         order = [int(line) for line in content.decode().split()]

@@ -25,9 +25,7 @@ SHARD = 128  # runs of a shard
 
 
 class Runs(Published[NDArray[np.int64]]):
-    """Runs 0 ... `count` - 1 of networks of one kind, which are ordered by split if the release has one; a subclass
-    finds them and gives `run(number)`.
-    """
+    """Runs 0 ... `count` - 1 of one kind, ordered by split if the release has one; a subclass gives `run(number)`."""
 
     takes = frozenset(("dataset", "splits"))
     figures = COLUMNS

@@ -1,13 +1,10 @@
-"""What a published layout is: where each network lies in a folder, what its tensors are called, what its outputs
-mean.
-"""
+"""Published layouts: where each network lies in a folder, what its tensors are called, what its outputs mean."""
 
 from __future__ import annotations
 
 import os
 import re
 from abc import ABC, abstractmethod
-from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,9 +29,7 @@ RECORD = "weightwalk.json"
 
 @dataclass(frozen=True, eq=False)
 class Shelf:
-    """The networks of one part and fit: `images` (N,), increasing, and `labels` (N,), `UNKNOWN` where only the file
-    says.
-    """
+    """The networks of one part and fit: `images` (N,), increasing; `labels` (N,), `UNKNOWN` if only the file says."""
 
     part: Part
     fit: int
@@ -95,9 +90,7 @@ TREES: Registry[tuple[Layout, ...]] = Registry("layout")
 
 
 def recognise(name: str, folder: Path) -> tuple[Layout, list[Shelf]]:
-    """The form of layout `name` that `folder` has, and what is in it; InputError, with what may have been meant, if it
-    has none.
-    """
+    """The form of layout `name` that `folder` has, and what is in it; else an InputError says what may be meant."""
     forms = TREES[name]
     if not folder.is_dir():
         got = "a file" if folder.exists() else "nothing"
@@ -126,40 +119,20 @@ def folders(folder: Path) -> list[str]:
         return sorted(entry.name for entry in entries if entry.is_dir())
 
 
-class Collected:
-    """Collects the networks of a shelf, 16 bytes each."""
-
-    def __init__(self) -> None:
-        self._images, self._labels = array("q"), array("q")
-
-    def __len__(self) -> int:
-        return len(self._images)
-
-    def add(self, image: int, label: int) -> None:
-        """One network."""
-        self._images.append(image)
-        self._labels.append(label)
-
-    def shelf(self, layout: Layout, folder: Path, part: Part, fit: int) -> Shelf:
-        """In the order of the images; InputError if an image has two networks here."""
-        images, labels = np.array(self._images, np.int64), np.array(self._labels, np.int64)
-        order = np.lexsort((labels, images))
-        images, labels = images[order], labels[order]
-        twice = np.flatnonzero(np.diff(images) == 0)
-        if len(twice):
-            one, two = (
-                folder / layout.path(part, fit, int(images[i]), int(labels[i])) for i in (twice[0], twice[0] + 1)
-            )
-            raise InputError(
-                f"expected one network of image {images[twice[0]]}, got {one} and {two}; remove the one that is wrong"
-            )
-        return Shelf(part, fit, images, labels)
+def shelved(layout: Layout, folder: Path, part: Part, fit: int, found: list[tuple[int, int]]) -> Shelf:
+    """The shelf of the networks (image, label) that were `found`; InputError if an image has two of them."""
+    images, labels = np.array(sorted(found), np.int64).T
+    twice = np.flatnonzero(np.diff(images) == 0)
+    if len(twice):
+        one, two = (folder / layout.path(part, fit, int(images[i]), int(labels[i])) for i in (twice[0], twice[0] + 1))
+        raise InputError(
+            f"expected one network of image {images[twice[0]]}, got {one} and {two}; remove the one that is wrong"
+        )
+    return Shelf(part, fit, images, labels)
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """What `export_tree` has noted in `folder`: of which zoo it is, and how it is numbered; empty for the published
-    trees.
-    """
+    """What `export_tree` noted in `folder`: its zoo and its numbering; empty for the published trees."""
     if not (folder / RECORD).exists():
         return {}
     record = files.read_json(folder / RECORD, "the record of an export")

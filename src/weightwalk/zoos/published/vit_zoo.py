@@ -106,9 +106,7 @@ def _parts(path: Path, models: list[int], named: bool) -> list[list[int]]:
 
 
 def _tensors(spec: NetworkSpec, state: Mapping[str, Any], path: Path) -> dict[tuple[int, str], Tensor]:
-    """A state dict of vit-pytorch's SimpleViT by (layer, role); the table of positions, which it does not have, is
-    computed.
-    """
+    """A SimpleViT's state dict (vit-pytorch) by (layer, role); the table of positions, which it lacks, is computed."""
     depth = (len(spec.layers) - 6) // 6
     blocks = [
         f"transformer.layers.{block}.{name}"

@@ -20,8 +20,8 @@ import torch
 from weightwalk import files
 from weightwalk.errors import InputError
 from weightwalk.networks.architectures import wild_park
+from weightwalk.networks.files import Inert, unpickled
 from weightwalk.spec import NetworkSpec
-from weightwalk.zoos.published.inert import load
 from weightwalk.zoos.published.reading import LAYOUTS, Told
 from weightwalk.zoos.published.trained import Runs, by_split, checkpoints, flattened
 from weightwalk.zoos.shards import Group
@@ -32,9 +32,7 @@ _FILE, _SPLITS = "checkpoint.pt", "cnn_park_splits.json"
 
 @LAYOUTS.register("wild-park")
 class WildParkZoo(Runs):
-    """The runs below `folder`, in the order of the split in `splits` or in the folder's own `cnn_park_splits.json`, if
-    there is one.
-    """
+    """The runs below `folder`, in the order of the split in `splits`, else in `cnn_park_splits.json`, if it exists."""
 
     def __init__(self, folder: Path, told: Told):
         self.runs: dict[Path, list[Path]] = {}
@@ -81,7 +79,7 @@ def _parts(path: Path, runs: Sequence[Path]) -> list[list[Path]]:
 def _run(number: int, folder: Path, paths: Sequence[Path]) -> Group:
     rows, spec = [], None
     for path in paths:
-        content = load(path)
+        content = _loaded(path)
         try:
             own = _spec(content["config"])
             state = dict(content["model"])
@@ -102,6 +100,29 @@ def _run(number: int, folder: Path, paths: Sequence[Path]) -> Group:
         rows.append((epochs, flattened(spec, _tensors(state, len(spec.layers), path), str(path)), figures))
     assert spec is not None
     return checkpoints(number, spec, {"run": folder.name}, rows)
+
+
+def _loaded(path: Path) -> dict[str, Any]:
+    """The dictionary in a checkpoint, saved with OmegaConf's objects: tensors and plain values; no code is run."""
+    content = unpickled(path, "a checkpoint", inert=True)
+    if not isinstance(content, dict):
+        raise InputError(f"expected a dictionary in {path}, got {type(content).__name__}; get a whole copy")
+    plain: dict[str, Any] = _plain(content)
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    """Dictionaries, lists and values, taken out of OmegaConf's containers (`_content`) and nodes (`_val`)."""
+    if isinstance(value, Inert):
+        state = value.state
+        if not isinstance(state, dict):
+            return _plain(state)
+        return _plain(next((state[key] for key in ("_content", "_val") if key in state), state))
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    return value
 
 
 def _spec(config: Mapping[str, Any]) -> NetworkSpec:

@@ -223,12 +223,8 @@ def _claim(zoo: Zoo, layout: str, number: str, places: _Places, out: Path) -> No
 
 def _content(form: Layout, networks: Weights, index: int, label: int) -> bytes:
     """One network's file: what `torch.save(net.state_dict())` of the published code gives, on the CPU."""
-    count = len(networks.weights)
-    state: OrderedDict[str, Any] = OrderedDict()
-    for layer, (weight, bias) in enumerate(zip(networks.weights, networks.biases, strict=True)):
-        assert bias is not None
-        key = form.key(layer, count)
-        state |= {f"{key}.weight": weight[index].clone(), f"{key}.bias": bias[index].clone()}
+    names = [f"{form.key(field.layer, len(networks.weights))}.{field.role}" for field in networks.spec.fields]
+    state = OrderedDict(zip(names, networks.to_state_dict(index).values(), strict=True))
     buffer = io.BytesIO()
     torch.save(OrderedDict({**state, **form.extra(label)}), buffer)
     return buffer.getvalue()

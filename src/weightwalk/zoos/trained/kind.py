@@ -1,6 +1,4 @@
-"""Zoos of trained networks: a group is a run, the training of one network, and its members are checkpoints; a sample of
-them is scored anew on the data set's test pictures.
-"""
+"""Zoos of trained networks: a group is a run, its members are checkpoints; test pictures score a sample anew."""
 
 from __future__ import annotations
 
@@ -31,7 +29,7 @@ _EPOCHS = 12  # rows of the table of epochs
 _PERCENTILES = {0: "lowest", 10: "10 %", 50: "median", 90: "90 %", 100: "highest"}
 
 
-class Trained(Kind):
+class TrainedKind(Kind):
     """See the module."""
 
     networks, group, member = "networks", "run", "checkpoint"
@@ -97,9 +95,7 @@ class Trained(Kind):
         )
 
     def doubtful(self, name: str, column: NDArray[Any]) -> NDArray[np.bool_]:
-        """Accuracies that are no shares, losses and epochs below 0. A published file may not know a figure, in all of a
-        shard.
-        """
+        """Accuracies that are no shares, losses and epochs below 0; a published shard may lack a figure altogether."""
         sound = np.isfinite(column) & (column >= 0) & (column <= (1 if name.endswith("accuracy") else np.inf))
         unknown = np.isnan(column).all() and name != "test_accuracy"
         return np.zeros(len(column), bool) if unknown else ~sound
@@ -130,7 +126,7 @@ class Trained(Kind):
 
 
 for _recipe in (SmallCNN, WildPark, ViT):
-    KINDS.register(_recipe.kind)(Trained(_recipe))
+    KINDS.register(_recipe.kind)(TrainedKind(_recipe))
 
 
 def _distribution(accuracy: NDArray[Any]) -> dict[str, float]:

@@ -250,7 +250,7 @@ TRAIN_RECIPES.register("vit")(ViT("vit", 24, (1, 2, 4, 8, 16), 64, train_images=
 # The papers'. Checkpoints of the Wild Park every 10 of up to 1,000 epochs are what is reported; the released generator
 # stops at 200.
 TRAIN_RECIPES.register("cnn-published")(
-    SmallCNN("cnn-published", 86, (0, 1, 2, 3, 20, 40, 60, 80), 512, scored_images=None),
+    SmallCNN("cnn-published", 86, (0, 1, 2, 3, 20, 40, 60, 80), 512, scored_images=None)
 )
 TRAIN_RECIPES.register("wild-park-published")(WildPark("wild-park-published", 1000, tuple(range(10, 1000, 10)), 512))
 TRAIN_RECIPES.register("vit-published")(ViT("vit-published", 24, (), 128, scored_images=None))

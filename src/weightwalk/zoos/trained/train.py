@@ -53,30 +53,24 @@ class TrainJob:
     mode: trainer.Mode = "auto"
 
     def do(self, run: int, /) -> Group:
-        """One run. It ends early if its parameters or its loss are no longer finite: then what is left of it are
-        earlier checkpoints.
-        """
+        """One run; it ends with its last good checkpoint where its parameters or loss are no longer finite."""
         recipe, pictures = self.recipe, mapped(self.folder)
         drawn = recipe.drawn(pictures.image_shape, self.classes, self.seed, run)
         state = trainer.begin(begin(drawn, self.seed, run))
         descent = trainer.Training(
             drawn.optimizer, drawn.learning_rate, drawn.weight_decay, drawn.dropout, recipe.batch_size
         )
-        pixels, labels = torch.from_numpy(pictures.train), torch.from_numpy(pictures.train_labels)
-        scale, offset = recipe.normalisation(pixels.shape[1])
+        samples = _samples(recipe, pictures.train, pictures.train_labels)
         rows: list[tuple[int, NDArray[np.float32], list[float]]] = []
         for epoch in range(drawn.checkpoints[-1] + 1):
             if epoch:
-                numbers = order(drawn, recipe, len(pixels), self.seed, run, epoch)
+                numbers = order(drawn, recipe, len(samples), self.seed, run, epoch)
                 trainer.epoch(
                     drawn.spec,
                     state,
-                    pixels,
-                    labels,
+                    samples,
                     torch.from_numpy(numbers),
                     descent,
-                    scale=scale,
-                    offset=offset,
                     seed=int(uniform(Key(self.seed, DROPS, run, epoch), 1)[0] * 2**53),
                     shifts=_shifts(Key(self.seed, SHIFTS, run, epoch), len(numbers)) if recipe.augment else None,
                     mode=self.mode,
@@ -107,14 +101,13 @@ def score(
     recipe: TrainRecipe, spec: NetworkSpec, params: Tensor, pictures: Pictures, mode: trainer.Mode = "auto"
 ) -> list[float]:
     """`FIGURES` of one network, `params` (P,): loss and accuracy on training pictures, then on test pictures."""
-    limit, (scale, offset) = recipe.scored_images, recipe.normalisation(pictures.test.shape[1])
-    parts = ((pictures.train[:limit], pictures.train_labels[:limit]), (pictures.test, pictures.test_labels))
-    tensors = [(torch.from_numpy(pixels), torch.from_numpy(labels)) for pixels, labels in parts]
-    return [
-        figure
-        for part in tensors
-        for figure in trainer.score(spec, params, *part, scale=scale, offset=offset, mode=mode)
-    ]
+    some = slice(recipe.scored_images)
+    parts = ((pictures.train[some], pictures.train_labels[some]), (pictures.test, pictures.test_labels))
+    return [figure for part in parts for figure in trainer.score(spec, params, _samples(recipe, *part), mode=mode)]
+
+
+def _samples(recipe: TrainRecipe, pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> trainer.Samples:
+    return trainer.Samples(torch.from_numpy(pixels), torch.from_numpy(labels), *recipe.normalisation(pixels.shape[1]))
 
 
 def _shifts(key: Key, count: int) -> Tensor:

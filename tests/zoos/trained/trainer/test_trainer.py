@@ -18,6 +18,7 @@ from weightwalk.steps import TRAINED, Activate, Add, Attention, Concat, Conv, Le
 from weightwalk.testing import assert_close, random_weights
 from weightwalk.zoos.trained.trainer import (
     OPTIMIZERS,
+    Samples,
     Training,
     begin,
     choose,
@@ -110,8 +111,8 @@ def normalised(pixels: torch.Tensor) -> torch.Tensor:
     return pixels.double() * scale + offset
 
 
-def constants(spec: NetworkSpec) -> dict[str, tuple[float, ...]]:
-    return {"scale": SCALE[: spec.widths[0]], "offset": OFFSET[: spec.widths[0]]}
+def samples(spec: NetworkSpec, pixels: torch.Tensor, labels: torch.Tensor) -> Samples:
+    return Samples(pixels, labels, SCALE[: spec.widths[0]], OFFSET[: spec.widths[0]])
 
 
 def autograd(spec: NetworkSpec, params: torch.Tensor, pixels: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -127,7 +128,7 @@ def step_of_one(
     """The gradient as a step of plain descent at rate 1 shows it."""
     state = begin(params)
     training = Training("sgd", learning_rate=1.0, batch_size=len(pixels))
-    epoch(spec, state, pixels, labels, torch.arange(len(pixels)), training, mode=mode, **constants(spec))
+    epoch(spec, state, samples(spec, pixels, labels), torch.arange(len(pixels)), training, mode=mode)
     return params.double() - state.params.double()
 
 
@@ -185,18 +186,12 @@ def test_gradients_of_any_convolution(widths, kernel, stride, padding, grid, res
     steps += [Conv(hidden, out, "tanh", kernel=kernel, stride=stride, padding=padding), MeanPool(out), Dense(out, 3)]
     spec = NetworkSpec(steps)
     pixels, labels = pictures((channels, *grid), count)
-    constant = {"scale": (1 / 100,) * channels, "offset": (-1.0,) * channels}
     params = random_weights(spec, 1, seed=1).flat[0]
     state = begin(params)
     epoch(
-        spec,
-        state,
-        pixels,
-        labels,
-        torch.arange(count),
+        *(spec, state, Samples(pixels, labels, (1 / 100,) * channels, (-1.0,) * channels), torch.arange(count)),
         Training("sgd", 1.0, batch_size=count),
         mode="native",
-        **constant,
     )
     flat = params.double()[None].requires_grad_()
     F.cross_entropy(Weights(spec, flat).run(pixels.double() / 100 - 1)[0], labels).backward()
@@ -240,7 +235,7 @@ def test_optimisers_are_torch_s(name, mode):
     params = random_weights(spec, 1, seed=0).flat[0]
     training = Training(name, learning_rate=0.01, weight_decay=0.03, batch_size=9)
     state = begin(params)
-    loss, _ = epoch(spec, state, pixels, labels, torch.arange(90).flip(0), training, mode=mode, **constants(spec))
+    loss, _ = epoch(spec, state, samples(spec, pixels, labels), torch.arange(90).flip(0), training, mode=mode)
 
     flat = params.clone()[None].requires_grad_()
     optimizer = {
@@ -273,9 +268,9 @@ def test_epochs_go_on_where_the_last_one_ended(name, mode):
     )
     order = torch.arange(40).flip(0)
     once, twice = begin(params), begin(params)
-    epoch(spec, once, pixels, labels, order, training, seed=3, mode=mode, **constants(spec))
+    epoch(spec, once, samples(spec, pixels, labels), order, training, seed=3, mode=mode)
     for part in order.split(20):
-        epoch(spec, twice, pixels, labels, part, training, seed=3, mode=mode, **constants(spec))
+        epoch(spec, twice, samples(spec, pixels, labels), part, training, seed=3, mode=mode)
     assert once.step == twice.step == 2
     assert torch.equal(once.params, twice.params)
     assert torch.equal(once.second, twice.second)
@@ -287,7 +282,7 @@ def test_scores_are_torch_s(name, mode):
     spec, shape = NETWORKS[name]
     pixels, labels = pictures(shape)
     weights = random_weights(spec, 1, seed=2)
-    loss, accuracy = score(spec, weights.flat[0], pixels, labels, mode=mode, **constants(spec))
+    loss, accuracy = score(spec, weights.flat[0], samples(spec, pixels, labels), mode=mode)
     outputs = weights.to(torch.float64).run(normalised(pixels))[0]
     assert loss == pytest.approx(float(F.cross_entropy(outputs, labels)), rel=1e-5)
     assert accuracy == pytest.approx(float((outputs.argmax(1) == labels).double().mean()))
@@ -303,9 +298,7 @@ def test_dropout_has_its_rate_and_the_same_bits_in_both_modes(name):
     def trained(mode: str, seed: int, dropout: float = 0.3) -> tuple[torch.Tensor, float]:
         state = begin(params)
         training = Training("sgd", 0.5, dropout=dropout, batch_size=20)
-        loss, _ = epoch(
-            spec, state, pixels, labels, torch.arange(37), training, seed=seed, mode=mode, **constants(spec)
-        )
+        loss, _ = epoch(spec, state, samples(spec, pixels, labels), torch.arange(37), training, seed=seed, mode=mode)
         return state.params, loss
 
     for seed in (0, 2**40 + 7):
@@ -329,12 +322,11 @@ def test_a_share_of_the_units_is_dropped(rate, mode):
         *(
             spec,
             state,
-            torch.zeros(count, 1, 5, 5, dtype=torch.uint8),
-            torch.zeros(count, dtype=torch.int64),
+            Samples(torch.zeros(count, 1, 5, 5, dtype=torch.uint8), torch.zeros(count).long(), (1.0,), (0.0,)),
             torch.arange(count),
         ),
         Training("sgd", 2.0, dropout=rate, batch_size=count),
-        **{"scale": (1.0,), "offset": (0.0,), "mode": mode},
+        mode=mode,
     )
     means = state.params[80:120]  # of 1600 units per channel, scaled by 1 / (1 - rate)
     deviation = (rate / (1 - rate) / (25 * count)) ** 0.5
@@ -358,10 +350,9 @@ def test_pictures_are_cropped_and_mirrored_as_told(name, mode):
         moved.append(window.flip(2) if mirrored else window)
     expected = F.cross_entropy(Weights(spec, params[None].double()).run(torch.stack(moved))[0], labels[order])
     loss, _ = epoch(
-        *(spec, begin(params), pixels, labels, order, Training(batch_size=19)),
+        *(spec, begin(params), samples(spec, pixels, labels), order, Training(batch_size=19)),
         shifts=shifts.to(torch.int8),
         mode=mode,
-        **constants(spec),
     )
     assert loss == pytest.approx(float(expected), rel=1e-5)
 
@@ -377,7 +368,7 @@ def test_fixed_values_stay_and_the_others_move(optimizer, mode):
     table = next(number for number, layer in enumerate(spec.layers) if isinstance(layer, Learned))
     state = begin(params)
     training = Training(optimizer, 0.01, 0.1)
-    epoch(spec, state, pixels, labels, torch.arange(37), training, mode=mode, **constants(spec))
+    epoch(spec, state, samples(spec, pixels, labels), torch.arange(37), training, mode=mode)
     for field in spec.fields:
         same = torch.equal(state.params[field.start : field.stop], params[field.start : field.stop])
         assert same == (field.layer == table), field
@@ -394,9 +385,9 @@ def test_training_learns_and_both_modes_agree():
         for number in range(8):
             order = torch.randperm(120, generator=torch.Generator().manual_seed(number))
             loss, _ = epoch(
-                spec, state, pixels, labels, order, Training("adam", 0.02, batch_size=16), mode=mode, **constants(spec)
+                spec, state, samples(spec, pixels, labels), order, Training("adam", 0.02, batch_size=16), mode=mode
             )
-        found[mode] = (loss, score(spec, state.params, pixels, labels, mode=mode, **constants(spec))[1])
+        found[mode] = (loss, score(spec, state.params, samples(spec, pixels, labels), mode=mode)[1])
     assert found["native"][0] == pytest.approx(found["torch"][0], rel=0.02)
     assert found["native"][1] > 0.8
 
@@ -409,13 +400,13 @@ def test_a_network_that_diverges_says_so_and_leaves_no_trace(mode):
 
     def alone() -> torch.Tensor:
         state = begin(params)
-        epoch(spec, state, pixels, labels, torch.arange(37), Training(batch_size=16), mode=mode, **constants(spec))
+        epoch(spec, state, samples(spec, pixels, labels), torch.arange(37), Training(batch_size=16), mode=mode)
         return state.params
 
     before = alone()
     wild = begin(params * 1e20)
     loss, accuracy = epoch(
-        spec, wild, pixels, labels, torch.arange(37), Training("sgd", 1e10, batch_size=16), mode=mode, **constants(spec)
+        spec, wild, samples(spec, pixels, labels), torch.arange(37), Training("sgd", 1e10, batch_size=16), mode=mode
     )
     assert not loss < 1e6
     assert 0 <= accuracy <= 1
@@ -436,22 +427,21 @@ def test_networks_side_by_side_are_networks_alone():
     shifts = torch.randint(0, 2, (3, 37, 3), generator=torch.Generator().manual_seed(9)).to(torch.int8)
     together = begin(params)
     losses, accuracies = train_many(
-        *(spec, together, pixels, labels, order, trainings),
+        *(spec, together, samples(spec, pixels, labels), order, trainings),
         seeds=[5, 6, 7],
         shifts=shifts,
-        **constants(spec),
     )
     for row in range(3):
         alone = begin(params[row])
         loss, accuracy = epoch(
-            *(spec, alone, pixels, labels, order[row], trainings[row]),
-            **{"seed": 5 + row, "shifts": shifts[row], "mode": "torch"} | constants(spec),
+            *(spec, alone, samples(spec, pixels, labels), order[row], trainings[row]),
+            **{"seed": 5 + row, "shifts": shifts[row], "mode": "torch"},
         )
         assert_close(together.params[row], alone.params, what=f"network {row}", atol=2e-5, rtol=1e-3)
         assert (float(losses[row]), float(accuracies[row])) == pytest.approx((loss, accuracy), rel=1e-4)
-    scores = score_many(spec, together.params, pixels, labels, **constants(spec))
+    scores = score_many(spec, together.params, samples(spec, pixels, labels))
     assert float(scores[0][1]) == pytest.approx(
-        score(spec, together.params[1], pixels, labels, mode="torch", **constants(spec))[0], rel=1e-4
+        score(spec, together.params[1], samples(spec, pixels, labels), mode="torch")[0], rel=1e-4
     )
 
 
@@ -507,11 +497,11 @@ def test_steps_that_it_does_not_have_are_named(words):
             *(
                 spec,
                 begin(torch.zeros(spec.num_parameters)),
-                *pictures((2, 8, 8), classes=2),
+                Samples(*pictures((2, 8, 8), classes=2), (1.0, 1.0), (0.0, 0.0)),
                 torch.arange(37),
                 Training(),
             ),
-            **{"scale": (1.0, 1.0), "offset": (0.0, 0.0), "mode": "native"},
+            mode="native",
         )
 
 
@@ -547,14 +537,11 @@ def test_what_auto_refuses_natively_is_trained_by_torch():
 def test_what_does_not_fit_is_refused(change, words):
     spec, shape = NETWORKS["small cnn"]
     pixels, labels = pictures(shape)
-    given = {
-        "state": begin(torch.zeros(spec.num_parameters)),
-        "pixels": pixels,
-        "labels": labels,
-        "order": torch.arange(37),
-    }
+    given = {"state": begin(torch.zeros(spec.num_parameters)), "order": torch.arange(37), "training": Training()}
+    changed = {name: change[name] for name in ("pixels", "labels", "scale") if name in change}
+    given |= {name: value for name, value in change.items() if name not in changed}
     with pytest.raises(InputError, match=words):
-        epoch(spec, training=Training(), **(given | constants(spec) | change))
+        epoch(spec, samples=replace(samples(spec, pixels, labels), **changed), **given)
 
 
 @pytest.mark.parametrize(
@@ -578,14 +565,14 @@ def test_hyperparameters_that_make_no_sense_are_refused(change):
 def test_what_does_not_fit_in_memory_is_said(monkeypatch):
     spec, shape = NETWORKS["small cnn"]
     pixels, labels = pictures(shape)
-    given = (spec, begin(torch.zeros(spec.num_parameters)), pixels, labels, torch.arange(37), Training())
+    given = (spec, begin(torch.zeros(spec.num_parameters)), samples(spec, pixels, labels), torch.arange(37), Training())
     monkeypatch.setattr(native.memory, "available", lambda: 1_000)
     with pytest.raises(InputError, match=r"a network of [\d,]+ parameters on pictures .* takes .* are free"):
-        epoch(*given, mode="native", **constants(spec))
+        epoch(*given, mode="native")
     monkeypatch.undo()
     monkeypatch.setattr(native, "_library", lambda: SimpleNamespace(weightwalk_train=lambda *arguments: 1))
     with pytest.raises(MemoryError):
-        epoch(*given, mode="native", **constants(spec))
+        epoch(*given, mode="native")
 
 
 def test_networks_too_large_to_count_are_left_to_torch():
@@ -600,6 +587,6 @@ def test_a_batch_larger_than_all_images_is_all_images(mode):
     pixels, labels = pictures(shape)
     states = [begin(random_weights(spec, 1, seed=0).flat[0]) for _ in range(2)]
     for state, size in zip(states, (37, 2**32 + 5), strict=True):
-        epoch(spec, state, pixels, labels, torch.arange(37), Training(batch_size=size), mode=mode, **constants(spec))
+        epoch(spec, state, samples(spec, pixels, labels), torch.arange(37), Training(batch_size=size), mode=mode)
     assert torch.equal(states[0].params, states[1].params)
     assert states[0].step == states[1].step == 1

@@ -2,6 +2,6 @@
 
 from weightwalk.zoos.trained.trainer.batched import score_many, train_many
 from weightwalk.zoos.trained.trainer.epochs import Mode, choose, epoch, score
-from weightwalk.zoos.trained.trainer.settings import OPTIMIZERS, Trained, Training, begin
+from weightwalk.zoos.trained.trainer.settings import OPTIMIZERS, Samples, Training, begin
 
-__all__ = ["OPTIMIZERS", "Mode", "Trained", "Training", "begin", "choose", "epoch", "score", "score_many", "train_many"]
+__all__ = ["OPTIMIZERS", "Mode", "Samples", "Training", "begin", "choose", "epoch", "score", "score_many", "train_many"]

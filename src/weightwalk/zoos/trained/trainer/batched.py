@@ -19,7 +19,7 @@ from weightwalk import evaluate
 from weightwalk.errors import InputError
 from weightwalk.spec import NetworkSpec
 from weightwalk.weights import Weights
-from weightwalk.zoos.trained.trainer.settings import Trained, Training, dropped, moving
+from weightwalk.zoos.trained.trainer.settings import Samples, Trained, Training, dropped, moving
 
 _WORD = 0xFFFFFFFF
 _SCORED_AT_ONCE = 512  # images
@@ -28,13 +28,10 @@ _SCORED_AT_ONCE = 512  # images
 def train_many(
     spec: NetworkSpec,
     state: Trained,
-    pixels: Tensor,
-    labels: Tensor,
+    samples: Samples,
     order: Tensor,
     trainings: Sequence[Training],
     *,
-    scale: Sequence[float],
-    offset: Sequence[float],
     seeds: Sequence[int] | None = None,
     shifts: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
@@ -60,17 +57,11 @@ def train_many(
         ranges[start:stop] = 1
     step = _Optimizers(trainings, ranges, device)
     rates = torch.tensor([training.dropout for training in trainings], device=device)
-    losses, right, size = (
-        torch.zeros(networks, device=device),
-        torch.zeros(networks, device=device),
-        trainings[0].batch_size,
-    )
+    (losses, right), size = torch.zeros(2, networks, device=device), trainings[0].batch_size
     for first in range(0, order.shape[-1], size):
-        rows = order[..., first : first + size].to(pixels.device).long()
-        x = _pictures(
-            pixels[rows], None if shifts is None else shifts[..., first : first + size, :], scale, offset, device
-        )
-        y = labels[rows].to(device).expand(networks, -1)
+        rows = order[..., first : first + size].to(samples.pixels.device).long()
+        x = _pictures(samples, rows, None if shifts is None else shifts[..., first : first + size, :], device)
+        y = samples.labels[rows].to(device).expand(networks, -1)
         drop = _dropout(spec, rates, _keys(seeds, state.step, device)) if bool(rates.any()) else None
         flat = state.params.requires_grad_()
         try:
@@ -86,23 +77,16 @@ def train_many(
 
 
 @torch.no_grad()
-def score_many(
-    spec: NetworkSpec,
-    params: Tensor,
-    pixels: Tensor,
-    labels: Tensor,
-    *,
-    scale: Sequence[float],
-    offset: Sequence[float],
-) -> tuple[Tensor, Tensor]:
-    """Mean losses and accuracies (B,) of the networks `params` (B, P) on all `pixels` (N, C, H, W)."""
+def score_many(spec: NetworkSpec, params: Tensor, samples: Samples) -> tuple[Tensor, Tensor]:
+    """Mean losses and accuracies (B,) of the networks `params` (B, P) on all samples."""
     losses = right = torch.zeros(len(params), device=params.device)
-    for first in range(0, len(pixels), _SCORED_AT_ONCE):
-        x = _pictures(pixels[first : first + _SCORED_AT_ONCE], None, scale, offset, params.device)
-        y = labels[first : first + _SCORED_AT_ONCE].to(params.device).expand(len(params), -1)
+    for first in range(0, len(samples), _SCORED_AT_ONCE):
+        rows = slice(first, first + _SCORED_AT_ONCE)
+        x = _pictures(samples, rows, None, params.device)
+        y = samples.labels[rows].to(params.device).expand(len(params), -1)
         of_batch, answered = _answers(spec, params, x, y, None)
         losses, right = losses + of_batch, right + answered
-    return losses / len(pixels), right / len(pixels)
+    return losses / len(samples), right / len(samples)
 
 
 def _answers(
@@ -115,14 +99,11 @@ def _answers(
     return losses.sum(dim=1), (outputs.detach().argmax(dim=2) == y_Bn).sum(dim=1)
 
 
-def _pictures(
-    pixels: Tensor, shifts: Tensor | None, scale: Sequence[float], offset: Sequence[float], device: torch.device
-) -> Tensor:
-    """Normalised pictures (..., n, C, H, W), each the window of its picture that `shifts` (..., n, 3) says, mirrored or
-    not.
-    """
-    factors, offsets = (torch.tensor(list(values), device=device).view(-1, 1, 1) for values in (scale, offset))
-    x = pixels.to(device).float() * factors + offsets
+def _pictures(samples: Samples, rows: Tensor | slice, shifts: Tensor | None, device: torch.device) -> Tensor:
+    """Normalised pictures (..., n, C, H, W), mirrored and cut to the windows that `shifts` (..., n, 3) says."""
+    constants = (samples.scale, samples.offset)
+    scale, offset = (torch.tensor(list(values), device=device).view(-1, 1, 1) for values in constants)
+    x = samples.pixels[rows].to(device).float() * scale + offset
     if shifts is None:
         return x
     mirrored, down, along = shifts.to(device).long().unsqueeze(-1).unbind(-2)  # (..., n, 1) each

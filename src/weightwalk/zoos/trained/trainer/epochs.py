@@ -11,7 +11,6 @@ Axes: N images, M images in the order of use, C channels, P parameters.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -20,7 +19,7 @@ from torch import Tensor
 from weightwalk.errors import InputError
 from weightwalk.spec import NetworkSpec
 from weightwalk.zoos.trained.trainer import batched, native
-from weightwalk.zoos.trained.trainer.settings import Trained, Training
+from weightwalk.zoos.trained.trainer.settings import Samples, Trained, Training
 
 Mode = Literal["auto", "native", "torch"]
 
@@ -28,68 +27,42 @@ Mode = Literal["auto", "native", "torch"]
 def epoch(
     spec: NetworkSpec,
     state: Trained,
-    pixels: Tensor,
-    labels: Tensor,
+    samples: Samples,
     order: Tensor,
     training: Training,
     *,
-    scale: Sequence[float],
-    offset: Sequence[float],
     seed: int = 0,
     shifts: Tensor | None = None,
     mode: Mode = "auto",
 ) -> tuple[float, float]:
-    """One pass over the images `order` (M,) in mini-batches; moves `state` and gives mean loss and accuracy as seen in
-    training.
+    """One pass over the images `order` (M,) in mini-batches, of which the last may be smaller.
 
-    `pixels` (N, C, H, W) are uint8 and become pixel * scale + offset, per channel; `labels` (N,). The last mini-batch
-    may be smaller.
-    `shifts` (M, 3) are, per image in `order`, whether to mirror it, and the row and column where a window of the
-    picture's size begins; what lies outside of the picture is 0 after the normalisation. The window is taken first.
-    `seed` decides what is dropped. Learned values that are fixed stay as they are. A network that diverges ends with a
-    loss of NaN.
+    It moves `state` and gives mean loss and accuracy as seen in training. `shifts` (M, 3) are, per image in `order`,
+    whether to mirror it, and the row and column where a window of the picture's size begins; the window is taken first,
+    and what lies outside of the picture is 0 after the normalisation. `seed` decides what is dropped. Learned values
+    that are fixed stay as they are. A network that diverges ends with a loss of NaN.
     """
     if state.params.dim() != 1:
         raise InputError(
             f"expected the parameters (P,) of one network, got {tuple(state.params.shape)}; train_many takes (B, P)"
         )
-    _check(spec, state.params, pixels, labels, order, scale, offset)
+    _check(spec, state.params, samples, order)
     if shifts is not None and tuple(shifts.shape) != (len(order), 3):
         raise InputError(f"expected shifts ({len(order)}, 3), a row per image in order, got {tuple(shifts.shape)}")
-    if choose(spec, mode, state.params, pixels) == "native":
-        return native.epoch(spec, state, pixels, labels, order, training, scale, offset, seed, shifts)
+    if choose(spec, mode, state.params, samples.pixels) == "native":
+        return native.epoch(spec, state, samples, order, training, seed, shifts)
     together = Trained(state.params[None], state.first[None], state.second[None], state.step)
-    losses, accuracies = batched.train_many(
-        spec,
-        together,
-        pixels,
-        labels,
-        order,
-        [training],
-        scale=scale,
-        offset=offset,
-        seeds=[seed],
-        shifts=shifts,
-    )
+    losses, accuracies = batched.train_many(spec, together, samples, order, [training], seeds=[seed], shifts=shifts)
     state.step = together.step
     return float(losses[0]), float(accuracies[0])
 
 
-def score(
-    spec: NetworkSpec,
-    params: Tensor,
-    pixels: Tensor,
-    labels: Tensor,
-    *,
-    scale: Sequence[float],
-    offset: Sequence[float],
-    mode: Mode = "auto",
-) -> tuple[float, float]:
-    """Mean loss and accuracy of the network `params` (P,) on `pixels` (N, C, H, W) with `labels` (N,)."""
-    _check(spec, params, pixels, labels, torch.arange(len(pixels)), scale, offset)
-    if choose(spec, mode, params, pixels) == "native":
-        return native.score(spec, params, pixels, labels, scale, offset)
-    losses, accuracies = batched.score_many(spec, params[None], pixels, labels, scale=scale, offset=offset)
+def score(spec: NetworkSpec, params: Tensor, samples: Samples, *, mode: Mode = "auto") -> tuple[float, float]:
+    """Mean loss and accuracy of the network `params` (P,) on all samples."""
+    _check(spec, params, samples, torch.arange(len(samples)))
+    if choose(spec, mode, params, samples.pixels) == "native":
+        return native.score(spec, params, samples)
+    losses, accuracies = batched.score_many(spec, params[None], samples)
     return float(losses[0]), float(accuracies[0])
 
 
@@ -114,15 +87,8 @@ def choose(spec: NetworkSpec, mode: Mode, params: Tensor, pixels: Tensor) -> Lit
     return "torch"
 
 
-def _check(
-    spec: NetworkSpec,
-    params: Tensor,
-    pixels: Tensor,
-    labels: Tensor,
-    order: Tensor,
-    scale: Sequence[float],
-    offset: Sequence[float],
-) -> None:
+def _check(spec: NetworkSpec, params: Tensor, samples: Samples, order: Tensor) -> None:
+    pixels, labels = samples.pixels, samples.labels
     if params.shape[-1] != spec.num_parameters:
         raise InputError(f"{spec} has {spec.num_parameters} parameters, got {params.shape[-1]}")
     if pixels.dtype != torch.uint8 or pixels.dim() != 4 or spec.input_axes != 3 or pixels.shape[1] != spec.widths[0]:
@@ -130,9 +96,10 @@ def _check(
             f"expected uint8 pictures (N, {spec.widths[0]}, H, W) and a network that reads pictures, "
             f"got {pixels.dtype} {tuple(pixels.shape)} and {spec}"
         )
-    if len(scale) != pixels.shape[1] or len(offset) != pixels.shape[1]:
+    if not len(samples.scale) == len(samples.offset) == pixels.shape[1]:
         raise InputError(
-            f"expected a scale and an offset for each of {pixels.shape[1]} channels, got {len(scale)} and {len(offset)}"
+            f"expected a scale and an offset for each of {pixels.shape[1]} channels, got {len(samples.scale)} and "
+            f"{len(samples.offset)}"
         )
     if not len(order) or not 0 <= int(order.min()) <= int(order.max()) < len(pixels):
         raise InputError(f"expected at least one image, with numbers from 0 to {len(pixels) - 1}, got {order}")

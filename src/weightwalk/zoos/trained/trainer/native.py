@@ -16,7 +16,7 @@ from weightwalk import steps as kinds
 from weightwalk.spec import NetworkSpec
 from weightwalk.steps import Layer, Step
 from weightwalk.zoos.compiled import address, library, loads
-from weightwalk.zoos.trained.trainer.settings import OPTIMIZERS, Trained, Training, dropped, moving
+from weightwalk.zoos.trained.trainer.settings import OPTIMIZERS, Samples, Trained, Training, dropped, moving
 
 _LINEAR, _ACTIVATE, _NORM, _MEAN_POOL, _ADD, _SLICE, _CONCAT, _LEARNED, _PATCHES, _ATTENTION = range(10)
 _NORMS = ("layer", "rms", "batch")
@@ -131,12 +131,9 @@ def _library() -> ctypes.CDLL:
 def epoch(
     spec: NetworkSpec,
     state: Trained,
-    pixels: Tensor,
-    labels: Tensor,
+    samples: Samples,
     order: Tensor,
     training: Training,
-    scale: Sequence[float],
-    offset: Sequence[float],
     seed: int,
     shifts: Tensor | None,
     fourier: bool = True,
@@ -145,35 +142,24 @@ def epoch(
     state.params, state.first, state.second = (
         tensor.contiguous() for tensor in (state.params, state.first, state.second)
     )
-    found = _run(spec, state, pixels, labels, order, training, scale, offset, seed, shifts, moving(spec), fourier)
+    found = _run(spec, state, samples, order, training, seed, shifts, moving(spec), fourier)
     state.step += -(-len(order) // training.batch_size)
     return found
 
 
-def score(
-    spec: NetworkSpec,
-    params: Tensor,
-    pixels: Tensor,
-    labels: Tensor,
-    scale: Sequence[float],
-    offset: Sequence[float],
-    fourier: bool = True,
-) -> tuple[float, float]:
+def score(spec: NetworkSpec, params: Tensor, samples: Samples, fourier: bool = True) -> tuple[float, float]:
     """`epochs.score`."""
-    order = torch.arange(len(pixels), dtype=torch.int32)
+    order = torch.arange(len(samples), dtype=torch.int32)
     state = Trained(params.detach().contiguous(), params, params)
-    return _run(spec, state, pixels, labels, order, None, scale, offset, 0, None, [], fourier)
+    return _run(spec, state, samples, order, None, 0, None, [], fourier)
 
 
 def _run(
     spec: NetworkSpec,
     state: Trained,
-    pixels: Tensor,
-    labels: Tensor,
+    samples: Samples,
     order: Tensor,
     training: Training | None,
-    scale: Sequence[float],
-    offset: Sequence[float],
     seed: int,
     shifts: Tensor | None,
     ranges: list[tuple[int, int]],
@@ -181,13 +167,10 @@ def _run(
 ) -> tuple[float, float]:
     """One pass over `order`, which trains if `training` is given."""
     settings = training or Training(batch_size=max(1, len(order)))
-    program = _lowered(spec, tuple(pixels.shape[1:]), settings.dropout > 0)
+    program = _lowered(spec, samples.shape, settings.dropout > 0)
     shapes = program.shapes()
-    pictures, classes, numbers = (
-        pixels.contiguous(),
-        labels.to(torch.int64).contiguous(),
-        order.to(torch.int32).contiguous(),
-    )
+    pictures, classes = samples.pixels.contiguous(), samples.labels.to(torch.int64).contiguous()
+    numbers = order.to(torch.int32).contiguous()
     moves = None if shifts is None else shifts.to(torch.int8).contiguous()
     flat = [bound for pair in ranges for bound in pair]
     found = (ctypes.c_double * 2)()
@@ -203,8 +186,8 @@ def _run(
         len(ranges),
         address(pictures),
         *pictures.shape[1:],
-        (ctypes.c_float * len(scale))(*scale),
-        (ctypes.c_float * len(offset))(*offset),
+        (ctypes.c_float * len(samples.scale))(*samples.scale),
+        (ctypes.c_float * len(samples.offset))(*samples.offset),
         address(classes),
         address(numbers),
         None if moves is None else address(moves),
@@ -256,9 +239,7 @@ def _lowered(spec: NetworkSpec, example: tuple[int, ...], drops: bool) -> _Progr
 
 
 def _lower(program: _Program, step: Step, sources: list[int], entries: dict[str, object]) -> int:
-    """Append `step`; the number of the value that it writes. Raises _RefusedError with a reason, if the kind alone is
-    none.
-    """
+    """Append `step`, give the number of its value; _RefusedError has a reason, if the kind alone is none."""
     source = sources[0]
     grid, tokens = program.grids[source], program.tokens
     if isinstance(step, Layer | kinds.Activate):

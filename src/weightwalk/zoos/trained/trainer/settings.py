@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -45,11 +46,27 @@ class Training:
             )
 
 
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Pictures (N, C, H, W) uint8, which networks read as pixel * scale + offset per channel, and labels (N,)."""
+
+    pixels: Tensor
+    labels: Tensor
+    scale: Sequence[float]
+    offset: Sequence[float]
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(C, H, W)."""
+        return tuple(self.pixels.shape[1:])
+
+
 @dataclass(eq=False)
 class Trained:
-    """A network in training: `params` (P,) as `Weights.flat` has them, its optimiser's moments (P,), steps taken. B
-    networks: (B, P).
-    """
+    """Networks in training: `params` as `Weights.flat`, the optimiser's moments, all (P,) or (B, P), and its steps."""
 
     params: Tensor
     first: Tensor
