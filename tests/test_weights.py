@@ -443,3 +443,8 @@ def test_a_dataloader_makes_batches(num_workers):
     batches = list(DataLoader(Samples(), batch_size=3, num_workers=num_workers))
     assert same(Weights.cat([batch["weights"] for batch in batches]), Samples.networks)
     assert [batch["label"].tolist() for batch in batches] == [[0, 1, 2], [3, 4]]
+
+
+def test_inputs_are_a_tensor():
+    with pytest.raises(InputError, match="expected inputs as a tensor, got list"):
+        Weights(NetworkSpec.mlp([1, 1]), torch.zeros(1, 2)).run([[1.0]])

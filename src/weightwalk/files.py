@@ -135,6 +135,17 @@ def _kind(path: Path) -> str:
     return "a folder" if path.is_dir() else "a device, a pipe or a socket" if not path.is_file() else "a file"
 
 
+def check_encodable(path: Path) -> None:
+    """InputError for a path that is not UTF-8, which safetensors cannot open: the file is not damaged."""
+    if not str(path).isascii():
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            raise InputError(
+                f"expected a path in UTF-8, got {str(path)!r}; rename its folders, or link to them"
+            ) from None
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write `content` to `path`, whole or not at all."""
     with replacing(path) as scratch:

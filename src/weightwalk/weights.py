@@ -164,6 +164,8 @@ class Weights:
 
     def run(self, x: Tensor) -> Tensor:
         """Evaluate every network: examples (N, ...) or (B, N, ...) give (B, N, ...). See `weightwalk.evaluate.run`."""
+        if not isinstance(x, Tensor):
+            raise InputError(f"expected inputs as a tensor, got {type(x).__name__}; make one by torch.as_tensor")
         if self.flat.dim() == 1:  # inside vmap: (N, ...) give (N, ...)
             return self[None].run(x)[0]
         if self.flat.shape[0] == 0:  # torch convolves no empty batch: what one network of zeros gives, but none of it

@@ -175,6 +175,14 @@ def test_one_bad_network_does_not_stop_the_others(call, blind, files, tmp_path):
     assert json.loads(call("predict", blind, files["best"], "--json").stdout)["unread"] == {}
 
 
+def test_each_network_that_can_t_be_read_has_a_sentence_of_its_own(call, blind, files, tmp_path):
+    asked = [tmp_path / "one.pt", tmp_path / "two.pt"]
+    result = call("predict", blind, *asked, "--json")
+    assert result.exit_code == 2
+    assert [line.split(" at ")[1].split(",")[0] for line in result.stderr.splitlines()] == list(map(str, asked))
+    assert all(str(path) in json.loads(result.stdout)["error"] for path in asked)
+
+
 def test_a_state_dict_does_not_say_its_activation(call, trained, files, tmp_path, zoo):
     result = call("predict", trained, files["best"])
     assert result.exit_code == 2

@@ -371,3 +371,15 @@ def test_every_command_has_short_help_and_completes_in_shells(call):
         assert call(command.name, "-h").stdout == call(command.name, "--help").stdout
     assert "--install-completion" in call("--help").stdout
     assert "Usage" in call("bench", "fit", "-h").stdout
+
+
+def test_a_zoo_in_a_folder_whose_name_is_no_utf8_is_not_called_damaged(call, shared_zoo, shared_run, tmp_path):
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/z\xff"))
+    folder.mkdir()
+    (folder / "zoo").symlink_to(shared_zoo)
+    shutil.copy(shared_run / "model.safetensors", folder)
+    for arguments in (("inspect", folder / "zoo"), ("predict", folder / "model.safetensors", shared_zoo)):
+        result = call(*arguments)
+        assert result.exit_code == 2
+        assert "expected a path in UTF-8" in result.stderr
+        assert "delete" not in result.stderr

@@ -192,6 +192,19 @@ def test_what_is_no_model_is_refused(tmp_path):
         weightwalk.load(tmp_path / "best.safetensors")
 
 
+@pytest.mark.parametrize("asked", [None, 3, "net.pt", torch.zeros(2, 65), [1], {1, 2}, iter([])], ids=repr)
+def test_what_is_no_network_is_refused(asked):
+    model = Pretrained(DESCRIPTIONS["number"].build(), DESCRIPTIONS["number"])
+    with pytest.raises(InputError, match="expected networks as Weights, a state dict or a module"):
+        model.predict(asked)
+
+
+def test_a_zoo_is_asked_by_its_weights(tmp_path):
+    model = Pretrained(DESCRIPTIONS["number"].build(), DESCRIPTIONS["number"])
+    with pytest.raises(InputError, match=r"got Zoo; of a zoo, ask predict\(zoo.weights\(rows\)\)"):
+        model.predict(tiny_zoo(tmp_path / "zoo", num_images=4))
+
+
 def test_a_reader_is_trained_in_a_loop_of_one_s_own(tmp_path):
     """Plain PyTorch over a DataLoader of a zoo; nothing of ours but the reader."""
     zoo = tiny_zoo(tmp_path / "zoo", num_images=60)

@@ -125,6 +125,16 @@ def test_rows_in_any_form(zoo):
     assert zoo[-1]["row"] == count - 1
 
 
+@pytest.mark.parametrize("row", ["a", slice(0, 3), None, 1.5, [0]], ids=repr)
+def test_a_sample_is_of_one_row(zoo, row):
+    with pytest.raises(InputError, match="expected the number of one row"):
+        zoo[row]
+
+
+def test_numbers_of_numpy_and_torch_are_rows(zoo):
+    assert zoo[np.int64(3)]["row"] == zoo[torch.tensor(3)]["row"] == 3
+
+
 def test_members(zoo, mixed):
     assert zoo.rows(members="last").tolist() == [
         int(np.flatnonzero((zoo.groups == group) & (zoo.members == zoo.members[zoo.groups == group].max()))[0])

@@ -96,9 +96,13 @@ class Terminal:
         _print(printable(f"{line}; the same command goes on from there"), sys.stderr)
         return typer.Exit(128 + self._stop)
 
-    def refused(self, sentences: Sequence[str]) -> typer.Exit:
-        """To be raised when some of what was given could not be used: each sentence as an error, with exit code 2."""
+    def refused(self, sentences: Sequence[str], answered: bool = True) -> typer.Exit:
+        """To be raised when some of what was given could not be used, or (not `answered`) all of it: each sentence as
+        an error, with exit code 2.
+        """
         self.close()
+        if self.as_json and not answered:
+            _print(files.to_json({"error": "; ".join(sentences)}))
         for sentence in sentences:
             _print(printable(f"error: {sentence}"), sys.stderr)
         return typer.Exit(2)
@@ -207,9 +211,7 @@ def _limit_memory() -> None:
 
 
 def _failed(screen: Terminal, sentence: str) -> typer.Exit:
-    if screen.as_json:
-        _print(files.to_json({"error": sentence}))
-    return screen.refused([sentence])
+    return screen.refused([sentence], answered=False)
 
 
 def _print(text: str, file: IO[str] | None = None) -> None:

@@ -73,7 +73,7 @@ def command(
             except InputError as error:
                 unread[text] = str(error) if str(error).startswith(text) or text in str(error) else f"{text}: {error}"
         if not found:
-            raise InputError("; ".join(unread.values()))
+            raise screen.refused(list(unread.values()), answered=False)
         answer = reader.model.description.answer
         if answer.ranked:
             order = sorted(range(len(found)), key=lambda place: -found[place]["predicted"])

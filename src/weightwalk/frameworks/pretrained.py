@@ -183,7 +183,15 @@ class Pretrained(nn.Module):
                 raise InputError("a module needs an example of its input; ask predict(module, example_input)")
             check_finite(asked.state_dict(), "in the module")
             return trace(asked, example)[1]
-        return self.network(asked, "the state dict") if isinstance(asked, Mapping) else asked
+        if isinstance(asked, Mapping):
+            return self.network(asked, "the state dict")
+        batches = [asked] if isinstance(asked, Weights) else asked
+        if not isinstance(batches, Sequence) or not all(isinstance(batch, Weights) for batch in batches):
+            raise InputError(
+                f"expected networks as Weights, a state dict or a module, got {type(asked).__name__}; of a zoo, ask "
+                "predict(zoo.weights(rows)), or zoo.sequence(rows) of a mixed one; of a file, what torch.load gives"
+            )
+        return batches
 
     def network(self, state: Mapping[str, Any], where: str, activation: str | None = None) -> Weights:
         """A state dict as the one network that it is, of the one of the model's own architectures that it fits.

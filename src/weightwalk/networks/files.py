@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from weightwalk.errors import InputError
+from weightwalk.files import check_encodable
 from weightwalk.networks.trace import Tracing
 from weightwalk.spec import NetworkSpec
 from weightwalk.state_dicts import real_tensors
@@ -137,6 +138,7 @@ def read_state(path: Path) -> Mapping[str, Any]:
 
 def read_tensors(path: Path, what: str) -> dict[str, Tensor]:
     """The tensors of a .safetensors; `what` names the file in the sentence that a missing or damaged one gets."""
+    check_encodable(path)
     try:
         return load_file(path)
     except FileNotFoundError:

@@ -21,7 +21,7 @@ from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from weightwalk.errors import InputError
-from weightwalk.files import write_bytes
+from weightwalk.files import check_encodable, write_bytes
 
 FORMAT = 1
 _ENTRY = "weightwalk"
@@ -110,6 +110,7 @@ def save(
 def load(path: Path) -> Checkpoint:
     """Read and verify `path`; a file that is missing, foreign, damaged or of a newer format is an InputError."""
     path = Path(path)
+    check_encodable(path)
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a mapping)

@@ -35,8 +35,8 @@ def blocks(indices: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]
 
 
 class Blocks(Generic[K, R]):
-    """Collects results by block; complete blocks are written by `write_block(key, results)` about every second, more
-    seldom as the zoo's manifest grows, but before there are more than `WAITING` of them.
+    """Collects results by block; `settle` writes those that are complete by `write_block(key, results)`, for a
+    twentieth of the time, but before there are more than `WAITING` of them.
 
     `missing` says how many results each block still lacks.
     """
@@ -52,6 +52,9 @@ class Blocks(Generic[K, R]):
             return
         self._found.setdefault(key, []).append(result)
         self._missing[key] -= count
+
+    def settle(self) -> None:
+        """To be called when all blocks of a result were added: who is killed before the next one keeps them."""
         if time.monotonic() >= self._next or len(self._found) > WAITING:
             self.write()
 
@@ -62,4 +65,4 @@ class Blocks(Generic[K, R]):
             for key in [key for key in self._found if not self._missing[key]]:
                 self._write_block(key, self._found.pop(key))
         now = time.monotonic()
-        self._next = now + max(1.0, 20 * (now - began))
+        self._next = now + 20 * (now - began)

@@ -218,6 +218,7 @@ def _column(handle: Any, name: str, dtype: str) -> NDArray[Any]:
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     """A shard's file; one that is missing, damaged or another is an `InputError` that names it."""
+    files.check_encodable(path)
     try:
         with safe_open(path, "pt") as handle:
             yield handle

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, SupportsIndex
 
 import numpy as np
 import torch
@@ -235,6 +235,10 @@ class Zoo(Dataset[dict[str, Any]]):
     # ---- samples
 
     def __getitem__(self, row: int) -> dict[str, Any]:
+        if not isinstance(row, SupportsIndex):
+            raise InputError(
+                f"expected the number of one row, got {row!r}; zoo.weights(rows) and zoo.batches take more"
+            )
         if not -len(self) <= row < len(self):
             raise IndexError(f"row {row} of {len(self)}")
         return self.__getitems__([row])[0]

@@ -335,3 +335,20 @@ def test_a_killed_fit_keeps_its_blocks(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         fit_zoo(sets, tmp_path / "zoo", RECIPE, workers=Killed())
     assert len(Zoo.open(tmp_path / "zoo")) >= 8
+
+
+def test_no_task_outlasts_the_shard_that_it_is_for(tmp_path, monkeypatch):
+    """A second one would be lost with the first by those who are killed before it is done."""
+    sizes = []
+
+    class Counted(Inline):
+        def results(self, job, tasks):
+            for result in super().results(job, tasks):
+                sizes.append(len(result.images))
+                yield result
+
+    monkeypatch.setattr(engine, "task_size", lambda device, pixels: 64)
+    monkeypatch.setattr(fitting, "block_size", lambda cost: 16)
+    fit_zoo(digits(40), tmp_path / "zoo", RECIPE, workers=Counted())
+    native = engine.choose("auto", torch.device("cpu")) == "native"
+    assert sizes == ([16, 16, 8] if native else [40])

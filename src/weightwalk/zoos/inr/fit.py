@@ -173,6 +173,8 @@ def fit_zoo(
         provenance={"weightwalk": weightwalk.__version__, "torch": torch.__version__, "device": device, "mode": chosen},
     )
     size = block_size(recipe.descent.steps * math.prod(grid) * spec.num_parameters)
+    if chosen == "native":  # where more at once are no faster, no task outlasts the shard that it is for
+        at_once = min(at_once, size)
     todo = list(_todo(writer, sets, rule, fits, split))
     total = sum(len(indices) for _, _, indices in todo)
     began, fitted, written, psnr_sum = time.monotonic(), 0, 0, 0.0
@@ -210,6 +212,7 @@ def fit_zoo(
             raise
         for block, count in _per_block(result.images, size):
             shards.add((result.part, result.fit, block), result, count)
+        shards.settle()
         psnr_sum += float(result.psnr.sum())
         fitted += len(result.images)
         progress("fitting", fitted, total, {"PSNR dB": psnr_sum / fitted})

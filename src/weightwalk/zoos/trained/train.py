@@ -188,6 +188,7 @@ def train_zoo(
                 run = next(results)
                 accuracies += run.figures["test_accuracy"][-1:].tolist()
                 shards.add(run.index, run)
+                shards.settle()
                 done += 1
                 tell()
         finally:
