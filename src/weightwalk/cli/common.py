@@ -34,6 +34,7 @@ from weightwalk.report.words import shell
 
 if TYPE_CHECKING:
     from weightwalk.zoos.kinds import Description
+    from weightwalk.zoos.store import Zoo
 
 Seed = Annotated[int, typer.Option(help="What everything random is drawn from.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on stdout.")]
@@ -259,6 +260,15 @@ def zoo_blocks(found: Description, **more: object) -> list[RenderableType]:
     """What there is to say of a zoo, as blocks of an answer."""
     title = str(found.values["zoo"])
     return [facts(title, {**found.facts, **more}), *(table(*entries) for entries in found.tables)]
+
+
+def check_sheet(sheet: Path, zoo: Zoo, suffix: str) -> None:
+    """InputError for a file that --sheet must not write, and where the zoo's signals are drawn as other than .png."""
+    if suffix != ".png":
+        raise InputError(
+            f"a sheet shows pictures, but {zoo.path} has signals of the shape {zoo.image_shape}; leave --sheet out"
+        )
+    files.output(sheet, ".png", option="--sheet")
 
 
 def next_steps(*commands: str) -> RenderableType:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from weightwalk import files
-from weightwalk.cli.common import AsJson, Quiet, ZooArgument, terminal, zoo_blocks
+from weightwalk.cli.common import AsJson, Quiet, ZooArgument, check_sheet, terminal, zoo_blocks
 from weightwalk.errors import InputError
 
 if TYPE_CHECKING:
@@ -37,12 +37,16 @@ def command(
         from rich.text import Text
 
         from weightwalk.graphs.dynamic import DynamicGraph
+        from weightwalk.report import renders
         from weightwalk.zoos import hashes, kinds
         from weightwalk.zoos.store import Zoo
 
         opened = Zoo.open(zoo)
         if sheet:
-            _check(opened, sheet)
+            if opened.sources is None:
+                raise InputError(f"a sheet shows pictures, but {zoo} holds {opened.kind} networks; leave --sheet out")
+            channels, *grid = opened.image_shape
+            check_sheet(sheet, opened, renders.suffix(channels, grid))
         found = kinds.described(opened)
         hashes.refuse(hashes.verify(zoo, screen.progress).problems if verify else ())
         if sheet:
@@ -59,21 +63,6 @@ def command(
             *zoo_blocks(found, files="all as they were written" if verify else "not hashed (--verify does)"),
             *([Text(f"Dynamic graph\n{graph}\n")] if graph else []),
         )
-
-
-def _check(zoo: Zoo, sheet: Path) -> None:
-    """InputError where there are no pictures to show, or under such a name."""
-    from weightwalk import files
-    from weightwalk.report import renders
-
-    if zoo.sources is None:
-        raise InputError(f"a sheet shows pictures, but {zoo.path} holds {zoo.kind} networks; leave --sheet out")
-    channels, *grid = zoo.image_shape
-    if renders.suffix(channels, grid) != ".png":
-        raise InputError(
-            f"a sheet shows pictures, but {zoo.path} has signals of the shape {zoo.image_shape}; leave --sheet out"
-        )
-    files.output(sheet, ".png", option="--sheet")
 
 
 def _contact_sheet(zoo: Zoo) -> bytes:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from weightwalk import files
-from weightwalk.cli.common import AsJson, Device, Quiet, ZooArgument, table, terminal
+from weightwalk.cli.common import AsJson, Device, Quiet, ZooArgument, check_sheet, table, terminal
 from weightwalk.errors import InputError
 from weightwalk.progress import in_units
 
@@ -68,14 +68,9 @@ def command(
         names = opened.names(rows)
         paths = _paths(zoo, names, kind, out)
         if sheet:
-            files.output(sheet, ".png", option="--sheet")
+            check_sheet(sheet, opened, kind)
         if not 1 <= rate < 2**31:
             raise InputError(f"expected --rate of at least 1 Hz and below 2^31 Hz, got {rate}")
-        if sheet and kind != ".png":
-            raise InputError(
-                f"a sheet shows pictures, but {zoo} has signals of the shape {opened.image_shape}; leave --sheet out"
-            )
-
         per_point = {".npy": 4, ".wav": 2}.get(kind, 1e-3) * channels  # compressed as far as it goes
         num_bytes = per_point * prod(grid) * len(rows)
         files.check_room(paths[0], num_bytes, f"a render of {prod(grid):,} points", "choose a smaller --size")

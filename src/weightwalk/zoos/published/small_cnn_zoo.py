@@ -31,10 +31,10 @@ from weightwalk.networks.architectures import small_cnn
 from weightwalk.spec import NetworkSpec
 from weightwalk.zoos.formats import opened, read_bytes
 from weightwalk.zoos.published.reading import LAYOUTS, Told
-from weightwalk.zoos.published.trained import Runs, by_split, checkpoints, flattened
+from weightwalk.zoos.published.trained import Runs, by_split, flattened
 from weightwalk.zoos.shards import Group
 from weightwalk.zoos.splits import SplitRule
-from weightwalk.zoos.trained.train import FIGURES
+from weightwalk.zoos.trained.train import FIGURES, checkpoints
 
 STEP = 86
 _CONSTANT = ("b_init", "dataset", "dnn_architecture", "num_layers", "num_units", "random_seed")  # the same in every row

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -83,33 +83,3 @@ def flattened(
         parts.append(taken.to(torch.float32).reshape(-1))
     flat: np.ndarray[Any, np.dtype[np.float32]] = torch.cat(parts).numpy()
     return flat
-
-
-def checkpoints(
-    number: int,
-    spec: NetworkSpec,
-    hyperparameters: Mapping[str, Any],
-    rows: Sequence[tuple[int, Any, Mapping[str, float]]],
-) -> Group:
-    """A run out of (epochs, parameters (P,), figures) in any order, without those whose parameters are not finite."""
-    rows = sorted((row for row in rows if np.isfinite(row[1]).all()), key=lambda row: row[0])
-    epochs = np.array([epoch for epoch, _, _ in rows], np.int64)
-    if np.any(np.diff(epochs) < 1) or np.any(epochs < 0):
-        raise InputError(f"expected checkpoints of different epochs from 0, got {epochs.tolist()} of run {number}")
-    for epoch, _, figures in rows:
-        for name, value in figures.items():
-            if name.endswith("accuracy") and not (np.isnan(value) or 0 <= value <= 1):
-                raise InputError(
-                    f"expected {name} as a share from 0 to 1, got {value} after {epoch} epochs of run {number}"
-                )
-    names = {name for _, _, figures in rows for name in figures}
-    return Group(
-        number,
-        spec,
-        np.array([params for _, params, _ in rows], np.float32).reshape(len(rows), spec.num_parameters),
-        {
-            "epoch": epochs,
-            **{name: np.array([figures.get(name, np.nan) for _, _, figures in rows], np.float32) for name in names},
-        },
-        hyperparameters,
-    )

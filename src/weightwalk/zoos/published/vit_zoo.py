@@ -25,9 +25,10 @@ from weightwalk.networks.starts import sincos
 from weightwalk.spec import NetworkSpec
 from weightwalk.steps import Learned
 from weightwalk.zoos.published.reading import LAYOUTS, Told
-from weightwalk.zoos.published.trained import Runs, by_split, checkpoints, flattened
+from weightwalk.zoos.published.trained import Runs, by_split, flattened
 from weightwalk.zoos.shards import Group
 from weightwalk.zoos.splits import SPLITS
+from weightwalk.zoos.trained.train import checkpoints
 
 _NAME = re.compile(r"model_(\d+)_(\d+)\.pth")
 

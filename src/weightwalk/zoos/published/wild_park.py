@@ -22,9 +22,10 @@ from weightwalk.networks.architectures import wild_park
 from weightwalk.networks.files import Inert, unpickled
 from weightwalk.spec import NetworkSpec
 from weightwalk.zoos.published.reading import LAYOUTS, Told
-from weightwalk.zoos.published.trained import Runs, by_split, checkpoints, flattened
+from weightwalk.zoos.published.trained import Runs, by_split, flattened
 from weightwalk.zoos.shards import Group
 from weightwalk.zoos.splits import SPLITS, SplitRule
+from weightwalk.zoos.trained.train import checkpoints
 
 _FILE, _SPLITS = "checkpoint.pt", "cnn_park_splits.json"
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,7 +62,7 @@ class TrainJob:
             drawn.optimizer, drawn.learning_rate, drawn.weight_decay, drawn.dropout, recipe.batch_size
         )
         samples = _samples(recipe, pictures.train, pictures.train_labels)
-        rows: list[tuple[int, NDArray[np.float32], list[float]]] = []
+        rows: list[tuple[int, NDArray[np.float32], dict[str, float]]] = []
         for epoch in range(drawn.checkpoints[-1] + 1):
             if epoch:
                 numbers = order(drawn, recipe, len(samples), self.seed, run, epoch)
@@ -81,15 +82,30 @@ class TrainJob:
                 figures = score(recipe, drawn.spec, state.params, pictures, self.mode)
                 if not np.isfinite(figures).all():
                     break
-                rows.append((epoch, state.params.numpy().copy(), figures))
-        figures_of = {name: np.array([row[2][k] for row in rows], np.float32) for k, name in enumerate(FIGURES)}
-        return Group(
-            run,
-            drawn.spec,
-            np.array([params for _, params, _ in rows], np.float32).reshape(len(rows), drawn.spec.num_parameters),
-            {"epoch": np.array([epoch for epoch, _, _ in rows], np.int64), **figures_of},
-            drawn.hyperparameters,
-        )
+                rows.append((epoch, state.params.numpy().copy(), dict(zip(FIGURES, figures, strict=True))))
+        return checkpoints(run, drawn.spec, drawn.hyperparameters, rows)
+
+
+def checkpoints(
+    number: int,
+    spec: NetworkSpec,
+    hyperparameters: Mapping[str, Any],
+    rows: Sequence[tuple[int, Any, Mapping[str, float]]],
+) -> Group:
+    """A run out of (epochs, parameters (P,), figures) in any order, without those whose parameters are not finite."""
+    rows = sorted((row for row in rows if np.isfinite(row[1]).all()), key=lambda row: row[0])
+    epochs = np.array([epoch for epoch, _, _ in rows], np.int64)
+    if np.any(np.diff(epochs) < 1) or np.any(epochs < 0):
+        raise InputError(f"expected checkpoints of different epochs from 0, got {epochs.tolist()} of run {number}")
+    for epoch, _, figures in rows:
+        for name, value in figures.items():
+            if name.endswith("accuracy") and not (np.isnan(value) or 0 <= value <= 1):
+                raise InputError(
+                    f"expected {name} as a share from 0 to 1, got {value} after {epoch} epochs of run {number}"
+                )
+    columns = {name: np.array([figures.get(name, np.nan) for _, _, figures in rows], np.float32) for name in FIGURES}
+    params = np.array([params for _, params, _ in rows], np.float32).reshape(len(rows), spec.num_parameters)
+    return Group(number, spec, params, {"epoch": epochs, **columns}, hyperparameters)
 
 
 def begin(drawn: Drawn, seed: int, run: int) -> Tensor:

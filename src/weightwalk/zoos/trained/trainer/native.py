@@ -142,7 +142,7 @@ def epoch(
     state.params, state.first, state.second = (
         tensor.contiguous() for tensor in (state.params, state.first, state.second)
     )
-    found = _run(spec, state, samples, order, training, seed, shifts, moving(spec), fourier)
+    found = _run(spec, state, samples, order, fourier, training, seed, shifts)
     state.step += -(-len(order) // training.batch_size)
     return found
 
@@ -151,7 +151,7 @@ def score(spec: NetworkSpec, params: Tensor, samples: Samples, fourier: bool = T
     """`epochs.score`."""
     order = torch.arange(len(samples), dtype=torch.int32)
     state = Trained(params.detach().contiguous(), params, params)
-    return _run(spec, state, samples, order, None, 0, None, [], fourier)
+    return _run(spec, state, samples, order, fourier)
 
 
 def _run(
@@ -159,11 +159,10 @@ def _run(
     state: Trained,
     samples: Samples,
     order: Tensor,
-    training: Training | None,
-    seed: int,
-    shifts: Tensor | None,
-    ranges: list[tuple[int, int]],
     fourier: bool,
+    training: Training | None = None,
+    seed: int = 0,
+    shifts: Tensor | None = None,
 ) -> tuple[float, float]:
     """One pass over `order`, which trains if `training` is given."""
     settings = training or Training(batch_size=max(1, len(order)))
@@ -172,6 +171,7 @@ def _run(
     pictures, classes = samples.pixels.contiguous(), samples.labels.to(torch.int64).contiguous()
     numbers = order.to(torch.int32).contiguous()
     moves = None if shifts is None else shifts.to(torch.int8).contiguous()
+    ranges = moving(spec) if training else []
     flat = [bound for pair in ranges for bound in pair]
     found = (ctypes.c_double * 2)()
     short = _library().weightwalk_train(
