@@ -215,10 +215,9 @@ def _demand_networks(task: Task[Any], zoo: Zoo, rows: Rows, split: str) -> None:
     if not len(rows) or equal or (target.dtype.kind == "f" and len(rows) < 2):
         got = f"{len(rows)} of which all have the same" if equal else f"{len(rows)}"
         what = "" if target.dtype.kind != "f" else " of different values to tell"
-        raise InputError(
-            f"expected {split} {task.networks}{what} in {zoo.path}, got {got}; add more to the zoo with the command "
-            "that made it"
-        )
+        imported = "layout" in zoo.settings
+        remedy = "use a zoo that has them" if imported else "add more to the zoo with the command that made it"
+        raise InputError(f"expected {split} {task.networks}{what} in {zoo.path}, got {got}; {remedy}")
 
 
 def demand_finite(task: Task[Any], zoo: Zoo, rows: Rows) -> None:
