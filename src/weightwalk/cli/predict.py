@@ -71,7 +71,7 @@ def command(
             try:
                 found += reader.of(text)
             except InputError as error:
-                unread[text] = str(error) if str(error).startswith(text) or text in str(error) else f"{text}: {error}"
+                unread[text] = str(error) if text in str(error) else f"{text}: {error}"
         if not found:
             raise screen.refused(list(unread.values()), answered=False)
         answer = reader.model.description.answer

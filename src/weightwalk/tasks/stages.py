@@ -23,9 +23,8 @@ from weightwalk.training.stage import StageConfig
 from weightwalk.weights import Weights
 from weightwalk.zoos.store import Zoo
 
-CACHE_BYTES = (
-    4 * 2**30
-)  # frozen encodings of a run's networks up to this size are kept, and made in every step above it
+CACHE_BYTES = 4 * 2**30
+"""Frozen encodings of a run's networks are kept up to this size, and made anew in every step above it."""
 
 Rows = NDArray[np.int64]
 

@@ -92,7 +92,7 @@ def describe(task: Task[Any], config: RunConfig, zoo: Zoo, train: Rows) -> Descr
         encoder=config.encoder,
         head=config.head,
         answer=task.answer(zoo, train),
-        latents=None if sizes is None else Latents(sizes, _image_shape(zoo)),
+        latents=None if sizes is None else Latents(sizes, zoo.image_shape),
         task=config.task,
         recipe=config.recipe,
         zoo=identity(zoo),
@@ -233,11 +233,6 @@ def demand_finite(task: Task[Any], zoo: Zoo, rows: Rows) -> None:
 def _listed(zoo: Zoo, rows: Rows) -> str:
     names = ", ".join(zoo.names(rows[:_NAMED]))
     return names if len(rows) <= _NAMED else f"{names} and {len(rows) - _NAMED:,} more"
-
-
-def _image_shape(zoo: Zoo) -> tuple[int, ...]:
-    shape: tuple[int, ...] = zoo.image_shape
-    return shape
 
 
 def _groups(zoo: Zoo, rows: Rows) -> int:
