@@ -119,7 +119,7 @@ def latents(generator: LatentGenerator, encoding_BE: Tensor) -> Tensor:
 def decoded(decoder: ConvDecoder, maps: Tensor) -> Tensor:
     """Transposed convolutions with ReLU between them, (N, C, h, w) -> (N, image channels, H, W)."""
     first, *others = [layer for layer in decoder.layers if isinstance(layer, nn.ConvTranspose2d)]
-    found = F.conv_transpose2d(maps, first.weight, first.bias, stride=2, padding=1)
+    found: Tensor = F.conv_transpose2d(maps, first.weight, first.bias, stride=2, padding=1)
     for layer in others:
         found = F.conv_transpose2d(found.relu_(), layer.weight, layer.bias, stride=2, padding=1)
     return found
