@@ -134,7 +134,8 @@ def encode(model: INR2JLS, weights: Weights) -> Tensor:
 def pictures(model: INR2JLS, weights: Weights) -> Tensor:
     """What INR2JLS says that the networks show, (B, V, C, H, W): the decoder on every view's map alone."""
     maps = encode(model, weights).unflatten(1, (model.num_views, *model.grid)).movedim(-1, 2)
-    return decoded(model.decoder, maps.flatten(0, 1)).unflatten(0, maps.shape[:2])
+    shown: Tensor = decoded(model.decoder, maps.flatten(0, 1)).unflatten(0, maps.shape[:2])
+    return shown
 
 
 def train_step(model: INR2JLS, optimizer: torch.optim.Optimizer, weights: Weights, targets: Tensor) -> Tensor:
