@@ -6,7 +6,7 @@ from torch import nn
 from torch.func import functional_call, grad, jacrev, vmap
 
 from weightwalk.encoders import pieces
-from weightwalk.encoders.edges import EdgeMap, FourierEdges, mean_features, messages
+from weightwalk.encoders.edges import EdgeMap, FourierMap, mean_features, messages
 from weightwalk.graphs.features import FourierFeatures
 from weightwalk.testing import assert_close
 
@@ -65,8 +65,8 @@ def problem(edge, taps, b=3, o=4, i=5):
 
 
 EDGES = {
-    "Fourier": lambda: FourierEdges(2, FourierFeatures(4, 1.0), 3),
-    "one channel": lambda: FourierEdges(1, FourierFeatures(3, 2.0), 6),
+    "Fourier": lambda: FourierMap(2, FourierFeatures(4, 1.0), 3),
+    "one channel": lambda: FourierMap(1, FourierFeatures(3, 2.0), 6),
     "tanh": TanhEdges,
     "identity": ValuesThemselves,
 }
@@ -124,7 +124,7 @@ def test_the_values_that_were_given_stay_as_they_are():
 
 
 def test_frequencies_that_want_a_gradient_get_one():
-    edge = FourierEdges(2, FourierFeatures(4, 1.0), 3).double()
+    edge = FourierMap(2, FourierFeatures(4, 1.0), 3).double()
     values, sources = torch.randn(2, 3, 4, 2).double(), torch.randn(2, 4, 3).double()
     edge.features.frequencies.requires_grad_()
     agree(
@@ -137,9 +137,9 @@ def test_frequencies_that_want_a_gradient_get_one():
 
 def test_shared_features_are_saved_by_whom_they_belong_to():
     features = FourierFeatures(4, 1.0)
-    shared, own = FourierEdges(1, features, 3, shared=True), FourierEdges(1, features, 3)
-    assert list(shared.state_dict()) == ["weight", "bias"]
-    assert set(own.state_dict()) == {"weight", "bias", "features.frequencies"}
+    shared, own = FourierMap(1, features, 3, shared=True), FourierMap(1, features, 3)
+    assert list(shared.state_dict()) == ["weight", "bias", "reach"]
+    assert set(own.state_dict()) == {"weight", "bias", "reach", "features.frequencies"}
     own.load_state_dict({**shared.state_dict(), "features.frequencies": features.frequencies})
     values = torch.randn(5, 1)
     assert torch.equal(own(values), shared(values))
@@ -154,7 +154,7 @@ def test_mean_features_are_means_of_features(monkeypatch, piece_bytes):
 
 
 def test_no_networks_give_no_messages():
-    edge = FourierEdges(1, FourierFeatures(4, 1.0), 3)
+    edge = FourierMap(1, FourierFeatures(4, 1.0), 3)
     assert messages(torch.zeros(0, 2, 4, 1), edge, torch.zeros(0, 4, 3)).shape == (0, 2, 3)
     sources, mix, offset = torch.zeros(0, 4, 9, 3), torch.zeros(5, 27), torch.zeros(0, 4, 5)
     assert messages(torch.zeros(0, 2, 4, 9, 1), edge, sources, mix, offset).shape == (0, 2, 5)
