@@ -48,7 +48,7 @@ def expansion(frequencies: Tensor, reach: float, count: int) -> Tensor:
     """
     orders = np.arange(count)
     signs = np.array([1, 1, -1, -1])[orders % 4] * np.where(orders == 0, 1, 2)
-    terms = signs * jv(orders, 2 * math.pi * reach * frequencies.double().cpu().numpy()[:, None])
+    terms = signs * jv(orders, 2 * math.pi * reach * np.array(frequencies.tolist())[:, None])
     odd = orders % 2 == 1
     return torch.from_numpy(np.concatenate([np.where(odd, terms, 0), np.where(odd, 0, terms)]))
 

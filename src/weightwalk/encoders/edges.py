@@ -78,7 +78,7 @@ class PolynomialMap:
 
     def covers(self, values: Tensor) -> bool:
         """Whether no value is out of range, as NaN is, and one may look (not under `vmap`)."""
-        if torch._C._functorch.is_batchedtensor(values) or not values.numel():
+        if not values.numel() or not _readable(values):
             return False
         least, most = values.detach().reshape(-1, len(self.reach)).aminmax(dim=0)
         return bool(((most <= self.reach) & (least >= -self.reach)).all())
@@ -112,9 +112,9 @@ class PolynomialMap:
 class FourierMap(EdgeMap):
     """e = W concat_c phi(x_c) + b, with phi(x) = [sin(2 pi x f), cos(2 pi x f)] of random f (DNG paper, section 4).
 
-    `features` are saved with the map, or, if `shared`, by the encoder that gives them to several. Values within `reach`,
-    which is saved with the map (`cover`), are read by polynomials, each feature to `basis.TOLERANCE`; others as the
-    formula says.
+    `features` are saved with the map, or, if `shared`, by the encoder that gives them to several. Values within
+    `reach`, which is saved with the map (`cover`), are read by polynomials, each feature to `basis.TOLERANCE`; others
+    as the formula says.
     """
 
     reach: Tensor
@@ -197,19 +197,35 @@ class FourierMap(EdgeMap):
         over buffers).
         """
         frequencies, reach = self.features.frequencies, self.reach
-        batched = torch._C._functorch.is_batchedtensor
-        if torch.compiler.is_compiling() or frequencies.requires_grad or batched(frequencies) or batched(reach):
+        if (
+            torch.compiler.is_compiling()
+            or frequencies.requires_grad
+            or not (_readable(frequencies) and _readable(reach))
+        ):
             return None
         state = (frequencies, reach, frequencies._version, reach._version)
         kept = self._expansion
         if kept is None or kept[0][0] is not frequencies or kept[0][1] is not reach or kept[0][2:] != state[2:]:
-            tolerance = TOLERANCE.get(frequencies.dtype, TOLERANCE[torch.float32])
-            count = max(degrees(frequencies, r, tolerance) for r in reach.tolist())
-            found = None
-            if count < self.features.dim:
-                found = torch.stack([expansion(frequencies, r, count) for r in reach.tolist()]).to(frequencies)
-            self._expansion = kept = (state, found)
+            with torch._C._DisableFuncTorch():  # what is kept must not belong to a transform that ends
+                self._expansion = kept = (state, self._expand())
         return kept[1]
+
+    def _expand(self) -> Tensor | None:
+        frequencies, reach = self.features.frequencies, self.reach.tolist()
+        tolerance = TOLERANCE.get(frequencies.dtype, TOLERANCE[torch.float32])
+        count = max(degrees(frequencies, r, tolerance) for r in reach)
+        if count >= self.features.dim:
+            return None
+        return torch.stack([expansion(frequencies, r, count) for r in reach]).to(frequencies)
+
+
+def _readable(tensor: Tensor) -> bool:
+    """Whether a tensor has numbers that decisions may depend on: under `vmap` it stands for several."""
+    while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        if torch._C._functorch.is_batchedtensor(tensor):
+            return False
+        tensor = torch._C._functorch.get_unwrapped(tensor)
+    return True
 
 
 def messages(

@@ -24,7 +24,7 @@ from weightwalk.errors import InputError
 from weightwalk.graphs.features import FourierFeatures
 from weightwalk.registry import unknown
 from weightwalk.spec import ACTIVATIONS, NetworkSpec, Scheduled
-from weightwalk.steps import Conv, Dense, Embed, Learned, Norm
+from weightwalk.steps import Conv, Learned, Norm
 from weightwalk.weights import Weights
 
 Readout = Literal["output", "layers"]
@@ -171,10 +171,13 @@ class DNGEncoder(Encoder):
         largest: dict[FourierMap, Tensor] = {}
         for weights in batches:
             for at in weights.spec.schedule:
-                for walk in self.passes if at.layer is not None and isinstance(at.step, (Dense, Conv, Embed)) else ():
+                if at.layer is None or kind_of(at.step) != "message":
+                    continue
+                read = (weights.weights[at.layer], weights.biases[at.layer])
+                for walk in self.passes:
                     assert isinstance(walk, Pass)
-                    own, bias = walk.of(at), weights.biases[at.layer]
-                    for of_map, x in ((own.edge, weights.weights[at.layer]), (own.input, bias)):
+                    own = walk.of(at)
+                    for of_map, x in zip((own.edge, own.input), read, strict=True):
                         if isinstance(of_map, FourierMap) and x is not None and x.numel():
                             most = x.detach().abs().max().to(of_map.reach)[None]
                             largest[of_map] = torch.maximum(largest.get(of_map, most), most)
@@ -235,9 +238,7 @@ class DNGEncoder(Encoder):
             memory = self.dropout(own.norm(memory))
         return memory
 
-    def _update_input(
-        self, walk: Pass, own: Any, weights: Weights, layer: int, earlier: Tensor | None
-    ) -> Tensor:
+    def _update_input(self, walk: Pass, own: Any, weights: Weights, layer: int, earlier: Tensor | None) -> Tensor:
         """W_ih of what updates the memories of a layer: W_b (phi(b) + a), or a map of those of the pass before."""
         outer = walk.cell.weight_ih
         if earlier is not None:
