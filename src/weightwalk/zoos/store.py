@@ -22,7 +22,7 @@ from weightwalk.weights import Weights
 from weightwalk.zoos import kinds, shards
 from weightwalk.zoos.manifest import Manifest
 from weightwalk.zoos.rows import Rows, numbers_of
-from weightwalk.zoos.samples import Sample, Samples, joined
+from weightwalk.zoos.samples import Batch, Sample, Samples, joined
 from weightwalk.zoos.sources import Sources
 from weightwalk.zoos.splits import SPLITS, group_numbers, indices_of, parts_of
 
@@ -184,23 +184,31 @@ class Zoo(Dataset[Sample]):
 
     def sequence(self, rows: Rows) -> Weights | list[Weights]:
         """The networks of `rows` (B,), in that order: as one batch where all have one spec, else each as its own."""
-        buckets = self.buckets(rows)
-        if len(buckets) == 1:
-            return buckets[0][1]
-        single = {int(place): of_spec[k] for at, of_spec in buckets for k, place in enumerate(at)}
-        return [single[place] for place in range(len(single))]
+        rows = self._numbers(rows)
+        codes = self.spec_codes[rows].tolist()
+        if len(set(codes)) == 1:
+            return Weights(self.specs[codes[0]], self._flat(codes[0], rows))
+        specs = [self.specs[code] for code in codes]
+        widths = [spec.num_parameters for spec in specs]
+        return [
+            Weights(spec, flat[None]) for spec, flat in zip(specs, self._read(rows, widths).split(widths), strict=True)
+        ]
 
     def _flat(self, code: int, rows: NDArray[np.int64]) -> Tensor:
-        """Parameters (B, P) of `rows`, which have the spec number `code`.
+        """Parameters (B, P) of `rows`, which have the spec number `code`."""
+        width = self.specs[code].num_parameters
+        return self._read(rows, [width] * len(rows)).view(len(rows), width)
+
+    def _read(self, rows: NDArray[np.int64], widths: Sequence[int]) -> Tensor:
+        """The parameters of `rows`, so many of each, one after another.
 
         Joining slices of the maps takes as long at any size of shard, and less than grouping the rows by shard for
         numpy or torch to index, because a random batch has only a few rows in each.
         """
-        width = self.specs[code].num_parameters
-        views, size = self._views, 4 * width
-        places = zip(self._view[rows].tolist(), self._at[rows].tolist(), strict=True)
-        content = bytearray().join([views[view][start : start + size] for view, start in places])
-        return torch.from_numpy(np.ndarray((len(rows), width), np.float32, buffer=content))
+        views = self._views
+        places = zip(self._view[rows].tolist(), self._at[rows].tolist(), widths, strict=True)
+        content = bytearray().join([views[view][start : start + 4 * width] for view, start, width in places])
+        return torch.from_numpy(np.ndarray(sum(widths), np.float32, buffer=content))
 
     def _numbers(self, rows: Rows) -> NDArray[np.int64]:
         return numbers_of(rows, len(self), self.described)
@@ -255,13 +263,13 @@ class Zoo(Dataset[Sample]):
             columns["label"] = self.sources.labels
         return {"row": torch.from_numpy(rows), **{k: torch.from_numpy(v[rows]) for k, v in columns.items()}}
 
-    def collate(self, samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    def collate(self, samples: Sequence[dict[str, Any]]) -> Batch:
         """Samples as one batch: `weights` as one `Weights` where all have one spec, else as a list of networks."""
         return joined(samples)
 
     def batches(
         self, rows: Rows | str, batch_size: int, generator: torch.Generator | None = None
-    ) -> Iterator[dict[str, Any]]:
+    ) -> Iterator[Batch]:
         """Batches of `rows` or of a split, as a DataLoader with `collate` has them; shuffled by a `generator`.
 
         A batch of B rows costs one read and a tensor per column; columns are tensors (B,).
