@@ -251,7 +251,7 @@ class Zoo(Dataset[Sample]):
             raise IndexError(f"row {row} of {len(self)}")
         return self.__getitems__([row])[0]
 
-    def __getitems__(self, rows: Sequence[int]) -> Samples:
+    def __getitems__(self, rows: Rows) -> Samples:
         """The samples of several rows, out of one read: what a DataLoader asks for."""
         numbers = self._numbers(rows)
         return Samples(self.sequence(numbers), self._of(numbers), self.columns)
@@ -267,9 +267,7 @@ class Zoo(Dataset[Sample]):
         """Samples as one batch: `weights` as one `Weights` where all have one spec, else as a list of networks."""
         return joined(samples)
 
-    def batches(
-        self, rows: Rows | str, batch_size: int, generator: torch.Generator | None = None
-    ) -> Iterator[Batch]:
+    def batches(self, rows: Rows | str, batch_size: int, generator: torch.Generator | None = None) -> Iterator[Batch]:
         """Batches of `rows` or of a split, as a DataLoader with `collate` has them; shuffled by a `generator`.
 
         A batch of B rows costs one read and a tensor per column; columns are tensors (B,).
