@@ -39,6 +39,13 @@ def test_loading_is_measured_side_by_side(call):
     assert all(
         found[name] > 0 for name in ("inrs_per_second", "pt_inrs_per_second", "ratio", "ms_per_2000_rows", "zoo_mib")
     )
+    assert list(found["batches"]) == ["16", "64"]
+    for size, waiting in found["batches"].items():
+        assert all(milliseconds > 0 for milliseconds in waiting.values())
+        for way in ("batch", "loader"):
+            share = waiting[f"{way}_ms"] / (waiting[f"{way}_ms"] + waiting["step_ms"])
+            assert found[f"{way}_share_{size}"] == pytest.approx(share)
+            assert 0 < share <= found["batch_share"] < 1
     assert found["quick"]
 
 
