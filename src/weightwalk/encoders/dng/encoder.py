@@ -52,7 +52,7 @@ class Pass(nn.Module):
         return self.between[str(at.value)] if at.layer is None else self.steps[at.layer]
 
     def update(self, of_input: Tensor, hidden: Tensor) -> Tensor:
-        """The recurrent cell at every node, (B, O, D), from W_ih x, (B, O, 3 D) or broadcast to it, without its bias."""
+        """The recurrent cell at every node, (B, O, D), from W_ih x without its bias, (B, O, 3 D) or broadcast to it."""
         of_hidden = F.linear(hidden, self.cell.weight_hh, self.cell.bias_hh)
         return recurrence((of_input + self.cell.bias_ih).expand_as(of_hidden), of_hidden, hidden)
 
