@@ -28,7 +28,7 @@ ROOMS = [
         "weights",
     ),
     *("networks", "zoos", "graphs", "encoders", "heads", "training", "frameworks"),
-    *("report", "tasks", "recipes", "interop", "testing", "bench", "cli"),
+    *("report", "tasks", "recipes", "interop", "testing", "bench", "reproduce", "cli"),
 ]
 """In the order of docs/architecture.md: a room imports from itself and from rooms before it."""
 
