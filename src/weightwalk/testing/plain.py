@@ -74,7 +74,9 @@ def _layer(encoder: DNGEncoder, walk: Pass, at: Scheduled, w: Tensor, sources: T
         message = messages(edges, sent.unflatten(2, (maps.heads, maps.head_dim)), maps.mix)
     else:
         message = messages(edges, sent)
-    memory = walk.cell(maps.input(given).flatten(0, 1), message.flatten(0, 1)).unflatten(0, message.shape[:2])
+    memory = walk.cell(
+        F.linear(given, maps.input.weight, maps.input.bias).flatten(0, 1), message.flatten(0, 1)
+    ).unflatten(0, message.shape[:2])
     normed: Tensor = encoder.dropout(maps.norm(memory))
     return normed
 
