@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -62,7 +62,7 @@ class Way:
     """One way to read networks of a kind: a recipe with `changes`, and what is computed.
 
     `does`: "answer" (from weights to what the head says), "latents", "step" (a training step; of INR2JLS of its first
-    stage), and the same in the plain form of the equations, "plain latents" and "plain step". `method` is what
+    stage), and the same in the plain form of the equations, "plain answer" and so on. `method` is what
     results/generalization.csv calls it.
     """
 
@@ -93,16 +93,19 @@ class Way:
             outputs = 1 if self.kind == "vit" else CLASSES
             reader = Reader(part, config.head.build(part.encoding_shape, outputs)).eval()
         part.prepare([weights])
-        return (part, self._step(part, reader, given)) if self.trains else self._reading(part, reader, weights[:1])
+        if self.trains:
+            return part if isinstance(part, INR2JLS) else reader, self._step(part, reader, given)
+        reader.requires_grad_(False)
+        return self._reading(part, reader, weights[:1])
 
     def _reading(self, part: Any, reader: Reader, weights: Weights) -> tuple[nn.Module, Callable[[], Any]]:
-        reader.requires_grad_(False)
         if self.does == "answer":
             return reader, lambda: reader(weights)
-        if self.does == "latents":
-            return nn.ModuleList([part.encoder, part.generator]), lambda: part.latents(weights)
-        assert self.does == "plain latents", self.does
-        return nn.ModuleList([part.encoder, part.generator]), lambda: plain.encode(part, weights)
+        if self.does == "plain answer":
+            return reader, lambda: reader.head(plain.maps(part, weights))
+        to_latents = nn.ModuleList([part.encoder, part.generator])
+        reads = {"latents": part.latents, "plain latents": partial(plain.encode, part)}[self.does]
+        return to_latents, lambda: reads(weights)
 
     def _step(self, part: nn.Module, reader: Reader, given: Networks) -> Callable[[], Any]:
         reader.train()
@@ -146,6 +149,7 @@ def ways(kind: str, step: bool = False) -> list[Way]:
         ]
     return [
         Way(kind, "INR2JLS", joint),
+        Way(kind, "INR2JLS, plain form", joint, "plain answer"),
         Way(kind, "INR2JLS, to latents", joint, "latents"),
         Way(kind, "INR2JLS, to latents, plain form", joint, "plain latents"),
         Way(kind, "DNG-Encoder alone", alone),
