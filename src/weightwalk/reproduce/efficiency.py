@@ -36,9 +36,10 @@ _MB = 1e6
 class Row:
     """One reader. `source`: "published" (on the authors' machine) or "here".
 
-    `ms`, `gflops` are per network. `mb` is the memory of parameters and buffers (of a training step also gradients and
-    moments) and the most that intermediate tensors take at once; `parameters_mb` the first of these. `tau` is Kendall's
-    of the predicted test accuracy, `tau_of` the recipe that it was measured with.
+    `ms` (of a core, where they were measured here) and `gflops` are per network. `mb` is the memory of parameters and
+    buffers (of a training step also gradients and moments) and the most that intermediate tensors take at once;
+    `parameters_mb` the first of these. `tau` is Kendall's of the predicted test accuracy, `tau_of` the recipe that it
+    was measured with.
     """
 
     table: str
@@ -92,14 +93,14 @@ class Efficiency:
         return Reproduction(
             {"rows": [asdict(row) for row in rows]},
             f"INR2JLS reads one MNIST INR in {joint.ms:.2g} ms, {joint.gflops:.2g} GFLOPs and {joint.mb:.3g} MB on one "
-            f"thread, its plain form in {plain.ms:.2g} ms, {plain.gflops:.3g} GFLOPs and {plain.mb:.3g} MB (published, "
+            f"core, its plain form in {plain.ms:.2g} ms, {plain.gflops:.3g} GFLOPs and {plain.mb:.3g} MB (published, "
             f"another machine: {paper.ms:.2g} ms, {paper.gflops:.3g} GFLOPs, {paper.mb:.3g} MB)",
             f"What reading a network costs, on {tables.hardware()}",
             tuple(
                 _part(title, [row for row in rows if row.table == title])
                 for title in dict.fromkeys(r.table for r in rows)
             ),
-            (_MEANING, *_conditions(taus)),
+            (f"Here: {tables.hardware()}.", _MEANING, *_conditions(taus)),
         )
 
 
@@ -116,11 +117,12 @@ _PUBLISHED, _HERE = "published", "here"
 
 _MEANING = """\
 Published cells were measured on the authors' machine and count what they count: no ratio of a published time to one of
-ours says anything. Ours: one thread, medians of all ways in turns, INRs fitted by the recipe fast. GFLOPs are torch's
-own count (torch.utils.flop_counter), 2 per multiply-add of a matrix product or convolution; sines, gates and sums that
-are not products are left out, so two forms of one equation may differ. MB (10^6 bytes) are parameters and the most that
-intermediate tensors take at once; of a training step gradients and Adam's moments as well, for the whole batch.
-Readings go from weights to what the head answers, unless they end at the latents."""
+ours says anything. Ours: milliseconds of a core (CPU time of one thread, which other work lengthens little), medians of
+all ways in turns, INRs fitted by the recipe fast, untrained ViTs. The plain form is the paper's equations as they stand.
+GFLOPs are torch's own count (torch.utils.flop_counter), 2 per multiply-add of a matrix product or convolution; sines,
+gates and sums that are not products are left out, so two forms of one equation may differ. MB (10^6 bytes) are
+parameters and the most that intermediate tensors take at once; of a training step gradients and Adam's moments as well,
+for the whole batch. Readings go from weights to what the head answers, unless they end at the latents."""
 
 
 def _published() -> list[Row]:
@@ -132,7 +134,7 @@ def _part(title: str, rows: Sequence[Row]) -> Part:
     """A table of rows as people read it, without columns in which nothing stands."""
     columns: dict[str, list[object]] = {
         "reader": [row.reader for row in rows],
-        "measured": ["elsewhere" if row.source == _PUBLISHED else row.source for row in rows],
+        "measured": ["elsewhere (published)" if row.source == _PUBLISHED else row.source for row in rows],
         "networks": [row.batch if row.batch > 1 else None for row in rows],
         "Kendall's tau": [None if row.tau is None else f"{row.tau:.3f}" for row in rows],
         "ms": [f"{row.ms:.3g}" for row in rows],
@@ -222,9 +224,9 @@ def _count(state: _Measured) -> list[Row]:
 
 
 def _time(state: _Measured, number: int) -> float:
-    """Seconds that a way takes once."""
+    """Seconds of a core that a way takes once."""
     (_, way, _), (_, call) = state.ways[number], state.built[number]
     with torch.set_grad_enabled(way.trains):
-        began = time.perf_counter()
+        began = time.process_time()
         call()
-        return time.perf_counter() - began
+        return time.process_time() - began
