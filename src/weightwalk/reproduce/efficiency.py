@@ -118,7 +118,7 @@ _PUBLISHED, _HERE = "published", "here"
 _MEANING = """\
 Published cells were measured on the authors' machine and count what they count: no ratio of a published time to one of
 ours says anything. Ours: milliseconds of a core (CPU time of one thread, which other work lengthens little), medians of
-all ways in turns, INRs fitted by the recipe fast, untrained ViTs. The plain form is the paper's equations as they stand.
+all ways in turns, INRs fitted by the recipe fast, untrained ViTs. The plain form: the paper's equations as they stand.
 GFLOPs are torch's own count (torch.utils.flop_counter), 2 per multiply-add of a matrix product or convolution; sines,
 gates and sums that are not products are left out, so two forms of one equation may differ. MB (10^6 bytes) are
 parameters and the most that intermediate tensors take at once; of a training step gradients and Adam's moments as well,
