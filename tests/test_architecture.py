@@ -26,6 +26,7 @@ ROOMS = [
         "evaluate",
         "state_dicts",
         "weights",
+        "lanes",
     ),
     *("networks", "zoos", "graphs", "encoders", "heads", "training", "frameworks"),
     *("report", "tasks", "recipes", "interop", "testing", "bench", "reproduce", "cli"),

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from weightwalk import lanes
 from weightwalk.frameworks.reader import Reader
 from weightwalk.training.loop import Objective
 from weightwalk.training.samplers import BATCH, batches
@@ -91,6 +92,8 @@ class Stage:
 class _StageObjective:
     """What the two objectives share."""
 
+    lane = 0
+
     def __init__(self, stage: Stage, model: nn.Module, data: Data):
         self.model = model
         self.num_samples = len(data.train) * stage.samples
@@ -119,6 +122,7 @@ class ModuleObjective(_StageObjective):
 
     def __init__(self, stage: Stage, data: Data):
         super().__init__(stage, stage.module, data)
+        self.lane = lanes.size(stage.module, data.zoo.specs)
 
     def loss(self, indices: Tensor) -> Tensor:
         """Mean over the networks of the batch."""

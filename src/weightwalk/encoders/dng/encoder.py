@@ -20,6 +20,7 @@ from weightwalk.encoders.dng.builder import KINDS, MapBuilder, kind_of, kinds_of
 from weightwalk.encoders.dng.details import DETAILS
 from weightwalk.encoders.dng.maps import moved
 from weightwalk.encoders.edges import FourierMap
+from weightwalk.encoders.recurrence import recurrence
 from weightwalk.errors import InputError
 from weightwalk.graphs.features import FourierFeatures
 from weightwalk.registry import unknown
@@ -51,15 +52,9 @@ class Pass(nn.Module):
         return self.between[str(at.value)] if at.layer is None else self.steps[at.layer]
 
     def update(self, of_input: Tensor, hidden: Tensor) -> Tensor:
-        """The recurrent cell at every node, (B, O, D), as torch.nn.GRUCell, from W_ih x without its bias, (B, O, 3 D)
-        or broadcast to it.
-        """
-        of_input = of_input + self.cell.bias_ih
+        """The recurrent cell at every node, (B, O, D), from W_ih x without its bias, (B, O, 3 D) or broadcast to it."""
         of_hidden = F.linear(hidden, self.cell.weight_hh, self.cell.bias_hh)
-        both = 2 * hidden.shape[-1]
-        reset, keep = torch.sigmoid(of_input[..., :both] + of_hidden[..., :both]).chunk(2, dim=-1)
-        new = torch.tanh(torch.addcmul(of_input[..., both:], reset, of_hidden[..., both:]))
-        return torch.lerp(new, hidden, keep)
+        return recurrence((of_input + self.cell.bias_ih).expand_as(of_hidden), of_hidden, hidden)
 
 
 @encoders.register("dng")
