@@ -59,7 +59,7 @@ def output(path: Path, *suffixes: str, option: str = "--out") -> Path:
     """`path`, which a user named as an output file under `option`, once it can be written and harms nothing.
 
     InputError: it is something else than a file, has none of the `suffixes`, lies in a folder that can't be written, in
-    a zoo, or in a run under a name that may be the run's own (a page, a picture or a program never is). Links are followed.
+    a zoo, or in a run under a name that may be the run's own (a page, picture or program never is). Links are followed.
     """
     path = Path(path)
     if path.suffix.lower() not in suffixes:

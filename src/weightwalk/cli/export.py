@@ -43,17 +43,15 @@ def command(
             "of one network's parameters.",
         ),
     ] = None,
-    activation: Annotated[
-        str | None, typer.Option(help="That of the file, where the run knows networks of several.")
-    ] = None,
+    activation: Annotated[str | None, typer.Option(help="That of the networks, where the run knows several.")] = None,
     number: Annotated[
         str, typer.Option(help="nfn: number images as the data set does (images), or without gaps (splits).")
     ] = "images",
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write a trained reader as programs for PyTorch (torch.export) and ONNX, from weights to what it says of them. Each
-    is loaded again and tried on 1 to 64 networks.
+    """Write a trained reader as programs for PyTorch (torch.export) and ONNX, from weights to what it says of them.
+    Each is loaded again and tried on 1 to 64 networks.
 
     Or a zoo's INRs as the published repositories read them, one file each: files that are there stay, and networks of
     another convention than FORMAT's are rewritten so that they show the same pictures there.
@@ -83,7 +81,7 @@ def _run(
     screen: Terminal, source: Path, kinds: list[str], out: Path | None, spec: str | None, activation: str | None
 ) -> None:
     from weightwalk import files
-    from weightwalk.frameworks.export import ATOL, FORMATS, RTOL, export
+    from weightwalk.frameworks.export import ATOL, FORMATS, RTOL, architecture, export
     from weightwalk.frameworks.pretrained import load
 
     for kind in kinds:
@@ -93,21 +91,20 @@ def _run(
     for kind, path in paths.items():
         files.output(path, FORMATS[kind].suffix)
     model = load(source)
-    read = None if spec is None else _architecture(model, spec, activation)
-    done = []
+    read = architecture(model, activation) if spec is None else _architecture(model, spec, activation)
+    done: list[dict[str, Any]] = []
     for kind, path in paths.items():
         screen.remark(f"writing {path}, and trying it")
         made = export(model, path, kind, read)
         done.append({**asdict(made), "spec": str(made.spec), "bytes": path.stat().st_size})
     tolerance = f"{ATOL:g} + {RTOL:g} of the value"
-    answer = model.description.answer
     values = {"run": str(source), "tolerance": {"absolute": ATOL, "relative": RTOL}, "programs": done}
     blocks = [
         facts(
             str(one["path"]),
             {
-                "input": f"weights (networks, {made.spec.num_parameters:,}) of {one['spec']}",
-                "output": f"{one['output']}: {answer.subject}",
+                "input": f"weights (networks, {read.num_parameters:,}) of {read}",
+                "output": f"{one['output']}: {model.description.answer.subject}",
                 "size": files.in_units(one["bytes"]),
                 "tried on networks at once": ", ".join(map(str, one["sizes"])),
                 "differs from the run by at most": f"{one['difference']:.1e} ({tolerance} allowed)",
@@ -123,6 +120,8 @@ def _architecture(model: Pretrained, text: str, activation: str | None) -> Netwo
     from weightwalk.networks.files import SUFFIXES, read_state
 
     path = Path(text)
+    if path.is_dir():
+        raise InputError(f"expected a spec .json or a file of one network's parameters as --spec, got a folder, {text}")
     if path.suffix in SUFFIXES and not is_function(text):
         return model.network(read_state(path), text, activation).spec
     return spec_of(text)

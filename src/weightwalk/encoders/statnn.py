@@ -29,8 +29,8 @@ def statistics(x_BN: Tensor) -> Tensor:
     ordered = x_BN.sort(1).values
     at = torch.tensor(_QUANTILES, dtype=torch.float64, device=x_BN.device) * (x_BN.shape[1] - 1)
     low, share = at.floor().long(), at.frac().to(x_BN.dtype)
-    quantiles = torch.lerp(ordered[:, low], ordered[:, at.ceil().long()], share.expand(x_BN.shape[0], -1))
-    variance = x_BN.var(1, correction=0, keepdim=True) if x_BN.shape[0] else x_BN[:, :1]  # torch warns of an empty batch
+    quantiles = torch.lerp(ordered[:, low], ordered[:, at.ceil().long()], share.expand(len(x_BN), -1))
+    variance = x_BN.var(1, correction=0, keepdim=True) if len(x_BN) else x_BN[:, :1]  # torch warns of an empty batch
     return torch.cat([x_BN.mean(1, keepdim=True), variance, quantiles], dim=1)
 
 
@@ -78,7 +78,7 @@ class StatNNEncoder(Encoder):
     def _features(self, weights: Weights) -> Tensor:
         of_weights = [statistics(weight.flatten(1)) for weight in weights.weights]
         of_biases = [
-            weight.new_zeros(weight.shape[0], _COUNT) if bias is None else statistics(bias)
+            weight.new_zeros(len(weight), _COUNT) if bias is None else statistics(bias)
             for weight, bias in zip(weights.weights, weights.biases, strict=True)
         ]
         missing = _COUNT * (len(self.spec.layers) - len(of_weights))

@@ -52,7 +52,7 @@ class Answer(ABC):
 
     @abstractmethod
     def values(self, outputs: Tensor) -> Tensor:
-        """Outputs (B, num_outputs) as what they mean, in their own type: probabilities (B, K), or a number each (B,)."""
+        """Outputs (B, num_outputs) as what they mean, in their dtype: probabilities (B, K), or a number each (B,)."""
 
     @abstractmethod
     def tell(self, values: Tensor) -> list[dict[str, Any]]:

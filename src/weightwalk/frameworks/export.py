@@ -5,14 +5,13 @@
     output  what `Pretrained.values` says of them, in the model's own type: `probabilities` (networks, K), `share` or
             `number` (networks,).
 
-The file's metadata tell all that it takes to use it. An .onnx has them as entries of `metadata_props`, a .pt2 as the
-JSON file `extra/weightwalk.json`.
+The file's metadata (`described`) tell all that it takes to use it, as JSON: the entry `weightwalk` of an .onnx file's
+metadata, the extra file `weightwalk.json` of a .pt2.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import json
 import logging
 import warnings
 from abc import ABC, abstractmethod
@@ -34,13 +33,13 @@ from weightwalk.frameworks.answers import Answer
 from weightwalk.frameworks.pretrained import Pretrained
 from weightwalk.frameworks.reader import Reader
 from weightwalk.networks import starts
-from weightwalk.registry import Registry
+from weightwalk.registry import Registry, unknown
 from weightwalk.spec import Field, NetworkSpec
 from weightwalk.state_dicts import torch_shape
 from weightwalk.steps import Conv, Embed
 from weightwalk.weights import Weights
 
-INPUT, METADATA = "weights", "weightwalk.json"
+INPUT, METADATA = "weights", "weightwalk"
 SIZES = (1, 2, 7, 64)
 """How many networks a program is tried on at once, after it was written and loaded again."""
 ATOL, RTOL = 1e-4, 1e-3
@@ -98,7 +97,7 @@ class Torch(Format):
 
     def write(self, path: Path, program: ExportedProgram, output: str, metadata: dict[str, Any]) -> None:
         with open(path, "wb") as file:  # torch wants a path that ends in .pt2, or a file
-            torch.export.save(program, file, extra_files={METADATA: files.to_json(metadata)})
+            torch.export.save(program, file, extra_files={f"{METADATA}.json": files.to_json(metadata)})
 
     def load(self, path: Path) -> Run:
         with open(path, "rb") as file:
@@ -131,8 +130,7 @@ class ONNX(Format):
             )
         for node in made.model.graph.all_nodes():
             node.metadata_props.clear()  # lines of source and their paths, which are most of a small file
-        for key, value in metadata.items():
-            made.model.metadata_props[key] = value if isinstance(value, str) else files.to_json(value)
+        made.model.metadata_props[METADATA] = files.to_json(metadata)
         made.save(path, external_data=False)
 
     def load(self, path: Path) -> Run:
@@ -202,17 +200,26 @@ def export(model: Pretrained, path: Path, kind: str, spec: NetworkSpec | None = 
     return Exported(path, kind, spec, output, sizes, worst)
 
 
-def architecture(model: Pretrained) -> NetworkSpec:
-    """The one architecture that a model reads; InputError for several, unless all are read alike."""
+def architecture(model: Pretrained, activation: str | None = None) -> NetworkSpec:
+    """The one architecture that a model reads, or that of an activation; InputError for several, unless all are read
+    alike.
+    """
     specs = model.description.specs
-    if len({spec.shape for spec in specs}) == 1:
+    if activation is not None:
+        known = sorted({name for spec in specs for name in spec.activations})
+        if activation not in known:
+            raise InputError(unknown("activation", activation, known))
+        specs = tuple(spec for spec in specs if spec.activations == (activation,))
+    if specs and len({spec.shape for spec in specs}) == 1:
         drawn = starts.classifier(specs[0], starts.Key(0, 0, 0, 0)).flat
         said = [model.values(Weights(spec, drawn)) for spec in specs]
         if all(torch.equal(one, said[0]) for one in said):
             return specs[0]
+    told = "; ".join(f"{spec} with {' and '.join(spec.activations)}" for spec in specs[:3])
     raise InputError(
-        f"a program reads networks of one architecture, and this model was trained on {len(specs):,}, such as "
-        f"{specs[0]} and {specs[-1]}; choose one with --spec: a spec .json, or a file of one network's parameters"
+        f"a program reads networks of one architecture, and this model was trained on {len(specs):,} ({told}"
+        f"{'; ...' if len(specs) > 3 else ''}); choose by --spec (a spec .json, or a file of one network's parameters) "
+        "or --activation"
     )
 
 
@@ -249,14 +256,17 @@ def _tensor(spec: NetworkSpec, field: Field) -> dict[str, Any]:
 
 def _captured(program: Program, example: Tensor) -> ExportedProgram:
     """The program's graph, for any number of networks, without the parameters that it has no use for (a decoder's)."""
+    networks = torch.export.Dim("networks")
+    with torch.no_grad():
+        program(example)  # what is wrong with the model is said here, and facts of its spec are known afterwards
     try:
-        with torch.no_grad():
-            captured = torch.export.export(program, (example,), dynamic_shapes=({0: torch.export.Dim("networks")},))
+        with torch.no_grad():  # strict, for it takes len(weights) as a symbol
+            captured = torch.export.export(program, (example,), dynamic_shapes=({0: networks},), strict=True)
     except Exception as error:
         told = str(error).strip().splitlines() or [""]
         raise InputError(
-            f"torch.export does not take this model ({type(error).__name__}: {told[0][:200]}); its encoder must not "
-            "depend on values or on how many networks there are: weights.flat.shape[0] in place of len(weights)"
+            f"torch.export does not take this model ({type(error).__name__}: {told[0][:200]}); what its encoder does "
+            "must not depend on the values that it reads, see weightwalk.testing.check_encoder"
         ) from error
     specs = captured.graph_signature.input_specs
     for node in captured.graph.find_nodes(op="placeholder"):
@@ -264,7 +274,8 @@ def _captured(program: Program, example: Tensor) -> ExportedProgram:
         if not node.users and spec.target is not None:
             captured.graph.erase_node(node)
             specs.remove(spec)
-            captured.state_dict.pop(spec.target, None)
+    for name in {*captured.state_dict} - {spec.target for spec in specs}:
+        del captured.state_dict[name]
     for node in captured.graph.nodes:
         for key in ("stack_trace", "source_fn_stack", "torch_fn"):  # lines of source with their paths
             node.meta.pop(key, None)

@@ -101,7 +101,7 @@ class INR2JLS(nn.Module):
     def encode(self, networks: Weights | Sequence[Weights]) -> Tensor:
         """The latents as one feature map per view, (B, V, latent_dim, h, w)."""
         latents = self.latents(networks)
-        return latents.reshape(latents.shape[0], self.num_views, *self.grid, -1).movedim(-1, 2)
+        return latents.reshape(len(latents), self.num_views, *self.grid, -1).movedim(-1, 2)
 
     def forward(self, networks: Weights | Sequence[Weights]) -> Tensor:
         """The pictures in [-1, 1], one per view, (B, V, C, H, W)."""

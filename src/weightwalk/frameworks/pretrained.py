@@ -155,7 +155,9 @@ class Pretrained(nn.Module):
 
     @torch.no_grad()
     def values(self, networks: Weights | Sequence[Weights]) -> Tensor:
-        """What is said of networks as numbers (`Answer.values` in float64), on the CPU: (B, ...); InputError as of `predict`."""
+        """What is said of networks as numbers (`Answer.values`), in float64 on the CPU: (B, ...); InputError as of
+        `predict`.
+        """
         batches = [networks] if isinstance(networks, Weights) else list(networks)
         own = next(self.reader.parameters())
         answers: list[Tensor] = []

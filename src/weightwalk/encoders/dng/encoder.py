@@ -159,7 +159,7 @@ class DNGEncoder(Encoder):
         self.builder.check(spec)
 
     def read(self, weights: Weights) -> Encoding:
-        inputs = self.input_memory.expand(weights.flat.shape[0], -1, -1)
+        inputs = self.input_memory.expand(len(weights), -1, -1)
         nodes: list[Tensor] = []
         output = inputs
         for walk in self.passes:
@@ -214,7 +214,7 @@ class DNGEncoder(Encoder):
         """phi(b), (B, O, F), and the vector of the activation."""
         bias_BO = weights.biases[layer]
         if bias_BO is None:
-            bias_BO = weights.weights[layer].new_zeros(weights.flat.shape[0], weights.spec.layers[layer].fan_out)
+            bias_BO = weights.weights[layer].new_zeros(len(weights), weights.spec.layers[layer].fan_out)
         features_BOF: Tensor = self.features(bias_BO)
         if self.activations is None:
             return features_BOF
