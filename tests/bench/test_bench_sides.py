@@ -14,6 +14,7 @@ from weightwalk.bench import encode, sides, train
 from weightwalk.bench.sides import LOADED, OURS, PLAIN, TINY, Line, Sides, Turns
 from weightwalk.progress import silent
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 RECIPE, SETTINGS = "mnist_encoder_small", train.QUICK.small
 
 
