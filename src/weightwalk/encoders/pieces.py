@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any
 
 import torch
@@ -27,6 +28,10 @@ class EdgeSum:
     are the first operand), "bi" what sources send, "bo" messages, "" parameters. What a piece answers is put where its
     axes say and summed over the axes that it lacks. `function` is pure. So the derivative is such a sum again, of any
     order, under autograd and under torch.func, and what is kept between the two are the operands.
+
+    With `rows`, (B,), entry b of the axis "b" hears entry rows[b] of the axis "n" of what has one, "ni", which `function`
+    gets as if it were "b". So networks of unequally many targets are one sum, a target to an entry of "b". Of "*ni" the
+    axes are a tensor's last, not its first.
     """
 
     function: Callable[..., tuple[Tensor, ...]]
@@ -36,12 +41,10 @@ class EdgeSum:
     """How many numbers `function` makes of a pair of nodes."""
     pull: Callable[[Sequence[bool], Sequence[Any], Sequence[Tensor]], tuple[Tensor, ...]] | None = None
     """`function`'s derivative by hand: (wanted, operands, gradients) -> gradients of the operands that are wanted."""
+    rows: Tensor | None = None
 
     def __call__(self, *operands: Tensor | None) -> tuple[Tensor, ...]:
-        if torch.compiler.is_compiling() and not torch.is_grad_enabled():  # where Dynamo would pass `forward` a context
-            return _EdgeSum.forward(self, *operands)
-        answers: tuple[Tensor, ...] = _EdgeSum.apply(self, *operands)  # type: ignore[no-untyped-call]
-        return answers
+        return together([(self, operands)])[0]
 
     def derivative(self, wanted: Sequence[bool]) -> EdgeSum:
         """From the operands and the gradients of the answers, the gradients of the operands that are wanted."""
@@ -53,7 +56,21 @@ class EdgeSum:
             return vjp(self.function, wanted, operands)[1](gradients)
 
         outputs = tuple(axes for axes, one in zip(self.inputs, wanted, strict=True) if one)
-        return EdgeSum(function, self.inputs + self.outputs, outputs, self.per_pair)
+        return EdgeSum(function, self.inputs + self.outputs, outputs, self.per_pair, rows=self.rows)
+
+
+Operands = tuple[Tensor | None, ...]
+
+
+def together(sums: Sequence[tuple[EdgeSum, Operands]]) -> list[tuple[Tensor, ...]]:
+    """The answers of several sums, one entry of autograd's graph for all of them."""
+    if torch.compiler.is_compiling() and not torch.is_grad_enabled():  # where Dynamo would pass `forward` a context
+        return [_EdgeSum.forward(total, *operands) for total, operands in sums]
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        return [_EdgeSum.apply(total, *operands) for total, operands in sums]  # type: ignore[no-untyped-call]
+    totals = tuple(total for total, _ in sums)
+    flat = iter(_EdgeSums.apply(totals, *chain(*(operands for _, operands in sums))))  # type: ignore[no-untyped-call]
+    return [tuple(islice(flat, len(total.outputs))) for total in totals]
 
 
 def vjp(function: Callable[..., Any], wanted: Sequence[bool], operands: Sequence[Any]) -> tuple[Any, Gradients]:
@@ -74,22 +91,24 @@ class _EdgeSum(torch.autograd.Function):
         edges = operands[0]
         assert edges is not None
         sizes = dict(zip("boi", edges.shape, strict=False))
+        sizes |= {"n": x.shape[_first(x, axes)] for x, axes in zip(operands, total.inputs, strict=True) if "n" in axes and x is not None}
         answers: list[Tensor] = []
         for piece in pieces(edges, total.per_pair):
-            places = {axes: tuple(piece[axis] for axis in axes) for axes in {*total.inputs, *total.outputs}}
+            rows = None if total.rows is None else total.rows[piece["b"]]
             found = total.function(
-                *(
-                    x[places[axes]] if axes and x is not None else x
-                    for x, axes in zip(operands, total.inputs, strict=True)
-                )
+                *(x if x is None else _part(x, axes, piece, rows) for x, axes in zip(operands, total.inputs, strict=True))
             )
             if not answers:
                 answers = [
-                    x.new_zeros(*(sizes[axis] for axis in axes), *x.shape[len(axes) :])
+                    x.new_zeros(_shape(x, axes, sizes))
                     for x, axes in zip(found, total.outputs, strict=True)
                 ]
             for answer, x, axes in zip(answers, found, total.outputs, strict=True):
-                answer[places[axes]].add_(x)
+                if "n" in axes:
+                    assert rows is not None
+                    _of_piece(answer, axes, piece).index_add_(_first(x, axes), rows, x)
+                else:
+                    _of_piece(answer, axes, piece).add_(x)
         return tuple(answers)
 
     @staticmethod
@@ -125,6 +144,58 @@ class _EdgeSum(torch.autograd.Function):
             ]
             answers = tuple(torch.stack(copies) for copies in zip(*each, strict=True))
         return answers, (0,) * len(answers)
+
+
+class _EdgeSums(torch.autograd.Function):
+    """Several sums, without what torch.func needs, which costs as much as a small sum."""
+
+    @staticmethod
+    def forward(ctx: Any, totals: tuple[EdgeSum, ...], *operands: Tensor | None) -> tuple[Tensor, ...]:
+        ctx.totals = totals
+        ctx.save_for_backward(*operands)
+        given = iter(operands)
+        return tuple(chain(*(_EdgeSum.forward(total, *islice(given, len(total.inputs))) for total in totals)))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        wanted, given, of_answers = iter(ctx.needs_input_grad[1:]), iter(ctx.saved_tensors), iter(gradients)
+        places: list[list[bool]] = []
+        sums: list[tuple[EdgeSum, Operands]] = []
+        for total in ctx.totals:
+            own = list(islice(wanted, len(total.inputs)))
+            operands = (*islice(given, len(total.inputs)), *islice(of_answers, len(total.outputs)))
+            places.append(own)
+            sums.append((total.derivative(own), operands))
+        found = [iter(answers) for answers in together(sums)]
+        of_operands = ((next(each) if one else None for one in own) for own, each in zip(places, found, strict=True))
+        return None, *chain(*of_operands)
+
+
+def _first(x: Tensor, axes: str) -> int:
+    """Which dimension of a tensor is the first of the named axes."""
+    return x.dim() - len(axes) + 1 if axes[:1] == "*" else 0
+
+
+def _shape(part: Tensor, axes: str, sizes: dict[str, int]) -> list[int]:
+    """Of the whole, from a part."""
+    shape, first = list(part.shape), _first(part, axes)
+    for place, axis in enumerate(axes.lstrip("*"), start=first):
+        shape[place] = sizes[axis]
+    return shape
+
+
+def _of_piece(x: Tensor, axes: str, piece: dict[str, slice]) -> Tensor:
+    """The view of a piece, whole along the axis "n"."""
+    if not axes:
+        return x
+    before = (slice(None),) * _first(x, axes)
+    return x[(*before, *(piece.get(axis, slice(None)) for axis in axes.lstrip("*")))]
+
+
+def _part(x: Tensor, axes: str, piece: dict[str, slice], rows: Tensor | None) -> Tensor:
+    """What a piece is given of an operand."""
+    part = _of_piece(x, axes, piece)
+    return part.index_select(_first(x, axes), rows) if "n" in axes and rows is not None else part
 
 
 def pieces(edges: Tensor, per_pair: int) -> Iterator[dict[str, slice]]:
