@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain, islice, product
 from typing import Any
 
 import torch
@@ -91,24 +91,23 @@ class _EdgeSum(torch.autograd.Function):
         edges = operands[0]
         assert edges is not None
         sizes = dict(zip("boi", edges.shape, strict=False))
-        sizes |= {"n": x.shape[_first(x, axes)] for x, axes in zip(operands, total.inputs, strict=True) if "n" in axes and x is not None}
+        sizes |= {"n": x.shape[_first(x, a)] for x, a in zip(operands, total.inputs, strict=True) if "n" in a and x is not None}
         answers: list[Tensor] = []
         for piece in pieces(edges, total.per_pair):
-            rows = None if total.rows is None else total.rows[piece["b"]]
+            cut = {axis: part for axis, part in piece.items() if part.stop - part.start < sizes[axis]}
+            rows = total.rows if total.rows is None or "b" not in cut else total.rows[cut["b"]]
             found = total.function(
-                *(x if x is None else _part(x, axes, piece, rows) for x, axes in zip(operands, total.inputs, strict=True))
+                *(_part(x, axes, cut, rows) if axes and x is not None else x for x, axes in zip(operands, total.inputs, strict=True))
             )
             if not answers:
-                answers = [
-                    x.new_zeros(_shape(x, axes, sizes))
-                    for x, axes in zip(found, total.outputs, strict=True)
-                ]
+                answers = [x.new_zeros(_shape(x, a, sizes)) for x, a in zip(found, total.outputs, strict=True)]
             for answer, x, axes in zip(answers, found, total.outputs, strict=True):
+                place = _of_piece(answer, axes, cut)
                 if "n" in axes:
                     assert rows is not None
-                    _of_piece(answer, axes, piece).index_add_(_first(x, axes), rows, x)
+                    place.index_add_(_first(x, axes), rows, x)
                 else:
-                    _of_piece(answer, axes, piece).add_(x)
+                    place.add_(x)
         return tuple(answers)
 
     @staticmethod
@@ -166,9 +165,8 @@ class _EdgeSums(torch.autograd.Function):
             operands = (*islice(given, len(total.inputs)), *islice(of_answers, len(total.outputs)))
             places.append(own)
             sums.append((total.derivative(own), operands))
-        found = [iter(answers) for answers in together(sums)]
-        of_operands = ((next(each) if one else None for one in own) for own, each in zip(places, found, strict=True))
-        return None, *chain(*of_operands)
+        found = chain(*together(sums))
+        return None, *(next(found) if one else None for one in chain(*places))
 
 
 def _first(x: Tensor, axes: str) -> int:
@@ -184,17 +182,17 @@ def _shape(part: Tensor, axes: str, sizes: dict[str, int]) -> list[int]:
     return shape
 
 
-def _of_piece(x: Tensor, axes: str, piece: dict[str, slice]) -> Tensor:
-    """The view of a piece, whole along the axis "n"."""
-    if not axes:
-        return x
-    before = (slice(None),) * _first(x, axes)
-    return x[(*before, *(piece.get(axis, slice(None)) for axis in axes.lstrip("*")))]
+def _of_piece(x: Tensor, axes: str, cut: dict[str, slice]) -> Tensor:
+    """The view of a piece, which is `cut` along some axes and whole along the others."""
+    for place, axis in enumerate(axes.lstrip("*"), start=_first(x, axes)) if cut else ():
+        if axis in cut:
+            x = x.narrow(place, cut[axis].start, cut[axis].stop - cut[axis].start)
+    return x
 
 
-def _part(x: Tensor, axes: str, piece: dict[str, slice], rows: Tensor | None) -> Tensor:
+def _part(x: Tensor, axes: str, cut: dict[str, slice], rows: Tensor | None) -> Tensor:
     """What a piece is given of an operand."""
-    part = _of_piece(x, axes, piece)
+    part = _of_piece(x, axes, cut)
     return part.index_select(_first(x, axes), rows) if "n" in axes and rows is not None else part
 
 
@@ -210,7 +208,7 @@ def pieces(edges: Tensor, per_pair: int) -> Iterator[dict[str, slice]]:
     sources = max(1, min(num_sources, budget))
     targets = max(1, min(num_targets, budget // sources)) if sources == num_sources else 1
     networks = max(1, budget // (sources * targets)) if targets == num_targets else 1
-    for b in range(0, max(1, num_networks), networks):
-        for o in range(0, max(1, num_targets), targets):
-            for i in range(0, max(1, num_sources), sources):
-                yield {"b": slice(b, b + networks), "o": slice(o, o + targets), "i": slice(i, i + sources)}
+    steps = {"b": (num_networks, networks), "o": (num_targets, targets), "i": (num_sources, sources)}
+    parts = ([slice(x, min(x + step, size)) for x in range(0, max(1, size), step)] for size, step in steps.values())
+    for piece in product(*parts):
+        yield dict(zip(steps, piece, strict=True))

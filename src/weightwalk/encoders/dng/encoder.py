@@ -261,7 +261,7 @@ class DNGEncoder(Encoder):
         """The numbers of the activations that the values of all nodes meet next, (1, sum of B O); of one walk (1, 1)."""
         names = [walk.flow.activations[0 if self.details.one_activation else walk.layer] for walk in walks]
         numbers = [list(ACTIVATIONS).index(name) for name in names]
-        counts = [len(walk.weights) * walk.here.step.fan_out for walk in walks] if len(walks) > 1 else [1]
+        counts = [walk.size * walk.here.step.fan_out for walk in walks] if len(walks) > 1 else [1]
         return torch.from_numpy(np.repeat(numbers, counts)[None]).to(walks[0].weights.device)
 
 
@@ -273,4 +273,4 @@ def _heard(walk: Walk) -> Layer:
 def _bias(walk: Walk) -> Tensor:
     """A layer's biases (B, O), zero where it has none."""
     bias_BO = walk.weights.biases[walk.layer]
-    return walk.weights.flat.new_zeros(1, 1).expand(len(walk.weights), walk.here.step.fan_out) if bias_BO is None else bias_BO
+    return walk.weights.flat.new_zeros(1, 1).expand(walk.size, walk.here.step.fan_out) if bias_BO is None else bias_BO

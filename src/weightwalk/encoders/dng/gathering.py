@@ -114,7 +114,7 @@ class Gatherer:
                 first = firsts.setdefault(id(layer.sources), num_blocks)
                 if first == num_blocks:
                     sources.append(layer.sources.flatten(0, 1))
-                    num_blocks += len(layer.sources) * layer.groups
+                    num_blocks += layer.sources.shape[0] * layer.groups
                 of_layers.append(first + _blocks(layer))
             rows.append(np.concatenate(of_layers))
             counts.append(num_blocks * alike[0].pair[1])
@@ -158,6 +158,6 @@ def _linear(maps: TapMaps, place: int) -> nn.Linear:
 def _blocks(layer: Layer) -> NDArray[np.int64]:
     """For every target of a layer the block that it hears, (B O,)."""
     num_networks, num_targets = layer.weights.shape[:2]
-    networks = np.arange(num_networks) if len(layer.sources) > 1 else np.zeros(num_networks, np.int64)
+    networks = np.arange(num_networks) if layer.sources.shape[0] > 1 else np.zeros(num_networks, np.int64)
     groups = np.arange(layer.groups).repeat(num_targets // layer.groups)
     return (networks[:, None] * layer.groups + groups).ravel()

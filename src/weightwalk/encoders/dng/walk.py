@@ -25,6 +25,7 @@ class Walk:
 
     def __init__(self, weights: Weights, inputs: Tensor, earlier: Sequence[Tensor] = ()):
         self.weights, self.flow, self.earlier = weights, weights.spec.flow, earlier
+        self.size = len(weights)
         self._steps = iter(weights.spec.schedule)
         self._values = {0: inputs}
         self._settled: dict[int, Tensor] = {}
@@ -52,7 +53,7 @@ class Walk:
     def read(self) -> list[Tensor]:
         """The memories of all values that the step reads."""
         found = [self._values[source] for source in self.here.sources]
-        return [x if len(x) == len(self.weights) else x.expand(len(self.weights), -1, -1) for x in found]
+        return [x if x.shape[0] == self.size else x.expand(self.size, -1, -1) for x in found]
 
     def put(self, memory: Tensor) -> None:
         """Take what the step writes, and go on to the next."""
@@ -68,7 +69,7 @@ class Walk:
     def nodes(self) -> list[Tensor]:
         """At the end: the memories of the input's nodes and of every layer's, after the additions to them."""
         return [
-            self._inputs.expand(len(self.weights), -1, -1),
+            self._inputs.expand(self.size, -1, -1),
             *(self._settled[value] for value in self.flow.settled),
         ]
 
