@@ -6,9 +6,11 @@ from torch import nn
 from torch.func import functional_call, grad, jacrev, vmap
 
 from weightwalk.encoders import pieces
-from weightwalk.encoders.edges import EdgeMap, FourierMap, mean_features, messages
+from weightwalk.encoders.edges import EdgeMap, FourierMap
+from weightwalk.encoders.messages import mean_features, messages
 from weightwalk.graphs.features import FourierFeatures
 from weightwalk.testing import assert_close
+from weightwalk.testing.plain import messages as plain_messages
 
 
 class TanhEdges(EdgeMap):
@@ -33,8 +35,8 @@ class ValuesThemselves(EdgeMap):
 
 def plain(values, edge, sources, mix=None, offset=None):
     """Eq 4 and Eq 5, with all edges at once."""
-    product = edge(values) * sources[:, None]
-    return product.sum(2) if mix is None else (product.flatten(3) @ mix.T + offset[:, None]).relu().sum(2)
+    mlp = None if mix is None else lambda heads: (heads @ mix.T + offset[:, None]).relu()
+    return plain_messages(edge(values), sources, mlp)
 
 
 class Sum(nn.Module):

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from weightwalk.errors import InputError
+from weightwalk.lanes import reading
 from weightwalk.options import Options
 from weightwalk.registry import Registry
 from weightwalk.spec import NetworkSpec
@@ -105,6 +106,7 @@ class Encoder(nn.Module, ABC):
         """`read` of several batches, each of another architecture; for an encoder that can do it all at once."""
         return [self.read(weights) for weights in batches]
 
+    @reading
     def forward(self, weights: Weights) -> Encoding:
         """`read`, after `check`."""
         self._expect(weights)
@@ -123,6 +125,7 @@ class Encoder(nn.Module, ABC):
                 "one with `.to`"
             )
 
+    @reading
     def encode(self, networks: Weights | Sequence[Weights]) -> Tensor:
         """The pooled encodings alone, (B, pooled_dim); of several batches one after another, (sum of B, pooled_dim).
 

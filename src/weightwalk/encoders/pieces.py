@@ -29,9 +29,9 @@ class EdgeSum:
     axes say and summed over the axes that it lacks. `function` is pure. So the derivative is such a sum again, of any
     order, under autograd and under torch.func, and what is kept between the two are the operands.
 
-    With `rows`, (B,), entry b of the axis "b" hears entry rows[b] of the axis "n" of what has one, "ni", which `function`
-    gets as if it were "b". So networks of unequally many targets are one sum, a target to an entry of "b". Of "*ni" the
-    axes are a tensor's last, not its first.
+    With `rows`, (B,), entry b of the axis "b" hears entry rows[b] of the axis "n" of what has one, which `function` is
+    given as "b". So networks of unequally many targets are one sum, a target to an entry of "b". Of "*ni" the axes
+    are a tensor's last, not its first.
     """
 
     function: Callable[..., tuple[Tensor, ...]]
@@ -91,13 +91,18 @@ class _EdgeSum(torch.autograd.Function):
         edges = operands[0]
         assert edges is not None
         sizes = dict(zip("boi", edges.shape, strict=False))
-        sizes |= {"n": x.shape[_first(x, a)] for x, a in zip(operands, total.inputs, strict=True) if "n" in a and x is not None}
+        for x, axes in zip(operands, total.inputs, strict=True):
+            if "n" in axes and x is not None:
+                sizes["n"] = x.shape[_first(x, axes)]
         answers: list[Tensor] = []
         for piece in pieces(edges, total.per_pair):
             cut = {axis: part for axis, part in piece.items() if part.stop - part.start < sizes[axis]}
             rows = total.rows if total.rows is None or "b" not in cut else total.rows[cut["b"]]
             found = total.function(
-                *(_part(x, axes, cut, rows) if axes and x is not None else x for x, axes in zip(operands, total.inputs, strict=True))
+                *(
+                    _part(x, axes, cut, rows) if axes and x is not None else x
+                    for x, axes in zip(operands, total.inputs, strict=True)
+                )
             )
             if not answers:
                 answers = [x.new_zeros(_shape(x, a, sizes)) for x, a in zip(found, total.outputs, strict=True)]
@@ -113,12 +118,14 @@ class _EdgeSum(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         ctx.total = inputs[0]
+        ctx.precision = _precision(inputs[1].device.type)
         ctx.save_for_backward(*inputs[1:])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         wanted = ctx.needs_input_grad[1:]
-        found = iter(ctx.total.derivative(wanted)(*ctx.saved_tensors, *gradients))
+        with torch.autocast(**ctx.precision):
+            found = iter(ctx.total.derivative(wanted)(*ctx.saved_tensors, *gradients))
         return None, *(next(found) if one else None for one in wanted)
 
     @staticmethod
@@ -149,8 +156,9 @@ class _EdgeSums(torch.autograd.Function):
     """Several sums, without what torch.func needs, which costs as much as a small sum."""
 
     @staticmethod
-    def forward(ctx: Any, totals: tuple[EdgeSum, ...], *operands: Tensor | None) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, totals: tuple[EdgeSum, ...], *operands: Any) -> tuple[Tensor, ...]:
         ctx.totals = totals
+        ctx.precision = _precision(operands[0].device.type)
         ctx.save_for_backward(*operands)
         given = iter(operands)
         return tuple(chain(*(_EdgeSum.forward(total, *islice(given, len(total.inputs))) for total in totals)))
@@ -165,8 +173,18 @@ class _EdgeSums(torch.autograd.Function):
             operands = (*islice(given, len(total.inputs)), *islice(of_answers, len(total.outputs)))
             places.append(own)
             sums.append((total.derivative(own), operands))
-        found = chain(*together(sums))
+        with torch.autocast(**ctx.precision):
+            found = chain(*together(sums))
         return None, *(next(found) if one else None for one in chain(*places))
+
+
+def _precision(device: str) -> dict[str, Any]:
+    """The present autocast, which a backward pass has not by itself."""
+    return {
+        "device_type": device,
+        "dtype": torch.get_autocast_dtype(device),
+        "enabled": torch.is_autocast_enabled(device),
+    }
 
 
 def _first(x: Tensor, axes: str) -> int:

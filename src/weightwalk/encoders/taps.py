@@ -22,8 +22,8 @@ from weightwalk.encoders.pieces import EdgeSum, together
 
 
 def doubled(t: Tensor, count: int) -> Tensor:
-    """B_0(t), ..., B_{count - 1}(t) for t (E,), (count, E): B_k is the product of T_1 and of -T_2, -T_4, ... by the bits
-    of k.
+    """B_0(t), ..., B_{count - 1}(t) for t (E,), (count, E): B_k is the product of T_1, -T_2, -T_4, ... by the
+    bits of k.
     """
     found = t.new_empty(count, *t.shape)
     found[0].fill_(1)
@@ -69,8 +69,8 @@ class Pairs(NamedTuple):
 
 
 def heard(pairs: Sequence[Pairs], coefficients: Tensor, constant: Tensor) -> list[Tensor]:
-    """m_r = sum_j ReLU( M concat_k [ e(v_rjk) * s_jk ] + c + c_j ) with e(v) = sum_p W_p B_p(v), of every target of each
-    of some sets of pairs, (R, D); coefficients W (A, P), constant c (D,).
+    """m_r = sum_j ReLU( M concat_k [ e(v_rjk) * s_jk ] + c + c_j ) with e(v) = sum_p W_p B_p(v), of the targets of some
+    sets of pairs, (R, D) each; coefficients W (A, P), constant c (D,).
 
     Differentiable in all but the values, to any order; nothing is kept per edge.
     """
@@ -85,9 +85,14 @@ def heard(pairs: Sequence[Pairs], coefficients: Tensor, constant: Tensor) -> lis
 
 
 def _of_pairs(
-    basis_PE: Tensor, sources_AKRI: Tensor, mix: Tensor, constant: Tensor, offset_DRI: Tensor | None, coefficients: Tensor
+    basis_PE: Tensor,
+    sources_AKRI: Tensor,
+    mix: Tensor,
+    constant: Tensor,
+    offset_DRI: Tensor | None,
+    coefficients: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Of every edge its map (A, K, R, I) and what it sends (A K, R I), and of every pair what the ReLU gets, (D, R, I)."""
+    """Of edges their map (A, K, R, I) and what they send (A K, R I); of pairs what the ReLU gets, (D, R, I)."""
     edges = (coefficients @ basis_PE).view(sources_AKRI.shape)
     sent = (edges * sources_AKRI).view(mix.shape[1], -1)
     hidden = torch.addmm(constant[:, None], mix, sent).view(len(mix), *sources_AKRI.shape[2:])

@@ -124,18 +124,21 @@ class MapBuilder:
                 raise InputError(f"the DNG-Encoder can't read {_where(at, spec)}")
             if self.kinds and kind not in (None, *self.kinds):
                 raise InputError(
-                    f"this model was made for steps of the kinds {', '.join(self.kinds)}, but {_where(at, spec)} is {kind!r}"
+                    f"this model was made for steps of the kinds {', '.join(self.kinds)}, but {_where(at, spec)} is "
+                    f"{kind!r}"
                 )
             if taps_of(step) > max(1, self.taps):
                 raise InputError(
-                    f"this model reads layers of up to {max(1, self.taps)} taps, but {_where(at, spec)} has {taps_of(step)}; make "
-                    "one with more max_taps"
+                    f"this model reads layers of up to {max(1, self.taps)} taps, but {_where(at, spec)} has "
+                    f"{taps_of(step)}; make one with more max_taps"
                 )
             by_place = kind == "patches" or (kind == "attention" and self.details.heads_by_place)
             if not by_place:
                 continue
             if len(set(places_of(at))) > 1:
-                raise InputError(f"published attention needs as many queries as values in a head, unlike {_where(at, spec)}")
+                raise InputError(
+                    f"published attention needs as many queries as values in a head, unlike {_where(at, spec)}"
+                )
             own = places_of(self.spec.schedule[at.value - 1]) if not self.kinds else self.places.get(str(kind), (0,))
             if places_of(at) != own:
                 raise InputError(

@@ -25,6 +25,7 @@ from weightwalk.encoders.dng.maps import JoinMaps, LearnedMaps, NormMaps, StepMa
 from weightwalk.encoders.dng.rows import joined, parted
 from weightwalk.encoders.dng.walk import Walk, lockstep
 from weightwalk.encoders.edges import FourierMap
+from weightwalk.encoders.recurrence import recurrence
 from weightwalk.errors import InputError
 from weightwalk.graphs.features import FourierFeatures
 from weightwalk.registry import unknown
@@ -56,15 +57,9 @@ class Pass(nn.Module):
         return self.between[str(at.value)] if at.layer is None else self.steps[at.layer]
 
     def update(self, of_input: Tensor, hidden: Tensor) -> Tensor:
-        """The recurrent cell at every node, (B, O, D), as torch.nn.GRUCell, from W_ih x without its bias, (B, O, 3 D)
-        or broadcast to it.
-        """
-        of_input = of_input + self.cell.bias_ih
+        """The recurrent cell at every node, (B, O, D), from W_ih x without its bias, (B, O, 3 D) or broadcast to it."""
         of_hidden = F.linear(hidden, self.cell.weight_hh, self.cell.bias_hh)
-        both = 2 * hidden.shape[-1]
-        reset, keep = torch.sigmoid(of_input[..., :both] + of_hidden[..., :both]).chunk(2, dim=-1)
-        new = torch.tanh(torch.addcmul(of_input[..., both:], reset, of_hidden[..., both:]))
-        return torch.lerp(new, hidden, keep)
+        return recurrence((of_input + self.cell.bias_ih).expand_as(of_hidden), of_hidden, hidden)
 
 
 @encoders.register("dng")
@@ -197,7 +192,9 @@ class DNGEncoder(Encoder):
         for number, maps in enumerate(self.passes):
             assert isinstance(maps, Pass)
             earlier = [walk.nodes if number else [] for walk in walks] or [[] for _ in batches]
-            walks = [Walk(weights, self.input_memory[None], nodes) for weights, nodes in zip(batches, earlier, strict=True)]
+            walks = [
+                Walk(weights, self.input_memory[None], nodes) for weights, nodes in zip(batches, earlier, strict=True)
+            ]
             lockstep(walks, maps.of, partial(self._written, maps, {}))
         return [self._encoding(walk) for walk in walks]
 
@@ -242,7 +239,7 @@ class DNGEncoder(Encoder):
         memory = maps.update(self._update_input(maps, own, walks), joined(messages))
         return parted(self.dropout(own.norm(memory)), messages)
 
-    def _update_input(self, maps: Pass, own: StepMaps | TapMaps, walks: list[Walk]) -> Tensor:
+    def _update_input(self, maps: Pass, own: Any, walks: list[Walk]) -> Tensor:
         """W_ih of what updates the memories of layers: W_b (phi(b) + a), or a map of those of the pass before."""
         outer = maps.cell.weight_ih
         if walks[0].earlier:
@@ -258,7 +255,7 @@ class DNGEncoder(Encoder):
         return updates
 
     def _activations(self, walks: list[Walk]) -> Tensor:
-        """The numbers of the activations that the values of all nodes meet next, (1, sum of B O); of one walk (1, 1)."""
+        """The numbers of the activations that all nodes' values meet next, (1, sum of B O); of one walk (1, 1)."""
         names = [walk.flow.activations[0 if self.details.one_activation else walk.layer] for walk in walks]
         numbers = [list(ACTIVATIONS).index(name) for name in names]
         counts = [walk.size * walk.here.step.fan_out for walk in walks] if len(walks) > 1 else [1]

@@ -40,16 +40,28 @@ class Layer(NamedTuple):
         return self.weights.shape[0] * self.weights.shape[1]
 
 
+class _Parameters(NamedTuple):
+    """For layers of K taps: the source map (A K, D) and its bias, the mix (D, A K), and in a `padded` encoder what the
+    sources send through the missing heads, as one map (D, D) and its bias.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    mix: Tensor
+    missing: tuple[Tensor, Tensor] | None
+
+
 class Gatherer:
     """The messages of one set of maps in one forward pass: what depends on parameters alone is computed once."""
 
     def __init__(self, maps: StepMaps | TapMaps):
         self.maps = maps
-        self._of_taps: dict[int, tuple[Tensor, ...]] = {}
+        self._of_taps: dict[int, _Parameters] = {}
 
     def __call__(self, layers: Sequence[Layer]) -> list[Tensor]:
         """The messages (B, O, D) of the targets of each layer."""
-        found = self._polynomials(layers) if isinstance(self.maps, TapMaps) else None
+        with torch.autocast(layers[0].weights.device.type, enabled=False):  # sums of many terms
+            found = self._polynomials(layers) if isinstance(self.maps, TapMaps) else None
         return self._plain(layers) if found is None else found
 
     def _plain(self, layers: Sequence[Layer]) -> list[Tensor]:
@@ -63,7 +75,9 @@ class Gatherer:
             weights, sources = first.weights, first.sources
             if len(places) > 1:
                 weights = torch.cat([layers[place].weights for place in places])
-                sources = torch.cat([layers[place].sources.expand(len(layers[place].weights), -1, -1) for place in places])
+                sources = torch.cat(
+                    [layers[place].sources.expand(len(layers[place].weights), -1, -1) for place in places]
+                )
             messages = self.maps.gather(weights, sources, first.groups)
             found |= dict(zip(places, messages.split([len(layers[place].weights) for place in places]), strict=True))
         return [found[place] for place in range(len(layers))]
@@ -91,7 +105,7 @@ class Gatherer:
             if not values.abs().max() <= 1:
                 return None
             sets += self._pairs(num_taps, chosen, values)
-        first, last = _linear(self.maps, 0), _linear(self.maps, 2)
+        first, last = self._mix
         summed = torch.cat(heard(sets, coefficients, first.bias))
         # The MLP's last map is the same for all pairs, so it is done once for their sum.
         sizes = [layers[place].num_targets for place in places]
@@ -118,41 +132,50 @@ class Gatherer:
                 of_layers.append(first + _blocks(layer))
             rows.append(np.concatenate(of_layers))
             counts.append(num_blocks * alike[0].pair[1])
-        sent_by, sent, mix, missing_by, missing = self._parameters(num_taps)
-        sources_SD = sources[0] if len(sources) == 1 else torch.cat(sources)
-        heads = torch.addmm(sent[:, None], sent_by, sources_SD.T).split(counts, dim=1)
-        offsets = [None] * len(counts)
-        if missing is not None:
-            offsets = torch.addmm(missing[:, None], missing_by, sources_SD.T).split(counts, dim=1)
+        of_taps = self._parameters(num_taps)
+        sources_SD = (sources[0] if len(sources) == 1 else torch.cat(sources)).to(values)
+        heads = torch.addmm(of_taps.bias[:, None], of_taps.weight, sources_SD.T).split(counts, dim=1)
+        offsets: Sequence[Tensor | None] = [None] * len(counts)
+        if of_taps.missing is not None:
+            weight, bias = of_taps.missing
+            offsets = torch.addmm(bias[:, None], weight, sources_SD.T).split(counts, dim=1)
         parts = values.split([sum(layer.weights.numel() for layer in alike) for alike in per_block])
         return [
-            Pairs(part.view(-1, alike[0].pair[1], num_taps), head, torch.from_numpy(row).to(part.device), mix, offset)
+            Pairs(
+                part.view(-1, alike[0].pair[1], num_taps),
+                head,
+                torch.from_numpy(row).to(part.device),
+                of_taps.mix,
+                offset,
+            )
             for part, alike, head, row, offset in zip(parts, per_block, heads, rows, offsets, strict=True)
         ]
 
-    def _parameters(self, num_taps: int) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
-        """For layers of so many taps: the source map (A K, D) and its bias, the mix (D, A K), and in a `padded` encoder
-        what the sources send through the missing heads, as one map (D, D) and its bias.
-        """
+    def _parameters(self, num_taps: int) -> _Parameters:
         if num_taps not in self._of_taps:
-            maps = self.maps
+            maps, first = self.maps, self._mix[0]
             assert isinstance(maps, TapMaps)
-            dim, used, first = maps.head_dim, num_taps * maps.head_dim, _linear(maps, 0)
+            dim, used = maps.head_dim, num_taps * maps.head_dim
             weight, bias = maps.source.weight, maps.source.bias
-            by_numbers = [x[:used].unflatten(0, (num_taps, dim)).transpose(0, 1).flatten(0, 1) for x in (weight, bias)]
-            mix = first.weight[:, :used].unflatten(1, (num_taps, dim)).transpose(1, 2).flatten(1)
-            missing_by = missing = None
+            missing = None
             if maps.padded and num_taps < maps.heads:
                 through = first.weight[:, used:] * maps.edge.bias.repeat(maps.heads - num_taps)
-                missing_by, missing = through @ weight[used:], through @ bias[used:]
-            self._of_taps[num_taps] = (*by_numbers, mix, missing_by, missing)
+                missing = through @ weight[used:], through @ bias[used:]
+            mix = first.weight[:, :used].unflatten(1, (num_taps, dim)).transpose(1, 2).flatten(1)
+            weight, bias = (
+                x[:used].unflatten(0, (num_taps, dim)).transpose(0, 1).flatten(0, 1) for x in (weight, bias)
+            )
+            self._of_taps[num_taps] = _Parameters(weight, bias, mix, missing)
         return self._of_taps[num_taps]
 
-
-def _linear(maps: TapMaps, place: int) -> nn.Linear:
-    linear = maps.mix[place]
-    assert isinstance(linear, nn.Linear)
-    return linear
+    @property
+    def _mix(self) -> tuple[nn.Linear, nn.Linear]:
+        """The two maps of Eq 5's MLP."""
+        assert isinstance(self.maps, TapMaps)
+        first, last = self.maps.mix[0], self.maps.mix[2]
+        assert isinstance(first, nn.Linear)
+        assert isinstance(last, nn.Linear)
+        return first, last
 
 
 def _blocks(layer: Layer) -> NDArray[np.int64]:
