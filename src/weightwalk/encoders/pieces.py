@@ -64,7 +64,10 @@ Operands = tuple[Tensor | None, ...]
 
 def together(sums: Sequence[tuple[EdgeSum, Operands]]) -> list[tuple[Tensor, ...]]:
     """The answers of several sums, one entry of autograd's graph for all of them."""
-    if torch.compiler.is_compiling() and not torch.is_grad_enabled():  # where Dynamo would pass `forward` a context
+    if torch.compiler.is_exporting():  # a program has no loop over pieces, whose number depends on the batch
+        return [total.function(*operands) for total, operands in sums]
+    wanted = torch.is_grad_enabled() and any(x is not None and x.requires_grad for _, given in sums for x in given)
+    if torch.compiler.is_compiling() and not wanted:  # where Dynamo would pass `forward` a context
         return [_EdgeSum.forward(total, *operands) for total, operands in sums]
     if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
         return [_EdgeSum.apply(total, *operands) for total, operands in sums]  # type: ignore[no-untyped-call]

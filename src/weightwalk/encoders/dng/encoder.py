@@ -217,9 +217,10 @@ class DNGEncoder(Encoder):
         if isinstance(own, NormMaps):
             memories = [walk.read[0] for walk in walks]
             scale = self.features(joined([walk.weights.weights[walk.layer] for walk in walks]))
-            shift = self.features(joined([_bias(walk) for walk in walks]))
+            shift = self.features(_biases(walks))
             if self.activations is not None:
-                shift = shift + self.activations(self._activations(walks))
+                table = self.activations.weight
+                shift = shift + (table[self._met(walks[0])] if len(walks) == 1 else table[self._all_met(walks)])
             return parted(own(joined(memories), scale, shift), memories)
         if isinstance(own, JoinMaps):
             return own.of_many([(walk.read, walk.here, walk.flow) for walk in walks])
@@ -244,22 +245,25 @@ class DNGEncoder(Encoder):
         outer = maps.cell.weight_ih
         if walks[0].earlier:
             return F.linear(own.input(joined([walk.earlier[walk.layer + 1] for walk in walks])), outer)
-        biases = joined([_bias(walk) for walk in walks]).unsqueeze(-1)
+        biases = _biases(walks).unsqueeze(-1)
         updates: Tensor
         if self.activations is None or len(walks) == 1:
-            shift = None if self.activations is None else self.activations(self._activations(walks)[0, 0])
+            shift = None if self.activations is None else self.activations.weight[self._met(walks[0])]
             updates = own.input.through(biases, outer, shift)
         else:
             table = F.linear(F.linear(self.activations.weight, own.input.weight), outer)
-            updates = own.input.through(biases, outer) + F.embedding(self._activations(walks), table)
+            updates = own.input.through(biases, outer) + F.embedding(self._all_met(walks), table)
         return updates
 
-    def _activations(self, walks: list[Walk]) -> Tensor:
-        """The numbers of the activations that all nodes' values meet next, (1, sum of B O); of one walk (1, 1)."""
-        names = [walk.flow.activations[0 if self.details.one_activation else walk.layer] for walk in walks]
-        numbers = [list(ACTIVATIONS).index(name) for name in names]
-        counts = [walk.size * walk.here.step.fan_out for walk in walks] if len(walks) > 1 else [1]
-        return torch.from_numpy(np.repeat(numbers, counts)[None]).to(walks[0].weights.device)
+    def _met(self, walk: Walk) -> int:
+        """The number of the activation that a layer's values meet next."""
+        return list(ACTIVATIONS).index(walk.flow.activations[0 if self.details.one_activation else walk.layer])
+
+    def _all_met(self, walks: list[Walk]) -> Tensor:
+        """`_met` of all nodes, (1, sum of B O)."""
+        counts = [walk.size * walk.here.step.fan_out for walk in walks]
+        numbers = np.repeat([self._met(walk) for walk in walks], counts)
+        return torch.from_numpy(numbers[None]).to(walks[0].weights.device)
 
 
 def _heard(walk: Walk) -> Layer:
@@ -267,7 +271,15 @@ def _heard(walk: Walk) -> Layer:
     return Layer(walk.weights.weights[walk.layer], walk.source, step.groups if isinstance(step, Conv) else 1)
 
 
-def _bias(walk: Walk) -> Tensor:
-    """A layer's biases (B, O), zero where it has none."""
-    bias_BO = walk.weights.biases[walk.layer]
-    return walk.weights.flat.new_zeros(1, 1).expand(walk.size, walk.here.step.fan_out) if bias_BO is None else bias_BO
+def _biases(walks: list[Walk]) -> Tensor:
+    """The biases of layers, (B, O) of one walk, (1, sum of B O) of several; zero where a layer has none, (1, 1) if it is
+    the only one.
+    """
+    found = []
+    for walk in walks:
+        bias_BO = walk.weights.biases[walk.layer]
+        if bias_BO is None:
+            zero = walk.weights.flat.new_zeros(1, 1)
+            bias_BO = zero if len(walks) == 1 else zero.expand(walk.size, walk.here.step.fan_out)
+        found.append(bias_BO)
+    return joined(found)

@@ -25,7 +25,7 @@ class Walk:
 
     def __init__(self, weights: Weights, inputs: Tensor, earlier: Sequence[Tensor] = ()):
         self.weights, self.flow, self.earlier = weights, weights.spec.flow, earlier
-        self.size = len(weights)
+        self.size = weights.flat.shape[0]
         self._steps = iter(weights.spec.schedule)
         self._values = {0: inputs}
         self._settled: dict[int, Tensor] = {}
