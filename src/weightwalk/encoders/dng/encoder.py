@@ -272,8 +272,8 @@ def _heard(walk: Walk) -> Layer:
 
 
 def _biases(walks: list[Walk]) -> Tensor:
-    """The biases of layers, (B, O) of one walk, (1, sum of B O) of several; zero where a layer has none, (1, 1) if it is
-    the only one.
+    """The biases of layers, (B, O) of one walk, (1, sum of B O) of several; zero where a layer has none, (1, 1) if that
+    is the only one.
     """
     found = []
     for walk in walks:
