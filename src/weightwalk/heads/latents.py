@@ -36,7 +36,7 @@ class LatentGenerator(nn.Module):
         operands = by_theta, by_encoding, self.project.weight, self.project.bias
         if not by_hand.possible(*operands):
             return _project(*operands)
-        latents: Tensor = _Project.apply(*operands)  # type: ignore[no-untyped-call]
+        latents: Tensor = _Project.apply(*(x.to(by_hand.dtype_of(x)) for x in operands))  # type: ignore[no-untyped-call]
         return latents
 
 
@@ -62,16 +62,19 @@ class _Project(torch.autograd.Function):
         operands = by_theta_TK, by_encoding_BK, weight_CK, _ = ctx.saved_tensors
         if torch.is_grad_enabled():
             return by_hand.gradients(_project, operands, gradient_BTC)
-        of_theta, of_encoding, of_weight = (torch.zeros_like(x) for x in operands[:3])
+        of_encoding = torch.empty_like(by_encoding_BK)
+        sums = torch.promote_types(torch.float32, gradient_BTC.dtype)  # of all networks
+        of_theta, of_weight = (x.new_zeros(x.shape, dtype=sums) for x in (by_theta_TK, weight_CK))
         hidden, of_hidden = torch.empty_like(by_theta_TK), torch.empty_like(by_theta_TK)
         for encoding, of_one, gradient in zip(by_encoding_BK, of_encoding, gradient_BTC, strict=True):
             torch.add(by_theta_TK, encoding, out=hidden).relu_()
-            of_weight.addmm_(gradient.T, hidden)
+            of_weight += gradient.T @ hidden
             torch.mm(gradient, weight_CK, out=of_hidden)
             torch.ops.aten.threshold_backward.grad_input(of_hidden, hidden, 0, grad_input=of_hidden)
             of_theta += of_hidden
             torch.sum(of_hidden, 0, out=of_one)
-        return of_theta, of_encoding, of_weight, gradient_BTC.sum((0, 1))
+        of_bias = gradient_BTC.sum((0, 1))
+        return of_theta.to(gradient_BTC.dtype), of_encoding, of_weight.to(gradient_BTC.dtype), of_bias
 
 
 class ConvDecoder(nn.Module):
@@ -90,7 +93,7 @@ class ConvDecoder(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         parameters = tuple(self.layers.parameters())
-        if by_hand.possible(maps, *parameters) and doubling.pays(maps, *parameters):
+        if doubling.takes(maps, *parameters):
             return doubling.decode(maps, *parameters)
         pictures: Tensor = self.layers(maps)
         return pictures
