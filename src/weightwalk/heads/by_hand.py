@@ -15,9 +15,14 @@ DTYPES = ({torch.float32}, {torch.float64}, {torch.bfloat16})
 def possible(*operands: Tensor) -> bool:
     """Whether these are ordinary tensors of a CPU, all of one of `DTYPES`, and nothing but autograd looks on.
 
-    That is false in torch.compile and export, transforms of torch.func, and forward mode, which get torch's operations.
+    Others get operations that torch knows all about: torch.compile and export, transforms of torch.func, forward mode,
+    modes that watch what torch does (such as its counter of FLOPs).
     """
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+    if (
+        torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()
+        or torch._C._len_torch_dispatch_stack() > 0
+    ):
         return False
     return {dtype_of(x) for x in operands} in DTYPES and all(
         type(x) in (Tensor, Parameter) and x.is_cpu and forward_ad.unpack_dual(x).tangent is None for x in operands
