@@ -176,7 +176,7 @@ def test_bfloat16_loses_what_its_eight_bits_lose(name, autocast):
 
 @compiled_here
 def test_the_number_of_threads_changes_no_bit(monkeypatch):
-    monkeypatch.setattr(doubling, "_CHUNK_BYTES", 2**14)
+    monkeypatch.setattr(doubling, "_CHUNK_BYTES", 2**13)
     decoder, threads = decoder_for((16, 32, 1), torch.float32), torch.get_num_threads()
     maps, answers = torch.randn(9, 16, 5, 4, requires_grad=True), []
     assert doubling._chunks(maps, list(decoder.parameters())) > 2

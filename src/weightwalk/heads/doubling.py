@@ -166,11 +166,12 @@ def _in_order(parameters: Sequence[Tensor], axes: tuple[int, ...]) -> list[Tenso
 
 def _chunks(maps_NIHW: Tensor, parameters: Sequence[Tensor]) -> int:
     """In how many chunks pictures are decoded."""
-    numbers = max(
-        len(weight) * prod(axis(2**layer * length, maps_NIHW.dtype).ends[-1] for length in maps_NIHW.shape[2:])
-        for layer, weight in enumerate(parameters[::2])
-    )
-    return min(len(maps_NIHW), -(-len(maps_NIHW) * numbers * maps_NIHW.element_size() // _CHUNK_BYTES))
+    channels = [len(weight) for weight in parameters[::2]]
+    values = [
+        width * prod(axis(2**layer * length, maps_NIHW.dtype).ends[-1] for length in maps_NIHW.shape[2:])
+        for layer, width in enumerate(channels[:-1] or channels)
+    ]
+    return min(len(maps_NIHW), -(-len(maps_NIHW) * max(values) * maps_NIHW.element_size() // _CHUNK_BYTES))
 
 
 def _forward(maps_NIHW: Tensor, of_layers: Sequence[Tensor], biases: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
