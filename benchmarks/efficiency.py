@@ -32,6 +32,8 @@ def main() -> None:
         if row["source"] == "published":
             continue
         for name, words in METRICS.items():
+            if row[name] is None:
+                continue
             append(
                 arguments.results,
                 ResultRow(

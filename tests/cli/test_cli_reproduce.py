@@ -14,7 +14,7 @@ def test_the_command_has_the_published_cells_beside_ours(call, tmp_path):
     assert all(row["recipe"] is None for row in published)
     assert all(row["recipe"] and row["ms"] > 0 and row["gflops"] > 0 for row in here)
     assert all(row["mb"] > row["parameters_mb"] > 0 for row in here)
-    assert {row["batch"] for row in here} == {1, 2}
+    assert {row["does"] for row in here} == {"inference"}
     [nft] = [row for row in published if row["reader"] == "NFT"]
     assert (nft["ms"], nft["mb"], nft["gflops"]) == (52.7, 241, 10.60)
     [plain] = [row for row in here if row["table"].startswith("Table 5") and row["reader"] == "INR2JLS, plain form"]

@@ -5,6 +5,8 @@ import torch
 from torch import nn
 
 from weightwalk import InputError
+from weightwalk.bench.costs import bytes_of, tensors_of
+from weightwalk.bench.team import Team
 from weightwalk.encoders import Encoder, Encoding, encoders
 from weightwalk.report import tables
 from weightwalk.reproduce import TABLES, efficiency, readings
@@ -50,6 +52,18 @@ def test_a_way_and_its_plain_form_compute_the_same(does):
     other, call = readings.Way("mnist", "any", "mnist_inr2jls", does, (*small, "encoder.scale=2.0")).build(given)
     wrong = call() if does != "step" else nn.utils.parameters_to_vector(other.parameters())
     assert not torch.allclose(wrong, found[1], rtol=1e-4, atol=close)
+
+
+def test_a_training_step_takes_parameters_gradients_and_moments():
+    state = efficiency._Measured(2, ("mnist",))
+    steps = {way.reader: number for number, (_, way, _) in enumerate(state.ways) if way.trains}
+    assert list(steps) == ["INR2JLS", "INR2JLS, plain form", "DNG-Encoder alone"]
+    _, way, given = state.ways[steps["INR2JLS"]]
+    parameters = bytes_of(tensors_of(way.build(given)[0])) / 1e6
+    with Team(1) as team:  # a fresh process, which has no memory left over
+        team.give([efficiency._Measured(2, ("mnist",))])
+        _, [mb] = team.run(efficiency._grown, steps["INR2JLS"])
+    assert mb is None or 4 * parameters < mb < 10 * parameters
 
 
 def test_taus_of_ours_are_those_of_vits(tmp_path):

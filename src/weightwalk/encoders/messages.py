@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -35,6 +36,10 @@ def messages(
     all of them and in the edge map's parameters, to any order, under autograd, torch.func.grad and torch.func.vmap.
     Nothing is kept per edge (`pieces.EdgeSum`). Polynomials take the place of features where they cover all values.
     """
+    if torch.is_autocast_enabled(values.device.type):  # sums of many terms are not for half precision
+        with torch.autocast(values.device.type, enabled=False):
+            sources, offset = sources.to(values.dtype), offset if offset is None else offset.to(values.dtype)
+            return messages(values, edge, sources, mix, offset)
     basis = edge.on_basis()
     if basis is None or not basis.covers(values):
         return _over_edges(values, edge, sources, mix, offset)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import median
@@ -18,6 +18,7 @@ import torch
 import weightwalk
 from weightwalk import config as configs
 from weightwalk.bench.costs import bytes_of, counted, tensors_of
+from weightwalk.bench.load import memory_mib
 from weightwalk.bench.team import Team
 from weightwalk.encoders import encoders
 from weightwalk.progress import Progress, silent
@@ -37,16 +38,16 @@ class Row:
     """One reader. `source`: "published" (on the authors' machine) or "here".
 
     `ms` (of a core, where they were measured here) and `gflops` are per network. `mb` is the memory of parameters and
-    buffers (of a training step also gradients and moments) and the most that intermediate tensors take at once;
-    `parameters_mb` the first of these. `tau` is Kendall's of the predicted test accuracy, `tau_of` the recipe that it
-    was measured with.
+    buffers, `parameters_mb`, and the most that intermediate tensors take at once; of a training step all that it takes
+    beside parameters, None where the system does not tell. `tau` is Kendall's of the predicted test accuracy, `tau_of`
+    the recipe that it was measured with.
     """
 
     table: str
     reader: str
     source: str
     ms: float
-    mb: float
+    mb: float | None
     gflops: float
     parameters_mb: float | None = None
     recipe: str | None = None
@@ -75,7 +76,7 @@ class Efficiency:
     def measure(self, progress: Progress = silent) -> Reproduction:
         """All ways in turns in one process of one thread."""
         with Team(1) as team:
-            team.give([_Measured(self.batch, self.inrs)])
+            team.give([_Measured(self.batch if self.steps else 0, self.inrs)])
             _, [ours] = team.run(_count)
             seconds: list[list[float]] = [[] for _ in ours]
             for repetition in range(self.repetitions):
@@ -84,6 +85,12 @@ class Efficiency:
                     if row.batch == 1 or repetition < self.steps:
                         seconds[number] += team.run(_time, number)[1]
             progress("measuring", self.repetitions, self.repetitions, {})
+        for number, row in enumerate(ours):
+            if row.does == "training step":
+                with Team(1) as team:
+                    team.give([_Measured(self.batch, self.inrs)])
+                    _, [grown] = team.run(_grown, number)
+                ours[number] = replace(row, mb=grown)
         taus = _taus(self.results)
         rows = [*_published(), *(_finished(row, times, taus) for row, times in zip(ours, seconds, strict=True))]
         paper, joint, plain = (
@@ -104,7 +111,7 @@ class Efficiency:
         )
 
 
-QUICK = Efficiency(repetitions=1, steps=1, batch=2, inrs=("mnist",))
+QUICK = Efficiency(repetitions=1, steps=0, inrs=("mnist",))
 TABLES.register("efficiency")(lambda quick: QUICK if quick else Efficiency())
 
 _TABLE_5, _TABLE_8 = "Table 5: one MNIST INR, inference", "Table 8: one ViT of the ViT zoo, inference"
@@ -120,9 +127,10 @@ Published cells were measured on the authors' machine and count what they count:
 ours says anything. Ours: milliseconds of a core (CPU time of one thread, which other work lengthens little), medians of
 all ways in turns, INRs fitted by the recipe fast, untrained ViTs. The plain form: the paper's equations as they stand.
 GFLOPs are torch's own count (torch.utils.flop_counter), 2 per multiply-add of a matrix product or convolution; sines,
-gates and sums that are not products are left out, so two forms of one equation may differ. MB (10^6 bytes) are
-parameters and the most that intermediate tensors take at once; of a training step gradients and Adam's moments as well,
-for the whole batch. Readings go from weights to what the head answers, unless they end at the latents."""
+gates and sums that are not products are left out, so two forms of one equation may differ, and of what is compiled (the
+decoder) the convolutions that it stands for are counted. MB (10^6 bytes) are parameters and the most that intermediate
+tensors take at once; of a training step parameters and the growth of a fresh process, for the whole batch, gradients
+and Adam's moments included. Readings go from weights to what the head answers, unless they end at the latents."""
 
 
 def _published() -> list[Row]:
@@ -139,7 +147,7 @@ def _part(title: str, rows: Sequence[Row]) -> Part:
         "Kendall's tau": [None if row.tau is None else f"{row.tau:.3f}" for row in rows],
         "ms": [f"{row.ms:.3g}" for row in rows],
         "GFLOPs": [f"{row.gflops:.3g}" for row in rows],
-        "MB": [f"{row.mb:.3g}" for row in rows],
+        "MB": [None if row.mb is None else f"{row.mb:.3g}" for row in rows],
         "of these parameters": [None if row.parameters_mb is None else f"{row.parameters_mb:.3g}" for row in rows],
     }
     shown = {name: column for name, column in columns.items() if any(value is not None for value in column)}
@@ -177,7 +185,7 @@ def _finished(row: Row, seconds: Sequence[float], taus: dict[str, tables.ResultR
 
 
 class _Measured:
-    """All ways and what they read, built once. A way that trains comes with its batch."""
+    """All ways and what they read, built once. A way that trains comes with its `batch`; 0: there is none."""
 
     def __init__(self, batch: int, inrs: Sequence[str]):
         self.batch, self.inrs = batch, inrs
@@ -186,7 +194,8 @@ class _Measured:
     def ways(self) -> list[tuple[str, Way, Networks]]:
         """The table, the way, the networks."""
         cases = [(_TITLES[kind], kind, False) for kind in _TITLES if kind == "vit" or kind in self.inrs]
-        cases += [(_STEPS[kind], kind, True) for kind in self.inrs]
+        if self.batch:
+            cases += [(_STEPS[kind], kind, True) for kind in self.inrs]
         return [
             (title, way, readings.networks(kind, self.batch if step else PREPARED))
             for title, kind, step in cases
@@ -230,3 +239,15 @@ def _time(state: _Measured, number: int) -> float:
         began = time.process_time()
         call()
         return time.process_time() - began
+
+
+def _grown(state: _Measured, number: int) -> float | None:
+    """MB of a way's parameters, and by how much this process's peak memory grows in its first training step."""
+    _, way, given = state.ways[number]
+    module, call = way.build(given)
+    before = memory_mib()
+    call()
+    after = memory_mib(reset=False)
+    if before is None or after is None:
+        return None
+    return (bytes_of(tensors_of(module)) + (after[0] - before[0]) * 2**20) / _MB

@@ -26,6 +26,7 @@ from weightwalk.networks.starts import Key, classifier, initialise
 from weightwalk.recipes import RECIPES
 from weightwalk.tasks.config import RunConfig
 from weightwalk.testing import plain
+from weightwalk.training.gradients import gradients
 from weightwalk.weights import Weights
 from weightwalk.zoos.inr import engine
 from weightwalk.zoos.inr.pixels import to_unit
@@ -109,23 +110,28 @@ class Way:
 
     def _step(self, part: nn.Module, reader: Reader, given: Networks) -> Callable[[], Any]:
         reader.train()
-        weights = given.weights
         if not isinstance(part, INR2JLS):
-            optimizer = torch.optim.Adam(reader.parameters())
-            labels = torch.arange(len(weights)) % CLASSES
-            return lambda: _stepped(optimizer, F.cross_entropy(reader(weights), labels))
-        optimizer = torch.optim.Adam(part.parameters())
+            labels = torch.arange(len(given.weights)) % CLASSES
+            return _trained(reader, F.cross_entropy, given.weights, labels)
         assert given.pictures is not None
         target = views.transform(to_unit(given.pictures), views.PAPER_VIEWS)
         if self.does == "plain step":
-            return lambda: plain.train_step(part, optimizer, weights, target)
-        return lambda: _stepped(optimizer, F.mse_loss(part(weights), target))
+            return partial(plain.train_step, part, torch.optim.Adam(part.parameters()), given.weights, target)
+        return _trained(part, F.mse_loss, given.weights, target)
 
 
-def _stepped(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
+def _trained(
+    model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], weights: Weights, target: Tensor
+) -> Callable[[], Any]:
+    """A training step, in lanes."""
+    optimizer = torch.optim.Adam(model.parameters())
+
+    def step() -> None:
+        optimizer.zero_grad()
+        gradients(model, lambda samples: loss(model(samples[0]), samples[1]), (weights, target))
+        optimizer.step()
+
+    return step
 
 
 def ways(kind: str, step: bool = False) -> list[Way]:
