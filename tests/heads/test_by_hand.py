@@ -180,9 +180,11 @@ def test_the_number_of_threads_changes_no_bit(monkeypatch):
     decoder, threads = decoder_for((16, 32, 1), torch.float32), torch.get_num_threads()
     maps, answers = torch.randn(9, 16, 5, 4, requires_grad=True), []
     assert doubling._chunks(maps, list(decoder.parameters())) > 2
+    generator, encoding = generator_for(torch.float32), torch.randn(20, 4, requires_grad=True)
     for count in (1, 2):
         torch.set_num_threads(count)
         answers.append(of(decoder(maps), maps, *decoder.parameters()))
+        answers[-1] += of(generator(encoding), encoding, *generator.parameters())
     torch.set_num_threads(threads)
     assert all(torch.equal(one, two) for one, two in zip(*answers, strict=True))
 
