@@ -16,9 +16,16 @@ def recurrence(of_input: Tensor, of_hidden: Tensor, hidden: Tensor) -> Tensor:
     torch.nn.GRUCell, from [x_r, x_z, x_n] and [h_r, h_z, h_n], (B, O, 3 D) each, and h (B, O, D).
     """
     dtype = torch.promote_types(torch.promote_types(of_input.dtype, of_hidden.dtype), hidden.dtype)  # of autocast
-    operands = (x.to(dtype) for x in (of_input, of_hidden, hidden))
+    operands = [x.to(dtype) for x in (of_input, of_hidden, hidden)]
+    if torch.compiler.is_exporting():
+        return _updated(*operands)
     memory: Tensor = _Recurrence.apply(*operands)  # type: ignore[no-untyped-call]
     return memory
+
+
+def _updated(of_input: Tensor, of_hidden: Tensor, hidden: Tensor) -> Tensor:
+    _, keep, new = _gates(of_input, of_hidden)
+    return torch.lerp(new, hidden, keep)
 
 
 def _gates(of_input: Tensor, of_hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -35,8 +42,7 @@ class _Recurrence(torch.autograd.Function):
 
     @staticmethod
     def forward(of_input: Tensor, of_hidden: Tensor, hidden: Tensor) -> Tensor:
-        _, keep, new = _gates(of_input, of_hidden)
-        return torch.lerp(new, hidden, keep)
+        return _updated(of_input, of_hidden, hidden)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
