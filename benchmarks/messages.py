@@ -21,8 +21,10 @@ import torch
 from torch import Tensor
 
 from weightwalk.bench.load import memory_mib
-from weightwalk.encoders.edges import EdgeMap, FourierEdges, messages
+from weightwalk.encoders.edges import EdgeMap, FourierMap
+from weightwalk.encoders.messages import messages
 from weightwalk.graphs.features import FourierFeatures
+from weightwalk.testing.plain import messages as plain_messages
 
 SIZES = {"small": (32, 128), "encoder": (128, 128), "paper": (128, 512)}  # frequencies, memory width
 MODES = ("forward", "backward", "backward to the weights too")
@@ -31,8 +33,7 @@ Form = Callable[[Tensor, EdgeMap, Tensor], Tensor]
 
 def plain(values: Tensor, edge: EdgeMap, sources: Tensor) -> Tensor:
     """m_i = sum_j e(v_ij) * s_j with all edges at once."""
-    summed: Tensor = (edge(values) * sources[:, None]).sum(2)
-    return summed
+    return plain_messages(edge(values), sources)
 
 
 FORMS: dict[str, Form] = {"plain": plain, "pieces": messages}
@@ -42,7 +43,7 @@ def problem(size: str) -> tuple[Tensor, EdgeMap, Tensor]:
     """64 networks, 32 nodes to 32 nodes."""
     torch.manual_seed(0)
     frequencies, dim = SIZES[size]
-    edge = FourierEdges(1, FourierFeatures(frequencies, 3.0), dim)
+    edge = FourierMap(1, FourierFeatures(frequencies, 3.0), dim)
     return 0.02 * torch.randn(64, 32, 32, 1), edge, torch.randn(64, 32, dim, requires_grad=True)
 
 

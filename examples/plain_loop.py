@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Subset
 
 from weightwalk import Weights
 from weightwalk.encoders import Encoder, EncoderConfig
+from weightwalk.training.gradients import gradients
 from weightwalk.zoos.inr.fit import fit_zoo, load_sets
 from weightwalk.zoos.inr.recipe import FIT_RECIPES
 from weightwalk.zoos.store import Zoo
@@ -49,9 +50,9 @@ def main(folder: Path, epochs: int = 20) -> float:
     for epoch in range(epochs):
         total = 0.0
         for batch in loader:
-            loss = cross_entropy(reader(batch["weights"]), batch["label"])
             optimizer.zero_grad()
-            loss.backward()
+            # what `loss.backward()` does, with the networks shared out between this machine's cores
+            loss = gradients(reader, lambda part: cross_entropy(reader(part["weights"]), part["label"]), batch)
             optimizer.step()
             total += loss.item() * len(batch["label"])
         if epoch % 5 == 4:

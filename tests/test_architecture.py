@@ -26,9 +26,11 @@ ROOMS = [
         "evaluate",
         "state_dicts",
         "weights",
+        "lanes",
+        "kept",
     ),
     *("networks", "zoos", "graphs", "encoders", "heads", "training", "frameworks"),
-    *("report", "tasks", "recipes", "interop", "testing", "bench", "cli"),
+    *("report", "tasks", "recipes", "interop", "testing", "bench", "reproduce", "cli"),
 ]
 """In the order of docs/architecture.md: a room imports from itself and from rooms before it."""
 

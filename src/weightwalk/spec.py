@@ -9,9 +9,11 @@ This module is pure Python: describing a network never imports torch.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -277,3 +279,15 @@ class NetworkSpec:
             )
             return f"network of {len(self.steps)} steps ({kinds}), {self.widths[0]} in, {self.num_outputs} out"
         return " > ".join(f"{step.kind} {step.fan_in}-{step.fan_out}" for step in self.steps)
+
+
+@lru_cache(4096)
+def text_of_spec(spec: NetworkSpec) -> str:
+    """A spec as JSON."""
+    return json.dumps(spec.to_dict())
+
+
+@lru_cache(4096)
+def spec_of_text(text: str) -> NetworkSpec:
+    """The inverse of `text_of_spec`: the same object for equal texts."""
+    return NetworkSpec.from_dict(json.loads(text))

@@ -7,10 +7,8 @@ of `flat`: what changes one changes the other. Left (O) are a layer's target neu
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -20,7 +18,7 @@ from torch.utils.data._utils.collate import default_collate_fn_map
 
 from weightwalk import evaluate, symmetry
 from weightwalk.errors import InputError
-from weightwalk.spec import Field, NetworkSpec
+from weightwalk.spec import Field, NetworkSpec, spec_of_text, text_of_spec
 from weightwalk.state_dicts import DTYPES, flatten, to_torch
 
 
@@ -144,7 +142,7 @@ class Weights:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Plain values, so that `torch.load` needs to trust nothing else; the views are left out."""
-        return _unpickled, (json.dumps(self.spec.to_dict()), self.flat)
+        return _unpickled, (text_of_spec(self.spec), self.flat)
 
     @property
     def device(self) -> torch.device:
@@ -243,13 +241,8 @@ def _joined(spec: NetworkSpec, weights: Sequence[Tensor], biases: Sequence[Tenso
     return _unchecked(spec, torch.cat([part.flatten(1) for part in parts if part is not None], dim=1))
 
 
-@lru_cache(64)
-def _spec(text: str) -> NetworkSpec:
-    return NetworkSpec.from_dict(json.loads(text))
-
-
 def _unpickled(spec: str, flat: Tensor) -> Weights:
-    return Weights(_spec(spec), flat)
+    return Weights(spec_of_text(spec), flat)
 
 
 torch.serialization.add_safe_globals([_unpickled])

@@ -95,9 +95,35 @@ def test_wrong_twin_with_the_roles_in_the_recurrence_swapped():
     encoder, weights = encoder_for(spec), random_weights(spec, 1, seed=0, dtype=torch.float64)
     expected = encoder.encode(weights)
     cell = encoder.passes[0].cell
-    right = cell.forward
-    cell.forward = lambda x, h: right(h, x)
+    cell.weight_ih, cell.weight_hh = cell.weight_hh, cell.weight_ih
     assert (encoder.encode(weights) - expected).abs().max() > 0.01
+
+
+@torch.no_grad()
+def test_the_recurrence_is_torch_s_cell():
+    walk = encoder_for(DENSE["siren"]).passes[0]
+    x, hidden = torch.randn(2, 3, 5).double(), torch.randn(2, 3, 5).double()
+    expected = walk.cell(x.flatten(0, 1), hidden.flatten(0, 1)).view(2, 3, 5)
+    assert_close(walk.update(x @ walk.cell.weight_ih.T, hidden), expected, what="cell", atol=1e-12)
+
+
+@torch.no_grad()
+def test_prepared_for_networks_it_reads_them_by_polynomials_and_others_as_well():
+    spec = DENSE["siren"]
+    encoder, twin = (DNGEncoder(spec, dim=5, num_frequencies=64).double() for _ in range(2))
+    twin.load_state_dict(encoder.state_dict())
+    weights = random_weights(spec, 3, seed=0, dtype=torch.float64)
+    encoder.prepare([weights[:2], weights[2:]])
+    for walk in encoder.passes:
+        for maps, w, b in zip(walk.steps, weights.weights, weights.biases, strict=True):
+            assert float(maps.edge.reach) == pytest.approx(1.05 * float(w.abs().max()), rel=1e-6)
+            assert float(maps.input.reach) == pytest.approx(1.05 * float(b.abs().max()), rel=1e-6)
+    for factor in (1, 10):
+        networks = Weights(spec, factor * weights.flat)
+        assert_close(encoder.encode(networks), twin.encode(networks), what=f"times {factor}", atol=1e-10)
+    copy = DNGEncoder(spec, dim=5, num_frequencies=64).double()
+    copy.load_state_dict(encoder.state_dict())
+    assert torch.equal(copy.encode(weights), encoder.encode(weights))
 
 
 def test_sizes_are_the_paper_s_where_they_are_not_given():
@@ -148,7 +174,7 @@ def test_a_layer_without_biases_enters_with_zero():
     twin = DNGEncoder(biased, **SMALL).double()
     twin.load_state_dict(encoder.state_dict())
     zeros = Weights.of(biased, weights.weights, [torch.zeros(2, 4).double(), torch.zeros(2, 1).double()])
-    assert torch.equal(encoder.encode(weights), twin.encode(zeros))
+    assert_close(encoder.encode(weights), twin.encode(zeros), what="without biases", atol=1e-12, rtol=1e-12)
 
 
 def test_gradients_reach_parameters_and_the_networks_that_are_read():

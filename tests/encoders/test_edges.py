@@ -6,9 +6,11 @@ from torch import nn
 from torch.func import functional_call, grad, jacrev, vmap
 
 from weightwalk.encoders import pieces
-from weightwalk.encoders.edges import EdgeMap, FourierEdges, mean_features, messages
+from weightwalk.encoders.edges import EdgeMap, FourierMap
+from weightwalk.encoders.messages import mean_features, messages
 from weightwalk.graphs.features import FourierFeatures
 from weightwalk.testing import assert_close
+from weightwalk.testing.plain import messages as plain_messages
 
 
 class TanhEdges(EdgeMap):
@@ -33,8 +35,8 @@ class ValuesThemselves(EdgeMap):
 
 def plain(values, edge, sources, mix=None, offset=None):
     """Eq 4 and Eq 5, with all edges at once."""
-    product = edge(values) * sources[:, None]
-    return product.sum(2) if mix is None else (product.flatten(3) @ mix.T + offset[:, None]).relu().sum(2)
+    mlp = None if mix is None else lambda heads: (heads @ mix.T + offset[:, None]).relu()
+    return plain_messages(edge(values), sources, mlp)
 
 
 class Sum(nn.Module):
@@ -64,9 +66,19 @@ def problem(edge, taps, b=3, o=4, i=5):
     return summed, [x.double() for x in (*tensors, *(p.detach() for p in edge.parameters()))]
 
 
+def on_basis(channels, dim, reach):
+    """A map of more features than it takes polynomials; values beyond `reach` take the plain path."""
+    edge = FourierMap(channels, FourierFeatures(40, 0.04), dim)
+    edge.cover(torch.full((channels,), reach))
+    return edge
+
+
 EDGES = {
-    "Fourier": lambda: FourierEdges(2, FourierFeatures(4, 1.0), 3),
-    "one channel": lambda: FourierEdges(1, FourierFeatures(3, 2.0), 6),
+    "basis": lambda: on_basis(1, 3, 4.0),
+    "basis of two": lambda: on_basis(2, 3, 4.0),
+    "beyond the basis": lambda: on_basis(1, 3, 0.5),
+    "Fourier": lambda: FourierMap(2, FourierFeatures(4, 1.0), 3),
+    "one channel": lambda: FourierMap(1, FourierFeatures(3, 2.0), 6),
     "tanh": TanhEdges,
     "identity": ValuesThemselves,
 }
@@ -116,6 +128,59 @@ def test_every_transform_of_torch_func(monkeypatch, name, taps):
         agree(ours, expected)
 
 
+@pytest.mark.parametrize("name", ["basis", "basis of two"])
+def test_these_cases_are_on_the_basis(name):
+    edge = EDGES[name]().double()
+    _, tensors = problem(edge, 0)
+    assert edge.on_basis().covers(tensors[0])
+    assert not edge.on_basis().covers(tensors[0] * 2)
+    assert not edge.on_basis().covers(tensors[0] * float("nan"))
+
+
+@pytest.mark.parametrize("shape", [(3, 9, 4), (3, 4, 9), (3, 2, 9), (3, 5, 1), (1, 4, 4)])
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("common", [False, True])
+def test_products_are_the_sum_over_edges(monkeypatch, shape, channels, common):
+    monkeypatch.setitem(pieces.PIECE_BYTES, "cpu", 2_000)
+    torch.manual_seed(0)
+    edge = on_basis(channels, 6, 4.0).double()
+    sources = torch.randn(1 if common else shape[0], shape[2], 6)
+    leaves = [x.double().requires_grad_() for x in (torch.randn(*shape, channels), sources)]
+    assert edge.on_basis().covers(leaves[0])
+    leaves += edge.parameters()
+    answers = [form(leaves[0], edge, leaves[1]) for form in (messages, plain)]
+    agree(*([x.detach(), *torch.autograd.grad(x.sin().sum(), leaves)] for x in answers))
+
+
+def test_a_reach_that_lies_gives_other_numbers():
+    edge, values, sources = on_basis(1, 3, 1.0), torch.full((1, 1, 1, 1), 20.0), torch.ones(1, 1, 3)
+    assert_close(messages(values, edge, sources), plain(values, edge, sources), what="plain path", rtol=1e-5)
+    basis = edge.on_basis()
+    basis.covers = lambda values: True
+    edge.on_basis = lambda: basis
+    assert (messages(values, edge, sources) - plain(values, edge, sources)).abs().max() > 1
+
+
+def test_a_map_of_biases_and_what_comes_behind_it_are_one_map():
+    edge, values = on_basis(1, 3, 4.0).double(), torch.randn(5, 2, 1).double()
+    outer, shift = torch.randn(7, 3).double(), torch.randn(80).double()
+    expected = (edge(values) + edge.weight @ shift) @ outer.T
+    for x in (values, 4 * values):  # on the basis, and beyond it
+        expected = (edge(x) + edge.weight @ shift) @ outer.T
+        assert_close(edge.through(x, outer, shift), expected, what="through", atol=1e-10, rtol=1e-10)
+
+
+def test_polynomials_follow_the_frequencies_and_the_reach():
+    edge, other = on_basis(1, 3, 4.0), on_basis(1, 3, 2.0)
+    values, sources = torch.randn(2, 3, 4, 1), torch.randn(2, 4, 3)
+    messages(values, edge, sources)  # keeps the expansion of its own frequencies
+    edge.load_state_dict(other.state_dict())
+    assert_close(messages(values, edge, sources), plain(values, edge, sources), what="loaded", rtol=1e-4, atol=1e-5)
+    edge = edge.double()
+    values, sources = values.double(), sources.double()
+    assert_close(messages(values, edge, sources), plain(values, edge, sources), what="float64", atol=1e-12)
+
+
 def test_the_values_that_were_given_stay_as_they_are():
     summed, tensors = problem(ValuesThemselves(), 0)
     before = tensors[0].clone()
@@ -124,7 +189,7 @@ def test_the_values_that_were_given_stay_as_they_are():
 
 
 def test_frequencies_that_want_a_gradient_get_one():
-    edge = FourierEdges(2, FourierFeatures(4, 1.0), 3).double()
+    edge = FourierMap(2, FourierFeatures(4, 1.0), 3).double()
     values, sources = torch.randn(2, 3, 4, 2).double(), torch.randn(2, 4, 3).double()
     edge.features.frequencies.requires_grad_()
     agree(
@@ -137,9 +202,9 @@ def test_frequencies_that_want_a_gradient_get_one():
 
 def test_shared_features_are_saved_by_whom_they_belong_to():
     features = FourierFeatures(4, 1.0)
-    shared, own = FourierEdges(1, features, 3, shared=True), FourierEdges(1, features, 3)
-    assert list(shared.state_dict()) == ["weight", "bias"]
-    assert set(own.state_dict()) == {"weight", "bias", "features.frequencies"}
+    shared, own = FourierMap(1, features, 3, shared=True), FourierMap(1, features, 3)
+    assert list(shared.state_dict()) == ["weight", "bias", "reach"]
+    assert set(own.state_dict()) == {"weight", "bias", "reach", "features.frequencies"}
     own.load_state_dict({**shared.state_dict(), "features.frequencies": features.frequencies})
     values = torch.randn(5, 1)
     assert torch.equal(own(values), shared(values))
@@ -154,7 +219,7 @@ def test_mean_features_are_means_of_features(monkeypatch, piece_bytes):
 
 
 def test_no_networks_give_no_messages():
-    edge = FourierEdges(1, FourierFeatures(4, 1.0), 3)
+    edge = FourierMap(1, FourierFeatures(4, 1.0), 3)
     assert messages(torch.zeros(0, 2, 4, 1), edge, torch.zeros(0, 4, 3)).shape == (0, 2, 3)
     sources, mix, offset = torch.zeros(0, 4, 9, 3), torch.zeros(5, 27), torch.zeros(0, 4, 5)
     assert messages(torch.zeros(0, 2, 4, 9, 1), edge, sources, mix, offset).shape == (0, 2, 5)

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from weightwalk import InputError
 from weightwalk.cli import app
 from weightwalk.encoders import Encoder, Encoding, encoders
-from weightwalk.encoders.edges import FourierEdges, messages
+from weightwalk.encoders.edges import FourierMap
+from weightwalk.encoders.messages import messages
 from weightwalk.graphs.features import FourierFeatures
 from weightwalk.testing import check_encoder
 
@@ -30,7 +31,7 @@ class Stranger(Encoder):
             raise InputError(f"this encoder reads chains of dense layers, got {spec}")
         self.inputs = nn.Parameter(torch.randn(spec.widths[0], dim))
         layers = range(len(spec.layers))
-        self.maps = nn.ModuleList(FourierEdges(2, FourierFeatures(4, scale), dim) for _ in layers)
+        self.maps = nn.ModuleList(FourierMap(2, FourierFeatures(4, scale), dim) for _ in layers)
         self.sources = nn.ModuleList(nn.Linear(dim, dim) for _ in layers)
         self.biases = nn.ModuleList(nn.Linear(1, dim) for _ in layers)
         self.ends = nn.ModuleList(nn.Linear(2 + 2 * dim, dim) for _ in layers)

@@ -6,11 +6,13 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, Subset
+from torch.utils._pytree import tree_leaves
+from torch.utils.data import DataLoader, Subset, default_collate
 
 from weightwalk import InputError, Weights
 from weightwalk.testing import tiny_zoo
 from weightwalk.testing.trained import tiny_trained_zoo
+from weightwalk.zoos.samples import Batch
 from weightwalk.zoos.store import Zoo
 
 
@@ -36,6 +38,71 @@ def assert_rows(zoo, batch):
         assert batch[name].numpy().dtype == zoo.column(name).dtype
     if zoo.sources is not None:
         assert batch["label"].tolist() == zoo.labels[rows].tolist()
+
+
+def contents(batch):
+    """Every entry as bytes, dtype and shape; networks with their specs."""
+    networks = batch["weights"] if isinstance(batch["weights"], list) else [batch["weights"]]
+    tensors = {name: [column] for name, column in batch.items() if name != "weights"}
+    tensors["weights"] = [network.flat for network in networks]
+    told = {name: [(t.dtype, t.shape, t.numpy().tobytes()) for t in each] for name, each in tensors.items()}
+    return told, [network.spec for network in networks]
+
+
+@pytest.mark.parametrize("kind", ["zoo", "mixed"])
+def test_a_batch_is_the_same_bytes_whichever_way(kind, request):
+    zoo = request.getfixturevalue(kind)
+    rows = [7, 2, 19, 7, 0]
+    [expected] = zoo.batches(rows, len(rows))
+    assert_rows(zoo, expected)
+    samples = zoo.__getitems__(rows)
+    batches = {
+        "at once": default_collate(samples),
+        "by its own name": zoo.collate(samples),
+        "one by one": zoo.collate([zoo[row] for row in rows]),
+        "after they were looked at": default_collate(samples if samples[1:] else []),
+        "in another process": pickle.loads(pickle.dumps(expected)),
+        "copied": copy.copy(expected),
+    }
+    for way, batch in batches.items():
+        assert contents(batch) == contents(expected), way
+
+
+def test_what_is_put_into_a_sample_is_in_the_batch(zoo):
+    """And the wrong twin: a batch that is taken as it was read, whatever became of its samples."""
+    changes = [
+        lambda sample: sample.update(label=99),
+        lambda sample: sample["weights"].flat.fill_(3.0),
+        lambda sample: sample.update(weights=Weights(zoo.spec, torch.full((1, zoo.spec.num_parameters), 3.0))),
+    ]
+    for change in changes:
+        samples = zoo.__getitems__([4, 5])
+        change(samples[1])
+        batch = default_collate(samples)
+        assert batch["label"][1] == 99 or bool((batch["weights"].flat[1] == 3.0).all())
+        assert batch["label"][0] == zoo.labels[4]
+        assert torch.equal(batch["weights"].flat[0], zoo.weights(4).flat[0])
+    samples = zoo.__getitems__([4, 5])
+    for sample in samples:
+        sample["more"] = sample["row"] + 1
+        del sample["psnr"]
+    assert default_collate(samples)["more"].tolist() == [5, 6]
+    assert "psnr" not in zoo.collate(samples)
+
+
+@pytest.mark.parametrize("kind", ["zoo", "mixed"])
+def test_a_batch_is_one_tensor_on_its_way(kind, request, tmp_path):
+    zoo = request.getfixturevalue(kind)
+    [batch] = zoo.batches([3, 1, 2], 3)
+    _, sent = batch.__reduce__()
+    assert sum(isinstance(leaf, torch.Tensor) for leaf in tree_leaves(sent)) == 1
+    torch.save(batch, tmp_path / "batch.pt")
+    assert_rows(zoo, torch.load(tmp_path / "batch.pt", weights_only=True))
+    for more in ({"masks": torch.ones(3, 2, dtype=torch.bool)}, {"none": torch.ones(3, 0, dtype=torch.float64)}):
+        whole = Batch(batch | more)
+        assert contents(pickle.loads(pickle.dumps(whole))) == contents(whole)
+    assert pickle.loads(pickle.dumps(Batch(batch | {"names": ["a", "b", "c"]})))["names"] == ["a", "b", "c"]
+    assert pickle.loads(pickle.dumps(Batch(row=batch["row"])))["row"].tolist() == [3, 1, 2]
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -1,4 +1,5 @@
-"""`weightwalk bench load`: networks out of a zoo in random batches, against one .pt file per network, in turns.
+"""`weightwalk bench load`: networks out of a zoo in random batches, against one .pt file per network, in turns; and
+what share of a training step is waiting for them.
 
 One process of one thread reads, from files that the machine has in memory, as in every epoch after the first.
 """
@@ -8,7 +9,7 @@ from __future__ import annotations
 import re
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
@@ -18,15 +19,21 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch.utils.data import DataLoader
 
 import weightwalk
 from weightwalk.bench.found import Found, mib, side_by_side
 from weightwalk.bench.team import Team, median_ratio
 from weightwalk.errors import InputError
+from weightwalk.frameworks.reader import Reader
 from weightwalk.progress import Progress, silent
+from weightwalk.recipes import RECIPES
 from weightwalk.report.tables import hardware
 from weightwalk.spec import NetworkSpec
+from weightwalk.tasks.stages import Data
+from weightwalk.training.samplers import batch_indices
 from weightwalk.zoos.inr.kind import FIGURES
 from weightwalk.zoos.store import Zoo
 from weightwalk.zoos.writer import ZooWriter
@@ -35,6 +42,28 @@ BATCH = 256
 ROWS = 2000  # in one call, for the time of many rows at once
 SHARD = 512  # as `fit` cuts its zoos
 SPEC = NetworkSpec.mlp([2, 32, 32, 1], activation="sine", omega=30.0)
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Medians over training steps of a small DNG-Encoder (the recipe `mnist_encoder_small`), milliseconds.
+
+    `batch_ms` is from the numbers of rows to networks and labels, as tasks read them; `loader_ms` the next batch of a
+    shuffling DataLoader without workers; `step_ms` everything from networks to the optimiser's step. Shares are of
+    the whole.
+    """
+
+    batch_ms: float
+    loader_ms: float
+    step_ms: float
+
+    @property
+    def batch_share(self) -> float:
+        return self.batch_ms / (self.batch_ms + self.step_ms)
+
+    @property
+    def loader_share(self) -> float:
+        return self.loader_ms / (self.loader_ms + self.step_ms)
 
 
 @dataclass(frozen=True)
@@ -66,6 +95,8 @@ class LoadBench:
     batches: int = 200  # of the zoo, per repetition
     file_batches: int = 4
     repetitions: int = 9
+    train_batches: tuple[int, ...] = (64, 256, 1024)
+    train_inrs: int = 4_096  # trained on, for each of them; at least two steps are made
 
     def measure(self, zoo: Path | None = None, progress: Progress = silent) -> Found:
         """Measure with the zoo that is given, or with one of random weights in a temporary folder, which is removed."""
@@ -91,6 +122,12 @@ class LoadBench:
                 rows_ms.append(1e3 * team.run(_read_batches, 1, ROWS)[1][0])
                 speeds = {"INRs/s": BATCH / median(zoo_s), ".pt/s": BATCH / median(file_s)}
                 progress("reading", repetition + 1, self.repetitions, speeds)
+            waiting = {}
+            for number, size in enumerate(self.train_batches):
+                progress("training", number, len(self.train_batches), {})
+                _, [waiting[size]] = team.run(_train, size, max(2, self.train_inrs // size))
+        shares = {f"batch_share_{size}": each.batch_share for size, each in waiting.items()}
+        shares |= {f"loader_share_{size}": each.loader_share for size, each in waiting.items()}
         figures = Figures(
             inrs_per_second=BATCH / median(zoo_s),
             pt_inrs_per_second=BATCH / median(file_s),
@@ -103,16 +140,19 @@ class LoadBench:
             parameters=opened.spec.num_parameters,
         )
         return Found(
-            asdict(figures) | {"zoo": None if given is None else str(given)},
+            asdict(figures)
+            | {"batch_share": max(shares.values()), **shares}
+            | {"batches": {str(size): asdict(each) for size, each in waiting.items()}}
+            | {"zoo": None if given is None else str(given)},
             f"{figures.inrs_per_second:,.0f} INRs/s in random batches of {BATCH}, {figures.ratio:.0f} times as many as "
-            "from .pt files",
+            f"from .pt files; of a training step at most {100 * max(shares.values()):.2g} % is waiting for them",
             f"Loading {figures.inrs:,} INRs of {figures.parameters:,} parameters on {hardware()}, medians of "
             f"{self.repetitions}",
-            *side_by_side({"": _column(figures)}),
+            *side_by_side({"": _column(figures) | _shares(waiting)}),
         )
 
 
-QUICK = LoadBench(inrs=600, files=100, batches=10, file_batches=1, repetitions=2)
+QUICK = LoadBench(inrs=600, files=100, batches=10, file_batches=1, repetitions=2, train_batches=(16, 64), train_inrs=64)
 
 
 def _column(found: Figures) -> dict[str, object]:
@@ -125,6 +165,15 @@ def _column(found: Figures) -> dict[str, object]:
         "parameters on disk": f"{found.zoo_mib:.0f} MiB",
         "growth of peak memory": mib(found.rss_mib),
         "of that, not the file's own pages": mib(found.private_mib),
+    }
+
+
+def _shares(waiting: Mapping[int, Waiting]) -> dict[str, object]:
+    """What people read of training steps."""
+    return {
+        f"of a training step with {size:,}, reading": f"{each.batch_ms:.2f} of {each.batch_ms + each.step_ms:.0f} ms, "
+        f"{100 * each.batch_share:.2g} % (DataLoader {each.loader_ms:.2f} ms, {100 * each.loader_share:.2g} %)"
+        for size, each in waiting.items()
     }
 
 
@@ -194,6 +243,40 @@ def _timed(read: Callable[[NDArray[np.int64]], Any], batches: NDArray[np.int64])
 def _read_batches(shelf: _Shelf, batches: int, size: int) -> float:
     """Seconds to read random batches out of the zoo."""
     return _timed(shelf.zoo.weights, shelf.rng.integers(len(shelf.zoo), size=(batches, size)))
+
+
+def _train(shelf: _Shelf, size: int, steps: int) -> Waiting:
+    """Train a small encoder, on batches from the zoo and from a DataLoader by turns; the first of each is not timed."""
+    zoo, recipe = shelf.zoo, RECIPES["mnist_encoder_small"]()
+    encoder = recipe.encoder.build(zoo.spec)
+    reader = Reader(encoder, recipe.head.build(encoder.encoding_shape, len(zoo.label_names)))
+    rows = zoo.rows()
+    data = Data(zoo, rows, rows, torch.device("cpu"))
+    encoder.prepare(data.batches(rows))
+    optimizer = torch.optim.AdamW(reader.parameters(), lr=1e-4)
+    loader = _endless(DataLoader(zoo, size, shuffle=True))
+    took: dict[str, list[float]] = {"batch": [], "loader": [], "step": []}
+    for step in range(steps + 2):
+        began = time.perf_counter()
+        if step % 2:
+            batch = next(loader)
+            networks, labels = batch["weights"], batch["label"]
+        else:
+            chosen = data.train[batch_indices(len(rows), size, step, seed=0).numpy()]
+            networks, labels = data.networks(chosen), torch.from_numpy(zoo.labels[chosen])
+        read = time.perf_counter()
+        optimizer.zero_grad()
+        F.cross_entropy(reader(networks), labels).backward()
+        optimizer.step()
+        if step > 1:
+            took["loader" if step % 2 else "batch"].append(1e3 * (read - began))
+            took["step"].append(1e3 * (time.perf_counter() - read))
+    return Waiting(median(took["batch"]), median(took["loader"]), median(took["step"]))
+
+
+def _endless(loader: DataLoader[Any]) -> Iterator[dict[str, Any]]:
+    while True:
+        yield from loader
 
 
 def _read_files(shelf: _Shelf, batches: int) -> float:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from weightwalk.errors import InputError
+from weightwalk.lanes import reading
 from weightwalk.options import Options
 from weightwalk.registry import Registry
 from weightwalk.spec import NetworkSpec
@@ -101,6 +102,7 @@ class Encoder(nn.Module, ABC):
     def read(self, weights: Weights) -> Encoding:
         """Encode a batch of networks of the shape of `self.spec`."""
 
+    @reading
     def forward(self, weights: Weights) -> Encoding:
         """`read`, after `check`."""
         if not isinstance(weights, Weights):
@@ -116,6 +118,7 @@ class Encoder(nn.Module, ABC):
             )
         return self.read(weights)
 
+    @reading
     def encode(self, networks: Weights | Sequence[Weights]) -> Tensor:
         """The pooled encodings alone, (B, pooled_dim); of several batches one after another, (sum of B, pooled_dim).
 

@@ -1,21 +1,24 @@
-"""Maps of the values on a network's edges, and the messages that are sums over edges.
+"""Maps of the values on a network's edges.
 
-Axes: B networks, O target nodes, I source nodes, K taps (parallel edges of a pair), C channels (values of an edge), F
-features of a value, A numbers of an edge, D memory.
+Axes: C channels (values of an edge), F features of a value, P polynomials.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from weightwalk.encoders.pieces import EdgeSum, vjp
+from weightwalk.encoders.basis import TOLERANCE, chebyshev, degrees, expansion
+from weightwalk.encoders.pieces import vjp
 from weightwalk.graphs.features import FourierFeatures, fourier
+from weightwalk.kept import kept
+
+_MARGIN = 1.05
+"""Values may be that much larger than those that a map was prepared for."""
 
 
 class EdgeMap(nn.Module, ABC):
@@ -53,12 +56,64 @@ class EdgeMap(nn.Module, ABC):
         """`of`, and the map from the gradient of its answer to those of the values and operands that are wanted."""
         return vjp(self.of, wanted, (values, *operands))
 
+    def on_basis(self) -> PolynomialMap | None:
+        """The same map as a sum of few polynomials of the values, where that is cheaper."""
+        return None
 
-class FourierEdges(EdgeMap):
+
+class PolynomialMap:
+    """e = sum_{c, p} W_cp T_p(x_c / r_c), for |x_c| <= r_c: what `FourierMap` is on a range of values.
+
+    `coefficients` are (dim, C P), differentiable in the parameters of the map that they come from.
+    """
+
+    def __init__(self, reach: Tensor, coefficients: Tensor):
+        self.reach, self.coefficients = reach, coefficients
+        self.dim, self.width = len(coefficients), max(coefficients.shape)
+        self.count = coefficients.shape[1] // len(reach)
+
+    def covers(self, values: Tensor) -> bool:
+        """Whether no value is out of range, as NaN is, and one may look (not under `vmap`)."""
+        if not values.numel() or not _readable(values):
+            return False
+        least, most = values.detach().reshape(-1, len(self.reach)).aminmax(dim=0)
+        return bool(((most <= self.reach) & (least >= -self.reach)).all())
+
+    def operands(self) -> tuple[Tensor, ...]:
+        return (self.coefficients,)
+
+    def of(self, values: Tensor, coefficients: Tensor) -> Tensor:
+        """(..., C) -> (..., dim)."""
+        return F.linear(self.polynomials(values), coefficients).view(*values.shape[:-1], -1)
+
+    def polynomials(self, values: Tensor) -> Tensor:
+        """(..., C) -> (number of edges, C P), laid out as its transpose."""
+        scaled = (values / self.reach).flatten(0, -2)
+        return torch.cat([torch.stack([*chebyshev(t, self.count)]) for t in scaled.unbind(-1)]).T
+
+    def vjp(
+        self, wanted: Sequence[bool], values: Tensor, coefficients: Tensor
+    ) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, ...]]]:
+        """As `EdgeMap.vjp`."""
+        if wanted[0]:
+            return vjp(self.of, wanted, (values, coefficients))
+        polynomials = self.polynomials(values)
+
+        def pull(gradient: Tensor) -> tuple[Tensor, ...]:
+            return (gradient.flatten(0, -2).T @ polynomials,) if wanted[1] else ()
+
+        return F.linear(polynomials, coefficients).view(*values.shape[:-1], -1), pull
+
+
+class FourierMap(EdgeMap):
     """e = W concat_c phi(x_c) + b, with phi(x) = [sin(2 pi x f), cos(2 pi x f)] of random f (DNG paper, section 4).
 
-    `features` are saved with the map, or, if `shared`, by the encoder that gives them to several.
+    `features` are saved with the map, or, if `shared`, by the encoder that gives them to several. Values within
+    `reach`, which is saved with the map (`cover`), are read by polynomials, each feature to `basis.TOLERANCE`; others
+    as the formula says.
     """
+
+    reach: Tensor
 
     def __init__(self, channels: int, features: FourierFeatures, dim: int, shared: bool = False):
         super().__init__()
@@ -69,6 +124,13 @@ class FourierEdges(EdgeMap):
             self.features = features
         linear = nn.Linear(channels * features.dim, dim)
         self.weight, self.bias = linear.weight, linear.bias
+        self.register_buffer("reach", torch.ones(channels))
+
+    @torch.no_grad()
+    def cover(self, largest: Tensor) -> None:
+        """Set `reach` so that polynomials read values of up to these magnitudes, (channels,), and a little more."""
+        good = (largest > 0) & largest.isfinite()
+        self.reach.copy_(torch.where(good, _MARGIN * largest, torch.ones_like(largest)))
 
     @property
     def width(self) -> int:
@@ -106,62 +168,62 @@ class FourierEdges(EdgeMap):
 
         return F.linear(phi, weight, bias), pull
 
+    def through(self, values: Tensor, outer: Tensor, shift: Tensor | None = None) -> Tensor:
+        """M (W concat_c (phi(x_c) + a) + b), of values (..., channels) and a matrix M (out, dim) -> (..., out)."""
 
-def messages(
-    values: Tensor, edge: EdgeMap, sources: Tensor, mix: Tensor | None = None, offset: Tensor | None = None
-) -> Tensor:
-    """m_i = sum_j  e(v_ij) * s_j, or with `mix` M and `offset` c  m_i = sum_j  ReLU( M concat_n [ e(v_ij,n) * s_jn ] +
-    c_j ).
+        def folded() -> Tensor | None:
+            coefficients = self._coefficients(self._shifted(shift))
+            return None if coefficients is None else outer @ coefficients
 
-    These are the sums of Eq 4 and Eq 5 of Dynamic Neural Graphs (TMLR 2026) with e an edge map, s_j what source j
-    sends, * elementwise, and c_j what does not depend on the target.
+        of = (*self._own, outer, *(() if shift is None else (shift,)))
+        coefficients = kept(self, None if shift is None else shift.storage_offset(), of, folded)
+        if coefficients is not None:
+            basis = PolynomialMap(self.reach, coefficients)
+            if basis.covers(values):
+                return basis.of(values, coefficients)
+        return F.linear(self.of(values, self.features.frequencies, self.weight, self._shifted(shift)), outer)
 
-    Shapes: values (B, O, I, C) and sources (B, I, D) -> (B, O, D); or values (B, O, I, K, C), sources (B, I, K, A), mix
-    (D, K A) and offset (B, I, D) -> (B, O, D). Differentiable in all of them and in the edge map's parameters, to any
-    order, under autograd, torch.func.grad and torch.func.vmap. Nothing is kept per edge (`pieces.EdgeSum`).
-    """
+    def _shifted(self, shift: Tensor | None) -> Tensor:
+        """The bias of a map of phi(x) + a."""
+        return self.bias if shift is None else self.bias + self.weight @ shift.repeat(self.channels)
 
-    def function(
-        values: Tensor, sources: Tensor, mix: Tensor | None, offset: Tensor | None, *operands: Tensor
-    ) -> tuple[Tensor]:
-        made = edge.of(values, *operands).mul_(sources[:, None])
-        if mix is not None:
-            assert offset is not None
-            made = F.linear(made.flatten(3), mix).add_(offset[:, None]).relu_()
-        return (made.sum(2),)
+    def on_basis(self) -> PolynomialMap | None:
+        coefficients = kept(self, "basis", self._own, lambda: self._coefficients(self.bias))
+        return None if coefficients is None else PolynomialMap(self.reach, coefficients)
 
-    def pull(wanted: Sequence[bool], given: Sequence[Any], gradients: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        values, sources, mix, offset, *operands = given
-        of_edge = (wanted[0], *wanted[4:])
-        edges, edge_pull = edge.vjp(of_edge, values, *operands)
-        of_product = gradients[0][:, :, None]
-        found: list[Tensor | None] = [None] * 4
-        if mix is not None:
-            made = (edges * sources[:, None]).flatten(3)
-            of_hidden = (F.linear(made, mix).add_(offset[:, None]) > 0) * of_product
-            found[2] = of_hidden.flatten(0, 2).T @ made.flatten(0, 2) if wanted[2] else None
-            found[3] = of_hidden.sum(1) if wanted[3] else None
-            of_product = (of_hidden @ mix).view_as(edges)
-        if wanted[1]:
-            found[1] = (edges.mul_(of_product) if mix is None else edges * of_product).sum(1)
-        of_operands = iter(edge_pull(of_product * sources[:, None]) if any(of_edge) else ())
-        if wanted[0]:
-            found[0] = next(of_operands)
-        return tuple(x for x in (*found, *of_operands) if x is not None)
+    @property
+    def _own(self) -> tuple[Tensor, ...]:
+        return self.weight, self.bias, self.features.frequencies, self.reach
 
-    operands = edge.operands()
-    taps = values.shape[3] if mix is not None else 1
-    dim = edge.dim if mix is None else len(mix)
-    inputs = ("boi", "bi", "", "bi", *("" for _ in operands))
-    total = EdgeSum(function, inputs, ("bo",), max(taps * edge.width, dim), pull)
-    return total(values, sources, mix, offset, *operands)[0]
+    def _coefficients(self, bias: Tensor) -> Tensor | None:
+        """Of the polynomials, (dim, C P). None where they are not fewer than features, or nobody may look at numbers (a
+        compiler, `vmap` over buffers).
+        """
+        frequencies, reach = self.features.frequencies, self.reach
+        if torch.compiler.is_compiling() or frequencies.requires_grad:
+            return None
+        if not (_readable(frequencies) and _readable(reach)):
+            return None
+        expanded_CFP = kept(self, "features", (frequencies, reach), self._expand)
+        if expanded_CFP is None:
+            return None
+        per_channel = self.weight.unflatten(1, (self.channels, -1)).transpose(0, 1)
+        coefficients: Tensor = (per_channel @ expanded_CFP).transpose(0, 1).flatten(1)
+        return coefficients + F.pad(bias[:, None], (0, coefficients.shape[1] - 1))
+
+    def _expand(self) -> Tensor | None:
+        frequencies, reach = self.features.frequencies, self.reach.tolist()
+        tolerance = TOLERANCE.get(frequencies.dtype, TOLERANCE[torch.float32])
+        count = max(degrees(frequencies, r, tolerance) for r in reach)
+        if count >= self.features.dim:
+            return None
+        return torch.stack([expansion(frequencies, r, count) for r in reach]).to(frequencies)
 
 
-def mean_features(values_BOP: Tensor, features: FourierFeatures) -> Tensor:
-    """mean_p phi(x_op), (B, O, F); like `messages` nothing is kept per value."""
-
-    def function(values: Tensor, frequencies: Tensor) -> tuple[Tensor]:
-        return (fourier(values, frequencies).sum(2),)
-
-    total = EdgeSum(function, ("boi", ""), ("bo",), features.dim)
-    return total(values_BOP, features.frequencies)[0] / values_BOP.shape[2]
+def _readable(tensor: Tensor) -> bool:
+    """Whether a tensor has numbers that decisions may depend on: under `vmap` it stands for several."""
+    while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        if torch._C._functorch.is_batchedtensor(tensor):
+            return False
+        tensor = torch._C._functorch.get_unwrapped(tensor)
+    return True

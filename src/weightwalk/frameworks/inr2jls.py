@@ -17,6 +17,7 @@ from weightwalk.encoders.base import Encoder
 from weightwalk.errors import InputError
 from weightwalk.frameworks import views
 from weightwalk.heads.latents import ConvDecoder, LatentGenerator, num_doublings
+from weightwalk.lanes import reading
 from weightwalk.spec import NetworkSpec
 from weightwalk.weights import Weights
 
@@ -93,16 +94,19 @@ class INR2JLS(nn.Module):
     def prepare(self, batches: Iterable[Weights]) -> None:
         self.encoder.prepare(batches)
 
+    @reading
     def latents(self, networks: Weights | Sequence[Weights]) -> Tensor:
         """(B, V h w, latent_dim), ordered by view, then row, then column."""
         latents: Tensor = self.generator(self.encoder.encode(networks))
         return latents
 
+    @reading
     def encode(self, networks: Weights | Sequence[Weights]) -> Tensor:
         """The latents as one feature map per view, (B, V, latent_dim, h, w)."""
         latents = self.latents(networks)
         return latents.reshape(len(latents), self.num_views, *self.grid, -1).movedim(-1, 2)
 
+    @reading
     def forward(self, networks: Weights | Sequence[Weights]) -> Tensor:
         """The pictures in [-1, 1], one per view, (B, V, C, H, W)."""
         maps = self.encode(networks)

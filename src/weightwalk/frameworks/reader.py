@@ -7,6 +7,7 @@ from typing import Literal, Protocol
 
 from torch import Tensor, nn
 
+from weightwalk.lanes import reading
 from weightwalk.spec import NetworkSpec
 from weightwalk.weights import Weights
 
@@ -47,6 +48,7 @@ class Reader(nn.Module):
         assert isinstance(encoder, nn.Module), f"the encoder part of a reader is a module, got {type(encoder).__name__}"
         self.encoder, self.head = encoder, head
 
+    @reading
     def forward(self, networks: Weights | Sequence[Weights]) -> Tensor:
         outputs: Tensor = self.head(self.encoder.encode(networks))
         return outputs

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import torch
 from torch import Tensor
 
 from weightwalk.errors import InputError
@@ -42,4 +41,7 @@ def check(names: Sequence[str], image_shape: Sequence[int]) -> tuple[int, int, i
 
 def transform(pictures: Tensor, names: Sequence[str]) -> Tensor:
     """(B, C, H, W) -> (B, V, C, H, W): every picture under every view."""
-    return torch.stack([VIEWS[name](pictures) for name in names], dim=1)
+    found = pictures.new_empty(len(pictures), len(names), *pictures.shape[1:])
+    for view, name in enumerate(names):
+        found[:, view] = VIEWS[name](pictures)
+    return found

@@ -6,19 +6,23 @@ Axes: B networks, V views, T = V h w latents, D memory, E encoding, C latent cha
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from weightwalk.errors import InputError
+from weightwalk.heads import by_hand, doubling
+from weightwalk.kept import kept
 
 
 class LatentGenerator(nn.Module):
     """T learned vectors theta_t, each fused with the encoding e: latent_t = W_2 relu(W_1 [theta_t ; e] + b_1) + b_2.
 
     W_1 acts on theta_t and on e by columns of its own, so the theta part is computed once and the encoding part once
-    per network, and not once per network and latent: the same function. Shapes: encoding (B, E) -> (B, T, C).
+    per network, and not once per network and latent: the same function. On a CPU the hidden layer is computed for one
+    network at a time, in its cache, and again for the gradient. Shapes: encoding (B, E) -> (B, T, C).
     """
 
     def __init__(self, num_latents: int, memory_dim: int, encoding_dim: int, hidden_dim: int, latent_dim: int):
@@ -29,9 +33,48 @@ class LatentGenerator(nn.Module):
 
     def forward(self, encoding_BE: Tensor) -> Tensor:
         of_theta, of_encoding = self.fuse.weight.split([self.theta.shape[1], encoding_BE.shape[1]], dim=1)
-        hidden = F.linear(self.theta, of_theta, self.fuse.bias) + F.linear(encoding_BE, of_encoding)[:, None, :]
-        latents: Tensor = self.project(torch.relu(hidden))
+        of = self.theta, self.fuse.weight, self.fuse.bias
+        by_theta = kept(self, "theta", of, lambda: F.linear(self.theta, of_theta, self.fuse.bias))
+        by_encoding = F.linear(encoding_BE, of_encoding)
+        operands = by_theta, by_encoding, self.project.weight, self.project.bias
+        if not by_hand.possible(*operands):
+            return _project(*operands)
+        latents: Tensor = _Project.apply(*operands)  # type: ignore[no-untyped-call]
         return latents
+
+
+def _project(by_theta_TK: Tensor, by_encoding_BK: Tensor, weight_CK: Tensor, bias_C: Tensor) -> Tensor:
+    return F.linear(torch.relu(by_theta_TK + by_encoding_BK[:, None, :]), weight_CK, bias_C)
+
+
+class _Project(torch.autograd.Function):
+    """`_project`, with a hidden layer of one network at a time."""
+
+    @staticmethod
+    def forward(ctx: Any, by_theta_TK: Tensor, by_encoding_BK: Tensor, weight_CK: Tensor, bias_C: Tensor) -> Tensor:
+        latents = by_theta_TK.new_empty(len(by_encoding_BK), len(by_theta_TK), len(bias_C))
+        hidden = torch.empty_like(by_theta_TK)
+        for encoding, answer in zip(by_encoding_BK, latents, strict=True):
+            torch.add(by_theta_TK, encoding, out=hidden).relu_()
+            torch.addmm(bias_C, hidden, weight_CK.T, out=answer)
+        ctx.save_for_backward(by_theta_TK, by_encoding_BK, weight_CK, bias_C)
+        return latents
+
+    @staticmethod
+    def backward(ctx: Any, gradient_BTC: Tensor) -> tuple[Tensor | None, ...]:
+        operands = by_theta_TK, by_encoding_BK, weight_CK, _ = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return by_hand.gradients(_project, operands, gradient_BTC)
+        of_theta, of_encoding, of_weight = (torch.zeros_like(x) for x in operands[:3])
+        hidden, of_hidden = torch.empty_like(by_theta_TK), torch.empty_like(by_theta_TK)
+        for encoding, of_one, gradient in zip(by_encoding_BK, of_encoding, gradient_BTC, strict=True):
+            torch.add(by_theta_TK, encoding, out=hidden).relu_()
+            of_weight.addmm_(gradient.T, hidden)
+            torch.mm(gradient, weight_CK, out=of_hidden)
+            torch.ops.aten.threshold_backward.grad_input(of_hidden, hidden, 0, grad_input=of_hidden)
+            of_theta += of_hidden
+            torch.sum(of_hidden, 0, out=of_one)
+        return of_theta, of_encoding, of_weight, gradient_BTC.sum((0, 1))
 
 
 class ConvDecoder(nn.Module):
@@ -49,6 +92,9 @@ class ConvDecoder(nn.Module):
         self.layers = nn.Sequential(*layers[:-1])
 
     def forward(self, maps: Tensor) -> Tensor:
+        parameters = tuple(self.layers.parameters())
+        if by_hand.possible(maps, *parameters) and doubling.pays(maps, *parameters):
+            return doubling.decode(maps, *parameters)
         pictures: Tensor = self.layers(maps)
         return pictures
 

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from weightwalk import lanes
 from weightwalk.frameworks.reader import Reader
 from weightwalk.training.loop import Objective
 from weightwalk.training.samplers import BATCH, batches
@@ -91,6 +92,8 @@ class Stage:
 class _StageObjective:
     """What the two objectives share."""
 
+    lane = 0
+
     def __init__(self, stage: Stage, model: nn.Module, data: Data):
         self.model = model
         self.num_samples = len(data.train) * stage.samples
@@ -119,6 +122,7 @@ class ModuleObjective(_StageObjective):
 
     def __init__(self, stage: Stage, data: Data):
         super().__init__(stage, stage.module, data)
+        self.lane = lanes.size(stage.module, data.zoo.specs)
 
     def loss(self, indices: Tensor) -> Tensor:
         """Mean over the networks of the batch."""
@@ -153,12 +157,17 @@ class HeadObjective(_StageObjective):
 
     def loss(self, indices: Tensor) -> Tensor:
         """Mean over the samples of the batch."""
-        networks, sample = indices // self._stage.samples, indices % self._stage.samples
+        samples = self._stage.samples
+        networks = indices // samples
         rows = self._data.train[networks.numpy()]
-        encodings = self._encode(rows) if self._kept is None else self._kept[0][networks.to(self._data.device)]
-        if self._stage.samples > 1:
-            encodings = encodings[torch.arange(len(sample)), sample][:, None]
-        return self._stage.loss(self.model(encodings), self._target(rows))
+        if self._kept is None:
+            encodings, chosen = self._encode(rows), torch.arange(len(networks)) * samples + indices % samples
+        else:
+            encodings, chosen = self._kept[0], indices
+        if samples > 1:
+            encodings = encodings.flatten(0, 1)
+        encodings = encodings.index_select(0, chosen.to(encodings.device))
+        return self._stage.loss(self.model(encodings[:, None] if samples > 1 else encodings), self._target(rows))
 
     def validate(self) -> dict[str, float]:
         """The stage's figures and its loss on the validation networks, all samples of one together."""

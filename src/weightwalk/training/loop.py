@@ -31,6 +31,7 @@ from weightwalk.files import write_bytes
 from weightwalk.progress import Progress, silent
 from weightwalk.registry import unknown
 from weightwalk.training import checkpoint
+from weightwalk.training.gradients import part_gradients
 from weightwalk.training.samplers import batch_indices, check_sampling, step_seed
 from weightwalk.training.stage import StageConfig
 
@@ -63,6 +64,10 @@ class Objective(Protocol):
     """The key in the answer of `validate` that picks the best checkpoint."""
     maximise: bool
     """Whether more of the monitored figure is better."""
+    lane: int
+    """How many samples are worth a thread for themselves (`weightwalk.lanes`); 0, or left out, for a loss that is not
+    the mean of what each sample adds, or for a model too cheap to be worth it.
+    """
 
     def loss(self, indices: Tensor) -> Tensor:
         """The loss on those training samples, (B,) int64 on the CPU -> (); the model is in training mode."""
@@ -169,15 +174,13 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.rate(step)
         self.optimizer.zero_grad()
-        loss = self.objective.loss(batch_indices(self.objective.num_samples, self.config.batch_size, step, self.seed))
-        assert loss.shape == (), (
-            f"{type(self.objective).__name__}.loss must answer with a scalar, got {tuple(loss.shape)}"
-        )
-        loss.backward()
+        indices = batch_indices(self.objective.num_samples, self.config.batch_size, step, self.seed)
+        lane, whole = getattr(self.objective, "lane", 0), slice(0, len(indices))
+        loss = part_gradients(self.objective.model, self.objective.loss, indices, whole, len(indices), lane, value)
         if self.config.clip is not None:
             nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
         self.optimizer.step()
-        self.pending.append(loss.detach())
+        self.pending.append(loss)
         self.step += 1
 
     def evaluate(self) -> None:

@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 from weightwalk import config, files
 from weightwalk.errors import InputError
-from weightwalk.spec import NetworkSpec
+from weightwalk.spec import NetworkSpec, spec_of_text
 from weightwalk.zoos.splits import MAX_INDEX, Part, SplitRule
 
 SCHEMA_VERSION = 2
@@ -211,9 +211,9 @@ def check_name(name: str) -> None:
 
 
 def spec_of(value: Mapping[str, Any]) -> NetworkSpec:
-    """`NetworkSpec.from_dict`; anything that is none is an `InputError`."""
+    """`NetworkSpec.from_dict`, the same object for equal values; anything that is none is an `InputError`."""
     try:
-        return NetworkSpec.from_dict(dict(value))
+        return spec_of_text(json.dumps(value))
     except InputError:
         raise
     except Exception as error:  # values of other types may raise anything

@@ -19,7 +19,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +124,7 @@ def open_rows(folder: Path, manifest: Manifest, shard: Shard) -> Rows:
         header: Any = None
         if shard.member is None:
             header = files.parse_json((handle.metadata() or {})[_HEADER], "the header of a shard")
-            specs = tuple(_spec(json.dumps(value, sort_keys=True)) for value in header["specs"])
+            specs = tuple(spec_of(value) for value in header["specs"])
             groups = tuple((index, code, dict(info)) for index, code, info in header["groups"])
         else:
             if manifest.spec is None:
@@ -169,12 +169,6 @@ def indices(folder: Path, manifest: Manifest, shard: Shard) -> NDArray[np.int64]
     if shard.table == "rows":
         return open_rows(folder, manifest, shard).indices
     return open_sources(folder, manifest, shard)["group"].numpy()
-
-
-@lru_cache(maxsize=4096)
-def _spec(text: str) -> NetworkSpec:
-    """The spec that a header tells as JSON: the same object for equal texts."""
-    return spec_of(json.loads(text))
 
 
 def _check(found: Rows, shard: Shard) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import Dataset
 
 from weightwalk.errors import InputError
 from weightwalk.registry import unknown
@@ -22,11 +22,12 @@ from weightwalk.weights import Weights
 from weightwalk.zoos import kinds, shards
 from weightwalk.zoos.manifest import Manifest
 from weightwalk.zoos.rows import Rows, numbers_of
+from weightwalk.zoos.samples import Batch, Sample, Samples, joined
 from weightwalk.zoos.sources import Sources
 from weightwalk.zoos.splits import SPLITS, group_numbers, indices_of, parts_of
 
 
-class Zoo(Dataset[dict[str, Any]]):
+class Zoo(Dataset[Sample]):
     """Random access to the networks of a zoo, and to what they show, where it has that (`sources`).
 
     Rows are ordered by part, then, where shards are of one member each (INRs), by member and group, else (trained
@@ -36,9 +37,8 @@ class Zoo(Dataset[dict[str, Any]]):
     `SPLITS`), and the figures, `column(name)`.
 
     A sample `zoo[row]` is a dictionary of `weights` (one network), `row`, `group`, `member`, the figures, and `label`
-    where there are sources. `DataLoader(zoo, batch_size=64, shuffle=True)` joins them; `collate_fn=zoo.collate` also
-    those of several architectures; `batches` does the same faster, in this process. A zoo is pickled and copied as its
-    path and manifest; the copy maps the files anew.
+    where there are sources. `DataLoader(zoo, batch_size=64, shuffle=True)` and `batches` join them, networks of several
+    architectures as a list. A zoo is pickled and copied as its path and manifest; the copy maps the files anew.
     """
 
     def __init__(self, path: Path, manifest: Manifest):
@@ -184,23 +184,31 @@ class Zoo(Dataset[dict[str, Any]]):
 
     def sequence(self, rows: Rows) -> Weights | list[Weights]:
         """The networks of `rows` (B,), in that order: as one batch where all have one spec, else each as its own."""
-        buckets = self.buckets(rows)
-        if len(buckets) == 1:
-            return buckets[0][1]
-        single = {int(place): of_spec[k] for at, of_spec in buckets for k, place in enumerate(at)}
-        return [single[place] for place in range(len(single))]
+        rows = self._numbers(rows)
+        codes = self.spec_codes[rows].tolist()
+        if len(set(codes)) == 1:
+            return Weights(self.specs[codes[0]], self._flat(codes[0], rows))
+        specs = [self.specs[code] for code in codes]
+        widths = [spec.num_parameters for spec in specs]
+        return [
+            Weights(spec, flat[None]) for spec, flat in zip(specs, self._read(rows, widths).split(widths), strict=True)
+        ]
 
     def _flat(self, code: int, rows: NDArray[np.int64]) -> Tensor:
-        """Parameters (B, P) of `rows`, which have the spec number `code`.
+        """Parameters (B, P) of `rows`, which have the spec number `code`."""
+        width = self.specs[code].num_parameters
+        return self._read(rows, [width] * len(rows)).view(len(rows), width)
+
+    def _read(self, rows: NDArray[np.int64], widths: Sequence[int]) -> Tensor:
+        """The parameters of `rows`, so many of each, one after another.
 
         Joining slices of the maps takes as long at any size of shard, and less than grouping the rows by shard for
         numpy or torch to index, because a random batch has only a few rows in each.
         """
-        width = self.specs[code].num_parameters
-        views, size = self._views, 4 * width
-        places = zip(self._view[rows].tolist(), self._at[rows].tolist(), strict=True)
-        content = bytearray().join([views[view][start : start + size] for view, start in places])
-        return torch.from_numpy(np.ndarray((len(rows), width), np.float32, buffer=content))
+        views = self._views
+        places = zip(self._view[rows].tolist(), self._at[rows].tolist(), widths, strict=True)
+        content = bytearray().join([views[view][start : start + 4 * width] for view, start, width in places])
+        return torch.from_numpy(np.ndarray(sum(widths), np.float32, buffer=content))
 
     def _numbers(self, rows: Rows) -> NDArray[np.int64]:
         return numbers_of(rows, len(self), self.described)
@@ -234,7 +242,7 @@ class Zoo(Dataset[dict[str, Any]]):
 
     # ---- samples
 
-    def __getitem__(self, row: int) -> dict[str, Any]:
+    def __getitem__(self, row: int) -> Sample:
         if not isinstance(row, SupportsIndex):
             raise InputError(
                 f"expected the number of one row, got {row!r}; zoo.weights(rows) and zoo.batches take more"
@@ -243,35 +251,23 @@ class Zoo(Dataset[dict[str, Any]]):
             raise IndexError(f"row {row} of {len(self)}")
         return self.__getitems__([row])[0]
 
-    def __getitems__(self, rows: Sequence[int]) -> list[dict[str, Any]]:
+    def __getitems__(self, rows: Rows) -> Samples:
         """The samples of several rows, out of one read: what a DataLoader asks for."""
         numbers = self._numbers(rows)
-        values: dict[str, Sequence[Any]] = {name: column.tolist() for name, column in self._of(numbers).items()}
-        for name in self.columns:  # as tensors, for default_collate makes float64 of Python's floats
-            values[name] = torch.from_numpy(self._figures[name][numbers]).unbind()
-        networks = self.sequence(numbers)
-        return [
-            {"weights": networks[k], **{name: column[k] for name, column in values.items()}}
-            for k in range(len(numbers))
-        ]
+        return Samples(self.sequence(numbers), self._of(numbers), self.columns)
 
-    def _of(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-        """The columns of samples."""
+    def _of(self, rows: NDArray[np.int64]) -> dict[str, Tensor]:
+        """The columns (B,) of samples."""
         columns = {"group": self.groups, "member": self.members, **self._figures}
         if self.sources is not None:
             columns["label"] = self.sources.labels
-        return {"row": rows, **{name: column[rows] for name, column in columns.items()}}
+        return {"row": torch.from_numpy(rows), **{k: torch.from_numpy(v[rows]) for k, v in columns.items()}}
 
-    def collate(self, samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    def collate(self, samples: Sequence[dict[str, Any]]) -> Batch:
         """Samples as one batch: `weights` as one `Weights` where all have one spec, else as a list of networks."""
-        networks = [sample["weights"] for sample in samples]
-        batch = default_collate([{key: value for key, value in s.items() if key != "weights"} for s in samples])
-        one = all(network.spec == networks[0].spec for network in networks)
-        return {"weights": Weights.cat(networks) if one else networks, **batch}
+        return joined(samples)
 
-    def batches(
-        self, rows: Rows | str, batch_size: int, generator: torch.Generator | None = None
-    ) -> Iterator[dict[str, Any]]:
+    def batches(self, rows: Rows | str, batch_size: int, generator: torch.Generator | None = None) -> Iterator[Batch]:
         """Batches of `rows` or of a split, as a DataLoader with `collate` has them; shuffled by a `generator`.
 
         A batch of B rows costs one read and a tensor per column; columns are tensors (B,).
@@ -282,11 +278,7 @@ class Zoo(Dataset[dict[str, Any]]):
         if generator is not None:
             numbers = numbers[torch.randperm(len(numbers), generator=generator).numpy()]
         for first in range(0, len(numbers), batch_size):
-            chosen = numbers[first : first + batch_size]
-            columns = {
-                name: torch.from_numpy(np.ascontiguousarray(column)) for name, column in self._of(chosen).items()
-            }
-            yield {"weights": self.sequence(chosen), **columns}
+            yield self.__getitems__(numbers[first : first + batch_size]).batch()
 
     # ---- what the networks show
 

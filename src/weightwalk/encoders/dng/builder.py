@@ -94,13 +94,13 @@ class MapBuilder:
         return layers, between, shared
 
     def _make(self, kind: str, number: int, heads: int, places: int) -> nn.Module:
-        input_dim = self.dim if number else self.features.dim
+        later = number > 0
         match kind:
             case "message" if heads:
                 padded = self.details.padded_taps
-                return maps.TapMaps(self.features, input_dim, self.dim, heads, self.head_dim, padded)
+                return maps.TapMaps(self.features, self.dim, later, heads, self.head_dim, padded)
             case "message":
-                return maps.StepMaps(self.features, input_dim, self.dim)
+                return maps.StepMaps(self.features, self.dim, later)
             case "norm":
                 return maps.NormMaps(self.features, self.dim)
             case "learned":

@@ -6,11 +6,12 @@ Axes: B networks, I source nodes, O target nodes, F Fourier features, D memory.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import SimpleNamespace
 from typing import Any, Literal, get_args
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from weightwalk import config
@@ -18,6 +19,8 @@ from weightwalk.encoders.base import Encoder, Encoding, encoders
 from weightwalk.encoders.dng.builder import KINDS, MapBuilder, kind_of, kinds_of, most_taps
 from weightwalk.encoders.dng.details import DETAILS
 from weightwalk.encoders.dng.maps import moved
+from weightwalk.encoders.edges import FourierMap
+from weightwalk.encoders.recurrence import recurrence
 from weightwalk.errors import InputError
 from weightwalk.graphs.features import FourierFeatures
 from weightwalk.registry import unknown
@@ -48,10 +51,10 @@ class Pass(nn.Module):
             return None if kind is None else self.kinds[kind]
         return self.between[str(at.value)] if at.layer is None else self.steps[at.layer]
 
-    def update(self, update: Tensor, hidden: Tensor) -> Tensor:
-        """The recurrent cell at every node, (B, O, D)."""
-        memory: Tensor = self.cell(update.flatten(0, 1), hidden.flatten(0, 1)).unflatten(0, hidden.shape[:2])
-        return memory
+    def update(self, of_input: Tensor, hidden: Tensor) -> Tensor:
+        """The recurrent cell at every node, (B, O, D), from W_ih x without its bias, (B, O, 3 D) or broadcast to it."""
+        of_hidden = F.linear(hidden, self.cell.weight_hh, self.cell.bias_hh)
+        return recurrence((of_input + self.cell.bias_ih).expand_as(of_hidden), of_hidden, hidden)
 
 
 @encoders.register("dng")
@@ -158,13 +161,32 @@ class DNGEncoder(Encoder):
             )
         self.builder.check(spec)
 
+    def prepare(self, batches: Iterable[Weights]) -> None:
+        """Let polynomials cover the weights and biases of the networks that are to be read (`edges.FourierMap`)."""
+        largest: dict[FourierMap, Tensor] = {}
+        for weights in batches:
+            for at in weights.spec.schedule:
+                if at.layer is None or kind_of(at.step) != "message":
+                    continue
+                read = (weights.weights[at.layer], weights.biases[at.layer])
+                for walk in self.passes:
+                    assert isinstance(walk, Pass)
+                    own = walk.of(at)
+                    for of_map, x in zip((own.edge, own.input), read, strict=True):
+                        if isinstance(of_map, FourierMap) and x is not None and x.numel():
+                            most = x.detach().abs().max().to(of_map.reach)[None]
+                            largest[of_map] = torch.maximum(largest.get(of_map, most), most)
+        for of_map, most in largest.items():
+            of_map.cover(most)
+
     def read(self, weights: Weights) -> Encoding:
-        inputs = self.input_memory.expand(len(weights), -1, -1)
+        inputs = self.input_memory[None]
         nodes: list[Tensor] = []
         output = inputs
         for walk in self.passes:
             assert isinstance(walk, Pass)
             nodes, output = self._walk(walk, weights, inputs, nodes)
+        nodes[0] = inputs.expand(len(weights), -1, -1)
         pooled = output.flatten(1)
         if self.readout == "layers":
             means_BLD = torch.stack([memory.mean(1) for memory in nodes[1:]], dim=1)
@@ -201,22 +223,35 @@ class DNGEncoder(Encoder):
         if isinstance(at.step, Learned):
             memory = own(w, self.features)
         elif isinstance(at.step, Norm):
-            memory = own(source, self.features(w), self._bias_features(weights, at.layer))
+            shift = self.features(_or_zero(weights, at.layer))
+            activation = self._activation(weights.spec, at.layer)
+            memory = own(source, self.features(w), shift if activation is None else shift + activation)
         else:
             memory = own.gather(w, source, at.step.groups if isinstance(at.step, Conv) else 1)
             if bias is not None or not self.details.silent_unbiased:
-                update = self._bias_features(weights, at.layer) if earlier is None else earlier
-                memory = walk.update(own.input(update), memory)
+                memory = walk.update(self._update_input(walk, own, weights, at.layer, earlier), memory)
             memory = self.dropout(own.norm(memory))
         return memory
 
-    def _bias_features(self, weights: Weights, layer: int) -> Tensor:
-        """phi(b), (B, O, F), and the vector of the activation."""
-        bias_BO = weights.biases[layer]
-        if bias_BO is None:
-            bias_BO = weights.weights[layer].new_zeros(len(weights), weights.spec.layers[layer].fan_out)
-        features_BOF: Tensor = self.features(bias_BO)
+    def _update_input(self, walk: Pass, own: Any, weights: Weights, layer: int, earlier: Tensor | None) -> Tensor:
+        """W_ih of what updates the memories of a layer: W_b (phi(b) + a), or a map of those of the pass before."""
+        outer = walk.cell.weight_ih
+        if earlier is not None:
+            return F.linear(own.input(earlier), outer)
+        biases = _or_zero(weights, layer).unsqueeze(-1)
+        updates: Tensor = own.input.through(biases, outer, self._activation(weights.spec, layer))
+        return updates
+
+    def _activation(self, spec: NetworkSpec, layer: int) -> Tensor | None:
+        """The vector of the activation that a layer's values meet next, (F,), for an encoder that has them."""
         if self.activations is None:
-            return features_BOF
-        name = weights.spec.flow.activations[0 if self.details.one_activation else layer]
-        return features_BOF + self.activations.weight[list(ACTIVATIONS).index(name)]
+            return None
+        name = spec.flow.activations[0 if self.details.one_activation else layer]
+        vector: Tensor = self.activations.weight[list(ACTIVATIONS).index(name)]
+        return vector
+
+
+def _or_zero(weights: Weights, layer: int) -> Tensor:
+    """A layer's biases (B, O), or where it has none a zero (1, 1) that stands for all of them."""
+    bias_BO = weights.biases[layer]
+    return weights.weights[layer].new_zeros(1, 1) if bias_BO is None else bias_BO

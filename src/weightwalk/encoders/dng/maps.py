@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from weightwalk.encoders.edges import FourierEdges, mean_features, messages
+from weightwalk.encoders.edges import FourierMap
+from weightwalk.encoders.messages import mean_features, messages
 from weightwalk.flow import Flow, Scheduled
 from weightwalk.graphs.features import FourierFeatures
 from weightwalk.steps import Attention, Multiply, Step
@@ -23,19 +24,22 @@ from weightwalk.steps import Attention, Multiply, Step
 
 class StepMaps(nn.Module):
     """One edge per pair of nodes (Eq 4): maps of edges, sources and the update's input, and the norm of the new
-    memories.
+    memories. The input is the bias, or in a `later` pass the memory of the pass before.
     """
 
-    def __init__(self, features: FourierFeatures, input_dim: int, dim: int):
+    def __init__(self, features: FourierFeatures, dim: int, later: bool):
         super().__init__()
-        self.edge = FourierEdges(1, features, dim, shared=True)
+        self.edge = FourierMap(1, features, dim, shared=True)
         self.source = nn.Linear(dim, dim)
-        self.input = nn.Linear(input_dim, dim)
+        self.input = nn.Linear(dim, dim) if later else FourierMap(1, features, dim, shared=True)
         self.norm: nn.Module = nn.LayerNorm(dim)
 
     def gather(self, weights: Tensor, sources_BID: Tensor, groups: int) -> Tensor:
-        """The message of every target, (B, O, D); block g of the targets hears block g of the sources alone."""
-        sources = self.source(sources_BID)
+        """The message of every target, (B, O, D), from sources (B, I, D), or (1, I, D) if all networks have the same.
+
+        Block g of the targets hears block g of the sources alone.
+        """
+        sources = self.source(sources_BID if groups == 1 else sources_BID.expand(len(weights), -1, -1))
         message = messages(_blocks(weights, groups).unsqueeze(-1), self.edge, _blocks(sources, groups))
         return message.reshape(*weights.shape[:2], sources.shape[2])
 
@@ -48,18 +52,19 @@ class TapMaps(nn.Module):
     """
 
     def __init__(
-        self, features: FourierFeatures, input_dim: int, dim: int, heads: int, head_dim: int, padded: bool = False
+        self, features: FourierFeatures, dim: int, later: bool, heads: int, head_dim: int, padded: bool = False
     ):
         super().__init__()
         self.heads, self.head_dim, self.padded = heads, head_dim, padded
-        self.edge = FourierEdges(1, features, head_dim, shared=True)
+        self.edge = FourierMap(1, features, head_dim, shared=True)
         self.source = nn.Linear(dim, heads * head_dim)
         self.mix = nn.Sequential(nn.Linear(heads * head_dim, dim), nn.ReLU(), nn.Linear(dim, dim))
-        self.input = nn.Linear(input_dim, dim)
+        self.input = nn.Linear(dim, dim) if later else FourierMap(1, features, dim, shared=True)
         self.norm: nn.Module = nn.LayerNorm(dim)
 
     def gather(self, weights: Tensor, sources_BID: Tensor, groups: int) -> Tensor:
-        """The message of every target, (B, O, D)."""
+        """The message of every target, (B, O, D), of sources as in `StepMaps`."""
+        sources_BID = sources_BID.expand(len(weights), -1, -1)
         w = _blocks(weights if weights.dim() == 4 else weights.unsqueeze(3), groups)
         used = w.shape[3] * self.head_dim
         first, last = self.mix[0], self.mix[2]

@@ -67,7 +67,9 @@ def fill(
     `spent` are parameters of theirs that are used otherwise. InputError: a name or shape doesn't fit, or some are left.
     """
     made = made or {}
-    own = model.state_dict()
+    state = model.state_dict()
+    kept = {name: value for name, value in state.items() if name.endswith(".reach")}  # no parameter of theirs
+    own = {name: value for name, value in state.items() if name not in kept}
     missing = [name for name in own if name not in names and name not in made]
     if missing:
         raise InputError(
@@ -88,5 +90,5 @@ def fill(
         ):
             raise InputError(f"{theirs} must be {tuple(own[ours].shape)} for these widths, got {tuple(given.shape)}")
     theirs_of_ours = {ours: get(state_dict, theirs).reshape(own[ours].shape) for ours, theirs in names.items()}
-    model.load_state_dict(theirs_of_ours | dict(made))
+    model.load_state_dict(kept | theirs_of_ours | dict(made))
     return model.eval()

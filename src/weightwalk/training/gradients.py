@@ -1,0 +1,173 @@
+"""Loss and gradients of a batch in lanes (`weightwalk.lanes`): what `loss(samples).backward()` does, sooner.
+
+    loss = gradients(model, lambda batch: cross_entropy(model(batch["weights"]), batch["label"]), batch)
+    optimizer.step()
+
+A lane's backward pass follows its forward pass, so only as many lanes as there are threads are in memory, and what they
+made is still in the cache. Gradients are added up in the order of lanes: with one thread or many, on an idle machine or
+a busy one, the bits are the same.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import _engine_run_backward
+from torch.utils import _pytree as pytree
+
+from weightwalk import lanes
+from weightwalk.errors import InputError
+from weightwalk.weights import Weights
+
+S = TypeVar("S")
+
+
+def gradients(model: nn.Module, loss: Callable[[S], Tensor], samples: S, lane: int | None = None) -> Tensor:
+    """The loss of `samples`, detached (); its gradients are added to `.grad` of those parameters that want one.
+
+    `samples` is a tensor or networks (B, ...), a list of single networks, or tuples and dictionaries of such. `loss` of
+    some of them must be the mean of what each of them adds. A lane has about `lane` samples; without it, as many as
+    `lanes.size` says of the networks among them; 0 is one plain backward pass. That is also for models whose answers to
+    a sample depend on the others (`lanes.separable`) and for models that are not on the CPU. What lanes draw from
+    torch's global generator depends on that generator's state at the call.
+
+    InputError for samples of different numbers.
+    """
+    leaves = pytree.tree_leaves(samples, is_leaf=_is_samples)
+    counts = {len(leaf) if _is_samples(leaf) else 0 for leaf in leaves}
+    if len(counts) != 1 or counts == {0}:
+        raise InputError(
+            f"expected samples as tensors and networks of one length, got lengths {sorted(counts)}; give a tensor or "
+            "networks (B, ...), or tuples or dictionaries of such"
+        )
+    specs = [
+        network.spec
+        for leaf in leaves
+        for network in (leaf if isinstance(leaf, list) else [leaf])
+        if isinstance(network, Weights)
+    ]
+    if lane is None:
+        lane = lanes.size(model, specs) if specs else 0
+    (total,) = counts
+    key = lanes.drawn_seed() if len(cut(model, total, lane)) > 1 else 0
+    return part_gradients(model, loss, samples, slice(0, total), total, lane, key)
+
+
+def _is_samples(value: Any) -> bool:
+    return isinstance(value, Tensor | Weights) or (
+        isinstance(value, list) and bool(value) and all(isinstance(one, Weights) for one in value)
+    )
+
+
+def cut(model: nn.Module, num_samples: int, lane: int) -> list[slice]:
+    """Slices of a batch, a lane each; one where `model` is not for lanes."""
+    here = all(parameter.device.type == "cpu" for parameter in model.parameters())
+    if not lane or not here or not lanes.possible() or not lanes.separable(model):
+        return [slice(0, num_samples)]
+    return lanes.cut(num_samples, lane)
+
+
+def part_gradients(
+    model: nn.Module, loss: Callable[[S], Tensor], samples: S, part: slice, total: int, lane: int, key: int
+) -> Tensor:
+    """`gradients` of a part of a batch of `total` samples, weighted by its share; what a lane draws is a function of
+    `key` and of its place in the batch.
+    """
+    pieces = [
+        slice(part.start + piece.start, part.start + piece.stop) for piece in cut(model, part.stop - part.start, lane)
+    ]
+    shares = [(piece.stop - piece.start) / total for piece in pieces]
+    if len(pieces) == 1:
+        found: Tensor = _scalar(loss, _of(samples, part)) * shares[0]
+        found.backward()
+        return found.detach()
+    sums = _Sums([parameter for parameter in model.parameters() if parameter.requires_grad])
+
+    def add(number: int) -> None:
+        cached = torch.is_autocast_cache_enabled()
+        torch.set_autocast_cache_enabled(False)  # or lanes would share lowered parameters, and gradients meet in those
+        try:
+            found = _scalar(loss, _of(samples, pieces[number])) * shares[number]
+            sums.put(number, found.detach(), _grad(found, sums.parameters))
+        finally:
+            torch.set_autocast_cache_enabled(cached)
+
+    lanes.run(
+        [partial(add, number) for number in range(len(pieces))], [lanes.seed_of(key, piece.start) for piece in pieces]
+    )
+    assert sums.loss is not None
+    return sums.loss
+
+
+def _of(samples: S, part: slice) -> S:
+    found: S = pytree.tree_map(lambda leaf: leaf[part], samples, is_leaf=_is_samples)
+    return found
+
+
+def _scalar(loss: Callable[[S], Tensor], samples: S) -> Tensor:
+    found = loss(samples)
+    assert found.shape == (), f"a loss must be a scalar, got {tuple(found.shape)}"
+    return found
+
+
+def _grad(found: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
+    """`torch.autograd.grad(found, parameters, allow_unused=True)`; that function itself would hide from a lane's mode
+    what the backward pass draws.
+    """
+    gradients: tuple[Tensor | None, ...] = _engine_run_backward(
+        (found,),
+        (torch.ones_like(found),),
+        False,
+        False,
+        tuple(parameters),
+        allow_unreachable=True,
+        accumulate_grad=False,
+    )
+    return gradients
+
+
+class _Sums:
+    """Losses and gradients of lanes, added up in the order of their numbers, whatever the order in which they come."""
+
+    def __init__(self, parameters: Sequence[Tensor]):
+        self.parameters = parameters
+        self.loss: Tensor | None = None
+        self._early: dict[int, tuple[Tensor, tuple[Tensor | None, ...]]] = {}
+        self._turn, self._adding, self._lock = 0, False, threading.Lock()
+
+    def put(self, number: int, loss: Tensor, found: tuple[Tensor | None, ...]) -> None:
+        """Add a lane as soon as those before it are in: whoever comes then adds it."""
+        with self._lock:
+            self._early[number] = (loss, found)
+            if self._adding:
+                return
+            self._adding = True
+        while True:
+            with self._lock:
+                ready = self._early.pop(self._turn, None)
+                if ready is None:
+                    self._adding = False
+                    return
+                self._turn += 1
+            self._add(*ready)
+
+    @torch.no_grad()
+    def _add(self, loss: Tensor, found: tuple[Tensor | None, ...]) -> None:
+        self.loss = loss if self.loss is None else self.loss + loss
+        old: list[Tensor] = []
+        new: list[Tensor] = []
+        for parameter, gradient in zip(self.parameters, found, strict=True):
+            if gradient is None:
+                continue
+            if parameter.grad is None:  # a copy: a gradient may share its memory with another one
+                parameter.grad = torch.empty_like(parameter).copy_(gradient)
+            else:
+                old.append(parameter.grad)
+                new.append(gradient)
+        if old:
+            torch._foreach_add_(old, new)
