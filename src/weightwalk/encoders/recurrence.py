@@ -17,15 +17,10 @@ def recurrence(of_input: Tensor, of_hidden: Tensor, hidden: Tensor) -> Tensor:
     """
     dtype = torch.promote_types(torch.promote_types(of_input.dtype, of_hidden.dtype), hidden.dtype)  # of autocast
     operands = [x.to(dtype) for x in (of_input, of_hidden, hidden)]
-    if torch.compiler.is_exporting():
-        return _updated(*operands)
+    if torch.compiler.is_compiling():  # a compiler sees to its own memory, and an exported program has no Function
+        return _Recurrence.forward(*operands)
     memory: Tensor = _Recurrence.apply(*operands)  # type: ignore[no-untyped-call]
     return memory
-
-
-def _updated(of_input: Tensor, of_hidden: Tensor, hidden: Tensor) -> Tensor:
-    _, keep, new = _gates(of_input, of_hidden)
-    return torch.lerp(new, hidden, keep)
 
 
 def _gates(of_input: Tensor, of_hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -42,7 +37,8 @@ class _Recurrence(torch.autograd.Function):
 
     @staticmethod
     def forward(of_input: Tensor, of_hidden: Tensor, hidden: Tensor) -> Tensor:
-        return _updated(of_input, of_hidden, hidden)
+        _, keep, new = _gates(of_input, of_hidden)
+        return torch.lerp(new, hidden, keep)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
