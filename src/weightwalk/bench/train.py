@@ -43,6 +43,7 @@ from weightwalk.report.tables import hardware
 from weightwalk.report.words import percent
 from weightwalk.tasks.inr_classification.task import EncoderOnlyConfig
 from weightwalk.testing import plain
+from weightwalk.training.gradients import gradients
 
 SMALL = ", encoder alone"
 CLASSES = 10
@@ -131,6 +132,8 @@ def _gradients(model: nn.Module, loss: Callable[..., Tensor], sides: Sides, side
     """The loss of a batch, whose gradients are the only ones afterwards."""
     model.zero_grad()  # to None, so that what was found before stays
     with sides.precision(side):
+        if side != PLAIN:
+            return gradients(model, partial(loss, model, side), samples)
         found = loss(model, side, samples)
     found.backward()
     return found.detach()
@@ -178,8 +181,8 @@ def _compared(sides: Sides, recipe: str, settings: tuple[str, ...]) -> tuple[dic
         for side in (PLAIN, OURS):
             arithmetic[side + name] = gflop(partial(_gradients, model, loss, sides, side, samples)) / len(targets)
             total = _gradients(model, loss, sides, side, samples)
-            gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-            answers[side] = {"loss": total, **gradients}
+            slopes = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+            answers[side] = {"loss": total, **slopes}
         apart = [difference(ours, answers[PLAIN][what]) for what, ours in answers[OURS].items()]
         found[f"loss and gradients{name}"] = max(apart)
         model.zero_grad()
