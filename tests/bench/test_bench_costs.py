@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from weightwalk.bench.costs import PeakBytes, bytes_of, counted, tensors_of
 
@@ -42,6 +43,23 @@ def test_the_wrong_twin_adds_up_what_is_gone():
         for _ in range(10):
             x = x + 1
     assert wrong.peak > 2 * KIB
+
+
+def test_what_is_kept_from_the_time_before_is_memory_and_no_work():
+    weight, batch = torch.ones(16, 16), torch.ones(16, 16)
+    store = []
+
+    def reads():
+        if not store:
+            store.append(weight @ weight)
+        return batch @ store[0].T
+
+    found = counted(reads, [weight, batch])
+    assert (found.flops, found.peak_bytes) == (2 * 16**3, 2 * KIB)
+    store.clear()
+    with FlopCounterMode(display=False) as wrong:  # the first time
+        reads()
+    assert wrong.get_total_flops() == 2 * found.flops
 
 
 def test_views_and_what_was_there_are_not_new():

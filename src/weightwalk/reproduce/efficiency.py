@@ -129,8 +129,9 @@ all ways in turns, INRs fitted by the recipe fast, untrained ViTs. The plain for
 GFLOPs are torch's own count (torch.utils.flop_counter), 2 per multiply-add of a matrix product or convolution; sines,
 gates and sums that are not products are left out, so two forms of one equation may differ, and of what is compiled (the
 decoder) the convolutions that it stands for are counted. MB (10^6 bytes) are parameters and the most that intermediate
-tensors take at once; of a training step parameters and the growth of a fresh process, for the whole batch, gradients
-and Adam's moments included. Readings go from weights to what the head answers, unless they end at the latents."""
+tensors take at once; what is made of parameters alone and kept between readings is memory, and no work. MB of a
+training step are parameters and the growth of a fresh process, for the whole batch, gradients and Adam's moments
+included. Readings go from weights to what the head answers, unless they end at the latents."""
 
 
 def _published() -> list[Row]:
