@@ -2,9 +2,8 @@
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from weightwalk.bench.costs import PeakBytes, bytes_of, counted, tensors_of
+from weightwalk.bench.costs import PeakBytes, bytes_of, counted, flops, tensors_of
 
 KIB = 1024  # bytes of the tensors below: 256 numbers
 
@@ -57,9 +56,7 @@ def test_what_is_kept_from_the_time_before_is_memory_and_no_work():
     found = counted(reads, [weight, batch])
     assert (found.flops, found.peak_bytes) == (2 * 16**3, 2 * KIB)
     store.clear()
-    with FlopCounterMode(display=False) as wrong:  # the first time
-        reads()
-    assert wrong.get_total_flops() == 2 * found.flops
+    assert flops(reads) == 2 * found.flops  # the first time
 
 
 def test_views_and_what_was_there_are_not_new():

@@ -31,9 +31,15 @@ def counted(call: Callable[[], Any], there: Iterable[Tensor]) -> Counted:
     with PeakBytes(there) as memory:
         call()
         memory.restart()
-        with FlopCounterMode(display=False) as flops:
-            call()
-    return Counted(int(flops.get_total_flops()), memory.peak)
+        count = flops(call)
+    return Counted(count, memory.peak)
+
+
+def flops(call: Callable[[], Any]) -> int:
+    """Torch's own count for `call()`, as in `Counted`."""
+    with FlopCounterMode(display=False) as counter:
+        call()
+    return int(counter.get_total_flops())
 
 
 def tensors_of(module: nn.Module) -> list[Tensor]:

@@ -17,7 +17,7 @@ import torch
 
 import weightwalk
 from weightwalk import config as configs
-from weightwalk.bench.costs import bytes_of, counted, tensors_of
+from weightwalk.bench.costs import Counted, bytes_of, counted, flops, tensors_of
 from weightwalk.bench.load import memory_mib
 from weightwalk.bench.team import Team
 from weightwalk.encoders import encoders
@@ -214,9 +214,11 @@ def _count(state: _Measured) -> list[Row]:
     rows = []
     for (title, way, given), (module, call) in zip(state.ways, state.built, strict=True):
         own = tensors_of(module)
-        with torch.set_grad_enabled(way.trains):
-            costs = counted(call, [*own, given.weights.flat])
-        batch = len(given.weights) if way.trains else 1
+        if way.trains:  # their memory is another process's
+            costs, batch = Counted(flops(call), 0), len(given.weights)
+        else:
+            with torch.no_grad():
+                costs, batch = counted(call, [*own, given.weights.flat]), 1
         parameters = bytes_of(own)
         rows.append(
             Row(
