@@ -42,9 +42,9 @@ class LatentGenerator(nn.Module):
         by_theta = kept(self, "theta", of, lambda: F.linear(self.theta, of_theta, self.fuse.bias))
         by_encoding = F.linear(encoding_BE, of_encoding)
         operands = by_theta, by_encoding, self.project.weight, self.project.bias
-        if not by_hand.possible(*operands):
-            return _project(*operands)
-        latents: Tensor = _Project.apply(*(x.to(by_hand.dtype_of(x)) for x in operands))  # type: ignore[no-untyped-call]
+        if by_hand.dtype_of(by_theta) == torch.bfloat16 or not by_hand.possible(*operands):
+            return _project(*operands)  # in bfloat16 sums over networks must be float32, which costs what is spared
+        latents: Tensor = _Project.apply(*operands)  # type: ignore[no-untyped-call]
         return latents
 
 
@@ -78,11 +78,10 @@ class _Project(torch.autograd.Function):
 
         def pull(by_encoding: Tensor, of_encodings: Tensor, gradients: Tensor) -> tuple[Tensor, Tensor]:
             hidden, of_hidden = torch.empty_like(by_theta_TK), torch.empty_like(by_theta_TK)
-            sums = torch.promote_types(torch.float32, gradients.dtype)
-            of_theta, of_weight = (x.new_zeros(x.shape, dtype=sums) for x in (by_theta_TK, weight_CK))
+            of_theta, of_weight = torch.zeros_like(by_theta_TK), torch.zeros_like(weight_CK)
             for encoding, of_one, gradient in zip(by_encoding, of_encodings, gradients, strict=True):
                 torch.add(by_theta_TK, encoding, out=hidden).relu_()
-                of_weight += gradient.T @ hidden
+                of_weight.addmm_(gradient.T, hidden)
                 torch.mm(gradient, weight_CK, out=of_hidden)
                 torch.ops.aten.threshold_backward.grad_input(of_hidden, hidden, 0, grad_input=of_hidden)
                 of_theta += of_hidden
@@ -90,7 +89,7 @@ class _Project(torch.autograd.Function):
             return of_theta, of_weight
 
         groups = _in_groups(pull, by_encoding_BK, of_encoding, gradient_BTC)
-        of_theta, of_weight = (sum(parts[1:], parts[0]).to(gradient_BTC.dtype) for parts in zip(*groups, strict=True))
+        of_theta, of_weight = (sum(parts[1:], parts[0]) for parts in zip(*groups, strict=True))
         return of_theta, of_encoding, of_weight, gradient_BTC.sum((0, 1))
 
 
