@@ -138,7 +138,7 @@ def test_samples_of_several_architectures_and_samples_that_do_not_match():
 class Digits:
     """An objective in lanes, with dropout."""
 
-    num_samples, monitor, maximise, lane = 40, "loss", False, 3
+    num_samples, monitor, maximise, mean, lane = 40, "loss", False, True, 3
 
     def __init__(self):
         generator = torch.Generator().manual_seed(0)
@@ -177,7 +177,7 @@ def test_dropout_is_a_function_of_seed_step_and_lane():
     loss = module.part_gradients(objective.model, objective.loss, indices, slice(0, 12), 12, 3, step_seed(5, 3))
     wanted = 0.0
     for part in lanes.cut(12, 3):
-        torch.manual_seed(lanes.seed_of(step_seed(5, 3), part.start))
+        torch.manual_seed(module.seed_at(step_seed(5, 3), part.start))
         wanted = wanted + objective.loss(indices[part]).detach() * 0.25
     assert torch.equal(loss, wanted)
 

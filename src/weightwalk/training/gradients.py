@@ -84,7 +84,8 @@ def part_gradients(
     shares = [(piece.stop - piece.start) / total for piece in pieces]
     if len(pieces) == 1:
         found: Tensor = _scalar(loss, _of(samples, part)) * shares[0]
-        found.backward()
+        with torch.autocast(found.device.type, enabled=False):
+            found.backward()
         return found.detach()
     sums = _Sums([parameter for parameter in model.parameters() if parameter.requires_grad])
 
@@ -93,15 +94,19 @@ def part_gradients(
         torch.set_autocast_cache_enabled(False)  # or lanes would share lowered parameters, and gradients meet in those
         try:
             found = _scalar(loss, _of(samples, pieces[number])) * shares[number]
-            sums.put(number, found.detach(), _grad(found, sums.parameters))
+            with torch.autocast("cpu", enabled=False):
+                sums.put(number, found.detach(), _grad(found, sums.parameters))
         finally:
             torch.set_autocast_cache_enabled(cached)
 
-    lanes.run(
-        [partial(add, number) for number in range(len(pieces))], [lanes.seed_of(key, piece.start) for piece in pieces]
-    )
+    lanes.run([partial(add, number) for number in range(len(pieces))], [seed_at(key, piece.start) for piece in pieces])
     assert sums.loss is not None
     return sums.loss
+
+
+def seed_at(key: int, start: int) -> int:
+    """Of the samples from `start` on: the key itself for a batch's first ones."""
+    return lanes.seed_of(key, start) if start else key
 
 
 def _of(samples: S, part: slice) -> S:
