@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 
 from weightwalk.bench.load import memory_mib
-from weightwalk.encoders.edges import EdgeMap, FourierMap, messages
+from weightwalk.encoders.edges import EdgeMap, FourierMap
+from weightwalk.encoders.messages import messages
 from weightwalk.graphs.features import FourierFeatures
 from weightwalk.testing.plain import messages as plain_messages
 

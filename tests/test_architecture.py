@@ -29,7 +29,7 @@ ROOMS = [
         "lanes",
     ),
     *("networks", "zoos", "graphs", "encoders", "heads", "training", "frameworks"),
-    *("report", "tasks", "recipes", "interop", "testing", "bench", "cli", "__main__"),
+    *("report", "tasks", "recipes", "interop", "testing", "bench", "reproduce", "cli", "__main__"),
 ]
 """In the order of docs/architecture.md: a room imports from itself and from rooms before it."""
 

@@ -57,7 +57,7 @@ def test_cuts_are_the_batch_in_order_and_an_even_number(num_samples, lane):
     assert len(parts) == 1 or len(parts) % 2 == 0
     sizes = {part.stop - part.start for part in parts}
     assert max(sizes) - min(sizes) <= 1
-    assert min(sizes) >= lane / 2 or len(parts) == 1
+    assert min(sizes) >= lane // 2 or len(parts) == 1
 
 
 def test_answers_come_in_order_from_as_many_threads_as_torch_has(threads):
@@ -164,7 +164,7 @@ def test_where_lanes_would_be_in_the_way_there_are_none(monkeypatch, two_threads
     assert not lanes.separable(reader)  # BatchNorm in training mode
     assert lanes.separable(reader.eval())
     with torch.no_grad():
-        encoder(networks(2))
+        encoder(networks(1))
         encoder(networks(0))
         encoder.requires_grad_(False)
         with FlopCounterMode(display=False) as counter:

@@ -71,10 +71,31 @@ def test_training_is_measured_side_by_side(call):
     assert "measuring vit" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("command", "keys"),
+    [
+        ("encode", ("encode_fp32_ratio", "encode_loaded_ratio", "encode_bf16_ratio", "batch1_ratio", "bf16_agreement")),
+        ("train", ("train_fp32_ratio", "train_loaded_ratio", "train_bf16_ratio", "small_train_ratio")),
+    ],
+)
+def test_reading_is_measured_beside_the_plain_form(call, command, keys):
+    found = json.loads(call("bench", command, "--quick", "--threads", 1, "--shape", "mnist", "--json").stdout)
+    assert all(found[key] > 0 for key in (*keys, "bf16_matmul_ratio"))
+    assert found["max_relative_difference"] < 1e-4
+    loaded = found[f"{command}_loaded_ratio"] / found[f"{command}_fp32_ratio"]
+    assert found[f"{command}_loaded_share"] == pytest.approx(loaded)
+    assert (found["quick"], found["threads"], found["shape"]) == (True, 1, "mnist")
+    if command == "train" and found["train_peak_memory_ratio"] is not None:
+        peaks = found["peak_mib"]
+        assert found["train_peak_memory_ratio"] == pytest.approx(peaks["ours"] / peaks["plain"])
+
+
 def test_what_cannot_be_measured(call, tmp_path):
     for arguments, words in (
         (("fit", "--workers", 0), "at least 1 worker"),
         (("fit", "--dataset", "mnist", "--quick"), "folder of the mnist files"),
+        (("encode", "--shape", "cifar", "--quick"), "cifar10"),
+        (("train", "--threads", 0, "--quick"), "threads"),
         (("load", "--zoo", tmp_path / "nowhere", "--quick"), "nowhere"),
     ):
         result = call("bench", *arguments)

@@ -6,7 +6,8 @@ from torch import nn
 from torch.func import functional_call, grad, jacrev, vmap
 
 from weightwalk.encoders import pieces
-from weightwalk.encoders.edges import EdgeMap, FourierMap, mean_features, messages
+from weightwalk.encoders.edges import EdgeMap, FourierMap
+from weightwalk.encoders.messages import mean_features, messages
 from weightwalk.graphs.features import FourierFeatures
 from weightwalk.testing import assert_close
 from weightwalk.testing.plain import messages as plain_messages

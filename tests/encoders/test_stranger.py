@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from weightwalk import InputError
 from weightwalk.cli import app
 from weightwalk.encoders import Encoder, Encoding, encoders
-from weightwalk.encoders.edges import FourierMap, messages
+from weightwalk.encoders.edges import FourierMap
+from weightwalk.encoders.messages import messages
 from weightwalk.graphs.features import FourierFeatures
 from weightwalk.testing import check_encoder
 

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.autograd import forward_ad
 from torch.func import functional_call, grad, vmap
+from torch.utils.flop_counter import FlopCounterMode
 
 from weightwalk.heads import by_hand, doubling
 from weightwalk.heads.latents import ConvDecoder, LatentGenerator
@@ -157,3 +158,17 @@ def test_what_looks_on_sees_operations_of_torch(name):
     with torch.autocast("cpu", torch.bfloat16):
         assert module(x).dtype == torch.bfloat16
     assert module.bfloat16()(x.bfloat16()).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_counter_of_flops_sees_all_products(name, monkeypatch):
+    module, x = (make() for make in MODULES[name])
+
+    def flops():
+        with FlopCounterMode(display=False) as counter:
+            module(x).sum().backward()
+        return counter.get_total_flops()
+
+    seen = flops()
+    monkeypatch.setattr(by_hand, "possible", lambda *operands: False)
+    assert seen == flops() > 0

@@ -14,13 +14,14 @@ from weightwalk.cli.common import AsJson, Quiet, Root, table, terminal
 if TYPE_CHECKING:
     from weightwalk.bench.found import Found
 
-app = typer.Typer(
-    help="Measure this machine: fitting, loading, training, reading large networks.", no_args_is_help=True
-)
+app = typer.Typer(help="Measure this machine: fitting, loading, reading and training.", no_args_is_help=True)
 
 Quick = Annotated[
     bool, typer.Option("--quick", help="Only see that it runs: in seconds, with figures that mean little.")
 ]
+
+Shape = Annotated[str, typer.Option(help="What the INRs show: cifar10 or mnist, in size; pictures that need no files.")]
+Threads = Annotated[int | None, typer.Option(help="Threads of either side.", show_default="one per core")]
 
 
 def _measure(benchmark: str, quick: bool, as_json: bool, quiet: bool, **options: object) -> None:
@@ -69,6 +70,30 @@ def load(
 ) -> None:
     """Read random batches of networks out of a zoo, and out of one .pt file per network."""
     _measure("load", quick, as_json, quiet, zoo=zoo)
+
+
+@app.command()
+def encode(
+    shape: Shape = "cifar10",
+    threads: Threads = None,
+    quick: Quick = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Read INRs with INR2JLS at the paper's sizes, and with the plain form of its equations. Two minutes."""
+    _measure("encode", quick, as_json, quiet, shape=shape, threads=threads)
+
+
+@app.command()
+def train(
+    shape: Shape = "cifar10",
+    threads: Threads = None,
+    quick: Quick = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train INR2JLS at the paper's sizes, and the plain form of its equations; and its encoder alone. Minutes."""
+    _measure("train", quick, as_json, quiet, shape=shape, threads=threads)
 
 
 @app.command()

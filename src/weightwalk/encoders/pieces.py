@@ -95,12 +95,19 @@ class _EdgeSum(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         ctx.total = inputs[0]
+        device = inputs[1].device.type
+        ctx.precision = {
+            "device_type": device,
+            "dtype": torch.get_autocast_dtype(device),
+            "enabled": torch.is_autocast_enabled(device),
+        }
         ctx.save_for_backward(*inputs[1:])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         wanted = ctx.needs_input_grad[1:]
-        found = iter(ctx.total.derivative(wanted)(*ctx.saved_tensors, *gradients))
+        with torch.autocast(**ctx.precision):
+            found = iter(ctx.total.derivative(wanted)(*ctx.saved_tensors, *gradients))
         return None, *(next(found) if one else None for one in wanted)
 
     @staticmethod

@@ -84,7 +84,8 @@ def _stacked(scaled: Tensor, coefficients: Tensor) -> Tensor:
 def _products(scaled: Tensor, sources: Tensor, coefficients: Tensor) -> Tensor:
     """T_p(x_c) s, (B, C P, O, D)."""
     stacked = _stacked(scaled, coefficients)
-    return (stacked.flatten(1, 2) @ sources).unflatten(1, stacked.shape[1:3])
+    products: Tensor = (stacked.flatten(1, 2) @ sources).unflatten(1, stacked.shape[1:3])
+    return products
 
 
 def _pulled_to_values(scaled: Tensor, sources: Tensor, coefficients: Tensor, gradient: Tensor) -> Tensor:

@@ -15,7 +15,9 @@ def recurrence(of_input: Tensor, of_hidden: Tensor, hidden: Tensor) -> Tensor:
     """h' = (1 - z) * n + z * h with r = sigma(x_r + h_r), z = sigma(x_z + h_z), n = tanh(x_n + r * h_n), as
     torch.nn.GRUCell, from [x_r, x_z, x_n] and [h_r, h_z, h_n], (B, O, 3 D) each, and h (B, O, D).
     """
-    memory: Tensor = _Recurrence.apply(of_input, of_hidden, hidden)  # type: ignore[no-untyped-call]
+    dtype = torch.promote_types(torch.promote_types(of_input.dtype, of_hidden.dtype), hidden.dtype)  # of autocast
+    operands = (x.to(dtype) for x in (of_input, of_hidden, hidden))
+    memory: Tensor = _Recurrence.apply(*operands)  # type: ignore[no-untyped-call]
     return memory
 
 

@@ -13,9 +13,14 @@ from torch.nn import Parameter
 def possible(*operands: Tensor) -> bool:
     """Whether a Function that is written out for CPUs may take these, or only operations that torch knows all about.
 
-    Not while something else than autograd looks on: torch.compile and export, transforms of torch.func, forward mode.
+    Not while something else than autograd looks on: torch.compile and export, transforms of torch.func, forward mode,
+    modes that watch what torch does (such as its counter of FLOPs).
     """
-    watched = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+    watched = (
+        torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()
+        or torch._C._len_torch_dispatch_stack() > 0
+    )
     return (
         not watched
         and not torch.is_autocast_enabled("cpu")

@@ -29,27 +29,30 @@ typedef double T;
 #include "doubling.h"
 }  // namespace float64
 
-// sizes: H, W, N, I, O
-template <class Axis, class Grid, class Layer, class T, class Work>
-void run(const int* sizes, const int* const* ends, const T* const* evaluate, const T* const* interpolate, const T* points, Work work) {
-  const Axis rows(sizes[0], ends[0], evaluate[0], interpolate[0]), columns(sizes[1], ends[1], evaluate[1], interpolate[1]);
-  work(Layer{Grid(rows, columns, sizes[2]), sizes[3], sizes[4], points});
-}
-
 }  // namespace
 
-#define FUNCTIONS(T, TYPE)                                                                                                                   \
-  extern "C" void weightwalk_doubled_##TYPE(const int* sizes, const int* const* ends, const T* const* evaluate, const T* const* interpolate, \
-                                            const T* points, const T* x, const T* taps, const T* bias, T* answer) {                          \
-    run<TYPE::Axis, TYPE::Grid, TYPE::Layer>(sizes, ends, evaluate, interpolate, points,                                                     \
-                                             [&](const TYPE::Layer& layer) { layer.forward(x, taps, bias, answer); });                       \
-  }                                                                                                                                          \
-  extern "C" void weightwalk_doubled_back_##TYPE(const int* sizes, const int* const* ends, const T* const* evaluate,                         \
-                                                 const T* const* interpolate, const T* points, const T* x, const T* turned, const T* answer, \
-                                                 const T* of_answer, T* of_x, T* of_taps, T* of_bias) {                                      \
-    run<TYPE::Axis, TYPE::Grid, TYPE::Layer>(sizes, ends, evaluate, interpolate, points, [&](const TYPE::Layer& layer) {                     \
-      layer.backward(x, turned, answer, of_answer, of_x, of_taps, of_bias);                                                                  \
-    });                                                                                                                                      \
+// sizes: H, W, N, I, O
+#define FUNCTIONS(TYPE)                                                                                                                \
+  using TYPE##_t = TYPE::T;                                                                                                            \
+  extern "C" void weightwalk_doubled_##TYPE(const int* sizes, const int* const* ends, const TYPE##_t* const* evaluate,                 \
+                                            const TYPE##_t* const* interpolate, const TYPE##_t* points, const TYPE##_t* x,             \
+                                            const TYPE##_t* taps, const TYPE##_t* bias, TYPE##_t* answer) {                            \
+    TYPE::layer(sizes, ends, evaluate, interpolate, points, [&](const TYPE::Layer& it) { it.forward(x, taps, bias, answer); });        \
+  }                                                                                                                                    \
+  extern "C" void weightwalk_doubled_back_##TYPE(const int* sizes, const int* const* ends, const TYPE##_t* const* evaluate,            \
+                                                 const TYPE##_t* const* interpolate, const TYPE##_t* points, const TYPE##_t* x,        \
+                                                 const TYPE##_t* turned, const TYPE##_t* answer, const TYPE##_t* of_answer,            \
+                                                 TYPE##_t* of_x, TYPE##_t* of_taps, TYPE##_t* of_bias) {                               \
+    TYPE::layer(sizes, ends, evaluate, interpolate, points,                                                                            \
+                [&](const TYPE::Layer& it) { it.backward(x, turned, answer, of_answer, of_x, of_taps, of_bias); });                    \
+  }                                                                                                                                    \
+  extern "C" void weightwalk_last_##TYPE(const int* sizes, const TYPE##_t* x, const TYPE##_t* weight, const TYPE##_t* bias,            \
+                                         TYPE##_t* answer) {                                                                           \
+    TYPE::Last{sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]}.forward(x, weight, bias, answer);                                     \
+  }                                                                                                                                    \
+  extern "C" void weightwalk_last_back_##TYPE(const int* sizes, const TYPE##_t* x, const TYPE##_t* turned, const TYPE##_t* of_answer,  \
+                                              TYPE##_t* of_x, TYPE##_t* of_weight) {                                                   \
+    TYPE::Last{sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]}.backward(x, turned, of_answer, of_x, of_weight);                      \
   }
-FUNCTIONS(float, float32)
-FUNCTIONS(double, float64)
+FUNCTIONS(float32)
+FUNCTIONS(float64)

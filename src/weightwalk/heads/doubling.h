@@ -56,9 +56,14 @@ void rows_of(int rows, int depth, const T* a, ptrdiff_t lda, const T* b, ptrdiff
 
 template <bool TURNED>
 void multiply(int rows, int columns, int depth, const T* a, ptrdiff_t lda, const T* b, ptrdiff_t ldb, T* c, ptrdiff_t ldc, bool adds) {
-  int at = 0;
-  for (; at + WIDE * LANES <= columns; at += WIDE * LANES) rows_of<WIDE, TURNED>(rows, depth, a, lda, b + at, ldb, c + at, ldc, adds);
-  for (; at < columns; at += LANES) rows_of<1, TURNED>(rows, depth, a, lda, b + at, ldb, c + at, ldc, adds);
+  for (int at = 0; at < columns;) {
+    const int wide = std::min(WIDE, (columns - at) / LANES);
+    if (wide == 4) rows_of<4, TURNED>(rows, depth, a, lda, b + at, ldb, c + at, ldc, adds);
+    if (wide == 3) rows_of<3, TURNED>(rows, depth, a, lda, b + at, ldb, c + at, ldc, adds);
+    if (wide == 2) rows_of<2, TURNED>(rows, depth, a, lda, b + at, ldb, c + at, ldc, adds);
+    if (wide == 1) rows_of<1, TURNED>(rows, depth, a, lda, b + at, ldb, c + at, ldc, adds);
+    at += wide * LANES;
+  }
 }
 
 struct Sparse {  // a small matrix by rows, without its zeros
@@ -281,5 +286,67 @@ struct Layer {
                                        [](Vec v, int) { return v; });
         });
     });
+  }
+};
+
+template <class Work>
+void layer(const int* sizes, const int* const* ends, const T* const* evaluate, const T* const* interpolate, const T* points, Work work) {
+  const Axis rows(sizes[0], ends[0], evaluate[0], interpolate[0]), columns(sizes[1], ends[1], evaluate[1], interpolate[1]);
+  work(Layer{Grid(rows, columns, sizes[2]), sizes[3], sizes[4], points});
+}
+
+// A transposed convolution to few channels, by one product with all its taps: (N, H, W, I) -> (N, O, 2H, 2W).
+struct Last {
+  int height, width, pictures, into, out;
+
+  typedef T Four __attribute__((vector_size(4 * sizeof(T))));
+  int columns() const { return 16 * out; }
+  int places() const { return height * width; }
+  size_t plane() const { return size_t(2 * height + 2) * (2 * width + 2); }  // of one channel, with a border
+
+  // work(four taps of one row, where they lie in the planes): of a picture's patches (H, W, O, 4, 4), all that there are.
+  template <class Work> void patches(T* from, T* planes, Work work) const {
+    for (int h = 0; h < height; ++h)
+      for (int w = 0; w < width; ++w)
+        for (int o = 0; o < out; ++o)
+          for (int k = 0; k < 4; ++k, from += 4) work(from, planes + o * plane() + (2 * h + k) * (2 * width + 2) + 2 * w);
+  }
+  // work(plane's row, picture's row) for all rows of a picture.
+  template <class Numbers, class Work> void rows(T* planes, Numbers* picture, Work work) const {
+    for (int o = 0; o < out; ++o)
+      for (int h = 0; h < 2 * height; ++h) work(o, planes + o * plane() + (h + 1) * (2 * width + 2) + 1, picture + size_t(o * 2 * height + h) * 2 * width);
+  }
+
+  // weight (I, O 16)
+  void forward(const T* x, const T* weight, const T* bias, T* answer) const {
+    Room patch(size_t(places()) * columns()), planes(plane() * out);
+    for (int n = 0; n < pictures; ++n) {
+      multiply<false>(places(), columns(), into, x + size_t(n) * places() * into, into, weight, columns(), patch.data, columns(), false);
+      std::fill_n(planes.data, plane() * out, T(0));
+      patches(patch.data, planes.data, [](const T* taps, T* at) {
+        Four sum, more;
+        std::memcpy(&sum, at, sizeof sum);
+        std::memcpy(&more, taps, sizeof more);
+        sum += more;
+        std::memcpy(at, &sum, sizeof sum);
+      });
+      rows(planes.data, answer + size_t(n) * 4 * places() * out, [&](int o, const T* from, T* to) {
+        for (int w = 0; w < 2 * width; ++w) to[w] = from[w] + bias[o];
+      });
+    }
+  }
+
+  // turned (O 16, I); the gradient of the weight is (I, O 16).
+  void backward(const T* x, const T* turned, const T* of_answer, T* of_x, T* of_weight) const {
+    Room patch(size_t(places()) * columns()), planes(plane() * out);
+    std::fill_n(planes.data, plane() * out, T(0));
+    std::fill_n(of_weight, size_t(into) * columns(), T(0));
+    for (int n = 0; n < pictures; ++n) {
+      rows(planes.data, of_answer + size_t(n) * 4 * places() * out, [&](int, T* to, const T* from) { std::copy_n(from, 2 * width, to); });
+      patches(patch.data, planes.data, [](T* taps, const T* at) { std::memcpy(taps, at, sizeof(Four)); });
+      const size_t picture = size_t(n) * places() * into;
+      multiply<false>(places(), into, columns(), patch.data, columns(), turned, into, of_x + picture, into, false);
+      multiply<true>(into, columns(), places(), x + picture, into, patch.data, columns(), of_weight, columns(), true);
+    }
   }
 };

@@ -52,9 +52,7 @@ def decode(maps_NIHW: Tensor, *parameters: Tensor) -> Tensor:
         maps = chunk.permute(0, 2, 3, 1).contiguous()
         for taps, of_layer in hidden:
             maps = _Doubled.apply(maps, taps, of_layer)  # type: ignore[no-untyped-call]
-        patches = (maps.flatten(0, 2) @ last.flatten(1)).view(len(maps), maps.shape[1] * maps.shape[2], -1)
-        size = (2 * maps.shape[1], 2 * maps.shape[2])
-        pictures.append(F.fold(patches.transpose(1, 2), size, 4, padding=1, stride=2) + bias[:, None, None])
+        pictures.append(_Last.apply(maps, last, bias))  # type: ignore[no-untyped-call]
     return torch.cat(pictures)
 
 
@@ -139,7 +137,7 @@ class _Doubled(torch.autograd.Function):
     def forward(ctx: Any, x_NHWI: Tensor, taps: Tensor, bias_O: Tensor) -> Tensor:
         num, height, width, _ = x_NHWI.shape
         answer = x_NHWI.new_empty(num, 2 * height, 2 * width, len(bias_O))
-        _call("doubled", x_NHWI, taps, x_NHWI, taps, bias_O, answer)
+        _call("doubled", x_NHWI, bias_O, *_axes(x_NHWI), x_NHWI, taps, bias_O, answer)
         ctx.save_for_backward(x_NHWI, taps, bias_O, answer)
         return answer
 
@@ -150,21 +148,55 @@ class _Doubled(torch.autograd.Function):
             return by_hand.gradients(_doubled, (x_NHWI, taps, bias_O), of_answer)
         found = tuple(map(torch.empty_like, (x_NHWI, taps, bias_O)))
         turned = taps.transpose(2, 3).contiguous()
-        _call("doubled_back", x_NHWI, taps, x_NHWI, turned, answer, of_answer.contiguous(), *found)
+        operands = x_NHWI, turned, answer, of_answer.contiguous()
+        _call("doubled_back", x_NHWI, bias_O, *_axes(x_NHWI), *operands, *found)
         return found
 
 
-def _call(name: str, x_NHWI: Tensor, taps: Tensor, *tensors: Tensor) -> None:
-    num, height, width, _ = x_NHWI.shape
-    axes = [axis(length, x_NHWI.dtype) for length in (height, width)]
+def _last(x_NHWI: Tensor, weight: Tensor, bias_O: Tensor) -> Tensor:
+    """A transposed convolution: (N, H, W, I), weight (I, O, 4, 4) -> (N, O, 2H, 2W)."""
+    return F.conv_transpose2d(x_NHWI.permute(0, 3, 1, 2), weight, bias_O, stride=2, padding=1)
+
+
+class _Last(torch.autograd.Function):
+    """`_last`."""
+
+    @staticmethod
+    def forward(ctx: Any, x_NHWI: Tensor, weight: Tensor, bias_O: Tensor) -> Tensor:
+        num, height, width, _ = x_NHWI.shape
+        answer = x_NHWI.new_empty(num, len(bias_O), 2 * height, 2 * width)
+        _call("last", x_NHWI, bias_O, x_NHWI, weight.contiguous(), bias_O, answer)
+        ctx.save_for_backward(x_NHWI, weight, bias_O)
+        return answer
+
+    @staticmethod
+    def backward(ctx: Any, of_answer: Tensor) -> tuple[Tensor | None, ...]:
+        x_NHWI, weight, bias_O = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return by_hand.gradients(_last, (x_NHWI, weight, bias_O), of_answer)
+        of_x, of_weight = torch.empty_like(x_NHWI), weight.new_empty(weight.shape)
+        turned = weight.permute(1, 2, 3, 0).contiguous()
+        _call("last_back", x_NHWI, bias_O, x_NHWI, turned, of_answer.contiguous(), of_x, of_weight)
+        return of_x, of_weight, of_answer.sum((0, 2, 3))
+
+
+def _axes(x_NHWI: Tensor) -> list[Any]:
+    """What the compiled part is told of rows and columns."""
+    axes = [axis(length, x_NHWI.dtype) for length in x_NHWI.shape[1:3]]
     ends = [(ctypes.c_int * len(one.ends))(*one.ends) for one in axes]
-    getattr(_library(), f"weightwalk_{name}_{str(x_NHWI.dtype).removeprefix('torch.')}")(
-        (ctypes.c_int * 5)(height, width, num, *taps.shape[2:]),
+    return [
         (ctypes.POINTER(ctypes.c_int) * 2)(*(ctypes.cast(one, ctypes.POINTER(ctypes.c_int)) for one in ends)),
         (ctypes.c_void_p * 2)(*(one.evaluate.data_ptr() for one in axes)),
         (ctypes.c_void_p * 2)(*(one.interpolate.data_ptr() for one in axes)),
-        address(_kernel_points(x_NHWI.dtype)),
-        *map(address, tensors),
+        _kernel_points(x_NHWI.dtype),
+    ]
+
+
+def _call(name: str, x_NHWI: Tensor, bias_O: Tensor, *arguments: Any) -> None:
+    num, height, width, into = x_NHWI.shape
+    getattr(_library(), f"weightwalk_{name}_{str(x_NHWI.dtype).removeprefix('torch.')}")(
+        (ctypes.c_int * 5)(height, width, num, into, len(bias_O)),
+        *(address(one) if isinstance(one, Tensor) else one for one in arguments),
     )
 
 

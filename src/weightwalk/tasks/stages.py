@@ -93,7 +93,7 @@ class _StageObjective:
     """What the two objectives share."""
 
     mean = True
-    lane = 0
+    lane: int
 
     def __init__(self, stage: Stage, model: nn.Module, data: Data):
         self.model = model
@@ -142,6 +142,7 @@ class HeadObjective(_StageObjective):
 
     def __init__(self, stage: Stage, reader: Reader, data: Data):
         super().__init__(stage, reader.head, data)
+        self.lane = lanes.size(reader.head)
         self._encoder = reader.encoder
 
     def _encode(self, rows: Rows) -> Tensor:

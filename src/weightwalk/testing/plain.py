@@ -133,10 +133,16 @@ def encode(model: INR2JLS, weights: Weights) -> Tensor:
     return latents(model.generator, pooled(model.encoder, weights))
 
 
+def maps(model: INR2JLS, weights: Weights) -> Tensor:
+    """The latents as one feature map per view, (B, V, latent_dim, h, w)."""
+    found: Tensor = encode(model, weights).unflatten(1, (model.num_views, *model.grid)).movedim(-1, 2)
+    return found
+
+
 def pictures(model: INR2JLS, weights: Weights) -> Tensor:
     """What INR2JLS says that the networks show, (B, V, C, H, W): the decoder on every view's map alone."""
-    maps = encode(model, weights).unflatten(1, (model.num_views, *model.grid)).movedim(-1, 2)
-    shown: Tensor = decoded(model.decoder, maps.flatten(0, 1)).unflatten(0, maps.shape[:2])
+    of_views = maps(model, weights)
+    shown: Tensor = decoded(model.decoder, of_views.flatten(0, 1)).unflatten(0, of_views.shape[:2])
     return shown
 
 

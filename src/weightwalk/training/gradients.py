@@ -66,10 +66,12 @@ def _is_samples(value: Any) -> bool:
 
 def cut(model: nn.Module, num_samples: int, lane: int) -> list[slice]:
     """Slices of a batch, a lane each; one where `model` is not for lanes."""
+    return lanes.cut(num_samples, lane) if _for_lanes(model, lane) else [slice(0, num_samples)]
+
+
+def _for_lanes(model: nn.Module, lane: int) -> bool:
     here = all(parameter.device.type == "cpu" for parameter in model.parameters())
-    if not lane or not here or not lanes.possible() or not lanes.separable(model):
-        return [slice(0, num_samples)]
-    return lanes.cut(num_samples, lane)
+    return lane > 0 and here and lanes.possible() and lanes.separable(model)
 
 
 def part_gradients(
@@ -78,15 +80,18 @@ def part_gradients(
     """`gradients` of a part of a batch of `total` samples, weighted by its share; what a lane draws is a function of
     `key` and of its place in the batch.
     """
-    pieces = [
-        slice(part.start + piece.start, part.start + piece.stop) for piece in cut(model, part.stop - part.start, lane)
-    ]
+    count = part.stop - part.start
+    pieces = [slice(part.start + piece.start, part.start + piece.stop) for piece in cut(model, count, lane)]
     shares = [(piece.stop - piece.start) / total for piece in pieces]
     if len(pieces) == 1:
-        found: Tensor = _scalar(loss, _of(samples, part)) * shares[0]
-        with torch.autocast(found.device.type, enabled=False):
-            found.backward()
-        return found.detach()
+
+        def plain() -> Tensor:
+            found: Tensor = _scalar(loss, _of(samples, part)) * shares[0]
+            with torch.autocast(found.device.type, enabled=False):
+                found.backward()
+            return found.detach()
+
+        return lanes.run([plain])[0] if count > 1 and _for_lanes(model, lane) else plain()
     sums = _Sums([parameter for parameter in model.parameters() if parameter.requires_grad])
 
     def add(number: int) -> None:

@@ -17,7 +17,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -262,8 +262,10 @@ class _Run:
             raise InputError(
                 f"expected the state of a training at {self.last_path}, got a model alone; delete it to train anew"
             )
-        since = {field.name: field.default for field in fields(StageConfig) if field.default is not MISSING}
-        changes = differences({**since, **saved.metadata["settings"]}, self.settings)
+        settings = saved.metadata["settings"]
+        # settings that a version before this one did not have are as they are if nobody sets them
+        unset = {one.name: one.default for one in fields(StageConfig) if one.name not in settings}
+        changes = differences({**settings, **unset}, self.settings)
         if changes:
             raise InputError(
                 f"{self.last_path} was made with other settings: {'; '.join(changes)}; "

@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from weightwalk.encoders.edges import FourierMap, mean_features, messages
+from weightwalk.encoders.edges import FourierMap
+from weightwalk.encoders.messages import mean_features, messages
 from weightwalk.flow import Flow, Scheduled
 from weightwalk.graphs.features import FourierFeatures
 from weightwalk.steps import Attention, Multiply, Step
