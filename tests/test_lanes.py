@@ -109,6 +109,12 @@ def test_the_first_error_is_raised_and_nothing_more_is_begun(threads):
     assert lanes.run([lambda: 1, lambda: 2]) == [1, 2]
 
 
+def test_one_task_is_done_here_with_one_torch_thread(two_threads):
+    assert lanes.run([lambda: (threading.get_ident(), torch.get_num_threads())]) == [(threading.get_ident(), 1)]
+    with pytest.raises(ZeroDivisionError):
+        lanes.run([lambda: 1 // 0])
+
+
 def test_a_fork_has_lanes_of_its_own(two_threads):
     lanes.run([lambda: 0] * 2)
     child = os.fork()

@@ -110,12 +110,20 @@ def run(tasks: Sequence[Callable[[], T]], seeds: Sequence[int] | None = None) ->
     Tasks have the caller's gradient mode, inference mode and autocast. With `seeds`, what a task draws from torch's
     global generator on the CPU is a function of its seed, and that generator stays as it was. If tasks raise, no more
     are begun, and the first one's exception is raised here when those under way have ended.
+
+    A single task is done by this thread, which has one torch thread meanwhile, as would threads that begin meanwhile.
     """
     most = torch.get_num_threads()
     count = min(most, len(tasks))
     job = _Job(tasks, [None] * len(tasks) if seeds is None else seeds, workers=count)
-    if most == 1 or getattr(_thread, "busy", False):
+    if getattr(_thread, "busy", False):
         job.work()
+    elif count < 2:
+        torch.set_num_threads(1)
+        try:
+            job.work()
+        finally:
+            torch.set_num_threads(most)
     else:
         _start(count)
         enter = _modes()
