@@ -27,6 +27,7 @@ ROOMS = [
         "state_dicts",
         "weights",
         "lanes",
+        "kept",
     ),
     *("networks", "zoos", "graphs", "encoders", "heads", "training", "frameworks"),
     *("report", "tasks", "recipes", "interop", "testing", "bench", "reproduce", "cli", "__main__"),

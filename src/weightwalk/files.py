@@ -59,7 +59,7 @@ def output(path: Path, *suffixes: str, option: str = "--out") -> Path:
     """`path`, which a user named as an output file under `option`, once it can be written and harms nothing.
 
     InputError: it is something else than a file, has none of the `suffixes`, lies in a folder that can't be written, in
-    a zoo, or in a run under a name that may be the run's own (a page or a picture never is). Links are followed.
+    a zoo, or in a run under a name that may be the run's own (a page, picture or program never is). Links are followed.
     """
     path = Path(path)
     if path.suffix.lower() not in suffixes:
@@ -67,7 +67,7 @@ def output(path: Path, *suffixes: str, option: str = "--out") -> Path:
     real = _followed(path)
     if real.exists() and not real.is_file():
         raise InputError(f"expected a file or nothing as {option} {path}, found {_kind(real)}; choose another path")
-    _check_place(real, path, option, in_runs=real.suffix.lower() in (".html", ".png"))
+    _check_place(real, path, option, in_runs=real.suffix.lower() in (".html", ".png", ".onnx", ".pt2"))
     return path
 
 

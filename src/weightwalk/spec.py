@@ -13,9 +13,9 @@ import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from itertools import pairwise
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from weightwalk import config
 from weightwalk.errors import InputError
@@ -26,6 +26,23 @@ from weightwalk.steps import ACTIVATIONS, SCALED, STEPS, Conv, Dense, Embed, Lay
 T = TypeVar("T")
 
 __all__ = ["ACTIVATIONS", "Conv", "Dense", "Field", "Layer", "MeanPool", "NetworkSpec", "Scheduled", "Step"]
+
+
+class fact(Generic[T]):
+    """A method without arguments as an attribute that is computed once.
+
+    As `functools.cached_property`, whose lock in Python 3.11 torch.compile(fullgraph=True) does not see through.
+    """
+
+    def __init__(self, method: Callable[[Any], T]):
+        self.method, self.__doc__ = method, method.__doc__
+
+    def __get__(self, owner: Any, kind: type) -> T:
+        if owner is None:
+            return self  # type: ignore[return-value]
+        value: T = self.method(owner)
+        owner.__dict__[self.method.__name__] = value
+        return value
 
 
 class Field(NamedTuple):
@@ -119,7 +136,7 @@ class NetworkSpec:
         hidden = [Dense(i, o, activation, scale, bias) for i, o in pairwise(widths[:-1])]
         return cls((*hidden, Dense(widths[-2], widths[-1], bias=bias)))
 
-    @cached_property
+    @fact
     def schedule(self) -> tuple[Scheduled, ...]:
         """The steps in the order of inference: what each writes and reads, its number among the layers, and which
         values nobody reads afterwards.
@@ -132,7 +149,7 @@ class NetworkSpec:
         names = [str(vars(step)["activation"]) for step in self.steps if "activation" in vars(step)]
         return tuple(dict.fromkeys(name for name in names if name != "identity")) or ("identity",)
 
-    @cached_property
+    @fact
     def flow(self) -> Flow:
         """Where the nodes of every value come from."""
         return flow(self.schedule, self.widths[0])
@@ -153,12 +170,12 @@ class NetworkSpec:
         """The values that the step that writes `value` reads."""
         return self.schedule[value - 1].sources
 
-    @cached_property
+    @fact
     def layers(self) -> tuple[Layer, ...]:
         """The steps that have parameters; `Weights.weights[l]` belongs to `layers[l]`."""
         return tuple(step for step in self.steps if isinstance(step, Layer))
 
-    @cached_property
+    @fact
     def layer_values(self) -> tuple[int, ...]:
         """The value that each layer writes."""
         return tuple(at.value for at in self.schedule if at.layer is not None)
@@ -168,7 +185,7 @@ class NetworkSpec:
         """Whether every step reads the value before it alone."""
         return all(at.sources == (at.value - 1,) for at in self.schedule)
 
-    @cached_property
+    @fact
     def _input_readers(self) -> list[Step]:
         return [at.step for at in self.schedule if 0 in at.sources and not at.step.is_constant]
 
@@ -177,7 +194,7 @@ class NetworkSpec:
         """The first step that reads the input."""
         return self._input_readers[0]
 
-    @cached_property
+    @fact
     def widths(self) -> tuple[int, ...]:
         """Nodes per group of the layers: n_0 (tokens known, for a network that reads tokens), then what each layer
         writes.
@@ -190,7 +207,7 @@ class NetworkSpec:
         """Channels of the last value."""
         return self.steps[-1].fan_out
 
-    @cached_property
+    @fact
     def fields(self) -> tuple[Field, ...]:
         """The flat layout of one network's parameters: per layer its weight (unless it is another layer's), then its
         bias.

@@ -28,7 +28,8 @@ from weightwalk.zoos.store import Zoo
 
 zoo, out = Zoo.open(sys.argv[1]), Path(sys.argv[2])
 latents, encoder = override(RECIPES["digits_inr2jls"](), sys.argv[3].split()), RECIPES["digits_encoder"]()
-encoder = override(encoder, ["encoder.dim=8", "encoder.num_frequencies=4", "classify.steps=20", "classify.eval_every=4"])
+small = ["encoder.dim=8", "encoder.num_frequencies=4", "classify.steps=20", "classify.eval_every=4"]
+encoder = override(encoder, small)
 with distributed.joined(torch.device("cpu")) as team:
     supervised.train(latents, zoo, out / "two", device=team.device)
     supervised.train(encoder, zoo, out / "straight", device=team.device)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from weightwalk.encoders.basis import TOLERANCE, chebyshev, degrees, expansion
 from weightwalk.encoders.pieces import vjp
 from weightwalk.graphs.features import FourierFeatures, fourier
+from weightwalk.kept import kept
 
 _MARGIN = 1.05
 """Values may be that much larger than those that a map was prepared for."""
@@ -125,7 +125,6 @@ class FourierMap(EdgeMap):
         linear = nn.Linear(channels * features.dim, dim)
         self.weight, self.bias = linear.weight, linear.bias
         self.register_buffer("reach", torch.ones(channels))
-        self._expansion: tuple[Any, Tensor | None] | None = None
 
     @torch.no_grad()
     def cover(self, largest: Tensor) -> None:
@@ -171,40 +170,46 @@ class FourierMap(EdgeMap):
 
     def through(self, values: Tensor, outer: Tensor, shift: Tensor | None = None) -> Tensor:
         """M (W concat_c (phi(x_c) + a) + b), of values (..., channels) and a matrix M (out, dim) -> (..., out)."""
-        bias = self.bias if shift is None else self.bias + self.weight @ shift.repeat(self.channels)
-        basis = self.on_basis(bias)
-        if basis is not None and basis.covers(values):
-            return basis.of(values, outer @ basis.coefficients)
-        return F.linear(self.of(values, self.features.frequencies, self.weight, bias), outer)
 
-    def on_basis(self, bias: Tensor | None = None) -> PolynomialMap | None:
-        """As `EdgeMap.on_basis`; of the map with another bias, if one is given."""
-        expanded_CFP = self._expanded()
+        def folded() -> Tensor | None:
+            coefficients = self._coefficients(self._shifted(shift))
+            return None if coefficients is None else outer @ coefficients
+
+        of = (*self._own, outer, *(() if shift is None else (shift,)))
+        coefficients = kept(self, None if shift is None else shift.storage_offset(), of, folded)
+        if coefficients is not None:
+            basis = PolynomialMap(self.reach, coefficients)
+            if basis.covers(values):
+                return basis.of(values, coefficients)
+        return F.linear(self.of(values, self.features.frequencies, self.weight, self._shifted(shift)), outer)
+
+    def _shifted(self, shift: Tensor | None) -> Tensor:
+        """The bias of a map of phi(x) + a."""
+        return self.bias if shift is None else self.bias + self.weight @ shift.repeat(self.channels)
+
+    def on_basis(self) -> PolynomialMap | None:
+        coefficients = kept(self, "basis", self._own, lambda: self._coefficients(self.bias))
+        return None if coefficients is None else PolynomialMap(self.reach, coefficients)
+
+    @property
+    def _own(self) -> tuple[Tensor, ...]:
+        return self.weight, self.bias, self.features.frequencies, self.reach
+
+    def _coefficients(self, bias: Tensor) -> Tensor | None:
+        """Of the polynomials, (dim, C P). None where they are not fewer than features, or nobody may look at numbers (a
+        compiler, `vmap` over buffers).
+        """
+        frequencies, reach = self.features.frequencies, self.reach
+        if torch.compiler.is_compiling() or frequencies.requires_grad:
+            return None
+        if not (_readable(frequencies) and _readable(reach)):
+            return None
+        expanded_CFP = kept(self, "features", (frequencies, reach), self._expand)
         if expanded_CFP is None:
             return None
         per_channel = self.weight.unflatten(1, (self.channels, -1)).transpose(0, 1)
-        coefficients = (per_channel @ expanded_CFP).transpose(0, 1).flatten(1)
-        constant = F.pad((self.bias if bias is None else bias)[:, None], (0, coefficients.shape[1] - 1))
-        return PolynomialMap(self.reach, coefficients + constant)
-
-    def _expanded(self) -> Tensor | None:
-        """The features of every channel by polynomials (`basis.expansion`), (C, F, P), kept until frequencies or reach
-        change. None where polynomials are not fewer than features, or nobody may look at numbers (a compiler, `vmap`
-        over buffers).
-        """
-        frequencies, reach = self.features.frequencies, self.reach
-        if (
-            torch.compiler.is_compiling()
-            or frequencies.requires_grad
-            or not (_readable(frequencies) and _readable(reach))
-        ):
-            return None
-        state = (frequencies, reach, frequencies._version, reach._version)
-        kept = self._expansion
-        if kept is None or kept[0][0] is not frequencies or kept[0][1] is not reach or kept[0][2:] != state[2:]:
-            with torch._C._DisableFuncTorch():  # what is kept must not belong to a transform that ends
-                self._expansion = kept = (state, self._expand())
-        return kept[1]
+        coefficients: Tensor = (per_channel @ expanded_CFP).transpose(0, 1).flatten(1)
+        return coefficients + F.pad(bias[:, None], (0, coefficients.shape[1] - 1))
 
     def _expand(self) -> Tensor | None:
         frequencies, reach = self.features.frequencies, self.reach.tolist()

@@ -38,7 +38,10 @@ class EdgeSum:
     """`function`'s derivative by hand: (wanted, operands, gradients) -> gradients of the operands that are wanted."""
 
     def __call__(self, *operands: Tensor | None) -> tuple[Tensor, ...]:
-        if torch.compiler.is_compiling() and not torch.is_grad_enabled():  # where Dynamo would pass `forward` a context
+        if torch.compiler.is_exporting():  # a program has no loop over pieces, whose number depends on the batch
+            return self.function(*operands)
+        wanted = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in operands)
+        if torch.compiler.is_compiling() and not wanted:  # where Dynamo would pass `forward` a context
             return _EdgeSum.forward(self, *operands)
         answers: tuple[Tensor, ...] = _EdgeSum.apply(self, *operands)  # type: ignore[no-untyped-call]
         return answers

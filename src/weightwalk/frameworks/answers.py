@@ -30,6 +30,8 @@ class Answer(ABC):
     """Whether networks are shown in the order of what is said of them, from much to little."""
     columns: ClassVar[tuple[str, ...]]
     """The heads of the columns that `cells` fills."""
+    output: ClassVar[str] = "values"
+    """What `values` are called where a program of a reader gives them (`export`)."""
 
     name: str
 
@@ -50,7 +52,7 @@ class Answer(ABC):
 
     @abstractmethod
     def values(self, outputs: Tensor) -> Tensor:
-        """Outputs (B, num_outputs) as what they mean, in float64: probabilities (B, K), or a number each (B,)."""
+        """Outputs (B, num_outputs) as what they mean, in their dtype: probabilities (B, K), or a number each (B,)."""
 
     @abstractmethod
     def tell(self, values: Tensor) -> list[dict[str, Any]]:
@@ -75,6 +77,7 @@ class Classes(Answer):
     """Which of several classes: outputs are logits."""
 
     columns = ("class", "probability", "runner-up", "its probability")
+    output = "probabilities"
 
     name: str = "classes"
     labels: tuple[str, ...] = ()
@@ -88,7 +91,7 @@ class Classes(Answer):
         return f"the classes {', '.join(self.labels)}"
 
     def values(self, outputs: Tensor) -> Tensor:
-        return outputs.double().softmax(1)
+        return outputs.softmax(1)
 
     def tell(self, values: Tensor) -> list[dict[str, Any]]:
         """`class` and `runner_up` with `probability` and `runner_up_probability`."""
@@ -161,10 +164,12 @@ class _OneNumber(Answer):
 class Share(_OneNumber):
     """A share between 0 and 1: the sigmoid of the one output."""
 
+    output = "share"
+
     name: str = "share"
 
     def values(self, outputs: Tensor) -> Tensor:
-        return outputs.double().sigmoid().squeeze(1)
+        return outputs.sigmoid().squeeze(1)
 
     def written(self, value: float) -> str:
         return f"{100 * value:.1f} %"
@@ -174,6 +179,8 @@ class Share(_OneNumber):
 @dataclass(frozen=True)
 class Number(_OneNumber):
     """A number with a unit: offset + scale * output. `standard` has the outputs' own scale, for a loss."""
+
+    output = "number"
 
     name: str = "number"
     unit: str = ""
@@ -191,7 +198,7 @@ class Number(_OneNumber):
             raise InputError(f"expected a finite offset and a positive scale, got {self.offset} and {self.scale}")
 
     def values(self, outputs: Tensor) -> Tensor:
-        return self.offset + self.scale * outputs.double().squeeze(1)
+        return self.offset + self.scale * outputs.squeeze(1)
 
     def standard(self, targets: Tensor) -> Tensor:
         """Targets (B,) as outputs (B, 1)."""

@@ -155,7 +155,9 @@ class Pretrained(nn.Module):
 
     @torch.no_grad()
     def values(self, networks: Weights | Sequence[Weights]) -> Tensor:
-        """What is said of networks as numbers (`Answer.values`), on the CPU: (B, ...); InputError as of `predict`."""
+        """What is said of networks as numbers (`Answer.values`), in float64 on the CPU: (B, ...); InputError as of
+        `predict`.
+        """
         batches = [networks] if isinstance(networks, Weights) else list(networks)
         own = next(self.reader.parameters())
         answers: list[Tensor] = []
@@ -164,7 +166,7 @@ class Pretrained(nn.Module):
             self.check(batch.spec)
             for start in range(0, len(batch), BATCH):
                 part = batch[start : start + BATCH].to(own.dtype).to(own.device)
-                values = self.description.answer.values(self.reader(part)).cpu()
+                values = self.description.answer.values(self.reader(part).double()).cpu()
                 good = part.flat.isfinite().all(1).cpu() & values.reshape(len(values), -1).isfinite().all(1)
                 if not good.all():
                     raise InputError(

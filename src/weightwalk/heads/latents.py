@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from weightwalk.errors import InputError
 from weightwalk.heads import by_hand, doubling
+from weightwalk.kept import kept
 
 
 class LatentGenerator(nn.Module):
@@ -32,7 +33,9 @@ class LatentGenerator(nn.Module):
 
     def forward(self, encoding_BE: Tensor) -> Tensor:
         of_theta, of_encoding = self.fuse.weight.split([self.theta.shape[1], encoding_BE.shape[1]], dim=1)
-        by_theta, by_encoding = F.linear(self.theta, of_theta, self.fuse.bias), F.linear(encoding_BE, of_encoding)
+        of = self.theta, self.fuse.weight, self.fuse.bias
+        by_theta = kept(self, "theta", of, lambda: F.linear(self.theta, of_theta, self.fuse.bias))
+        by_encoding = F.linear(encoding_BE, of_encoding)
         operands = by_theta, by_encoding, self.project.weight, self.project.bias
         if not by_hand.possible(*operands):
             return _project(*operands)

@@ -133,7 +133,7 @@ class Task(ABC, Generic[C]):
                 reader,
                 target=lambda rows: self.target(zoo, rows),
                 loss=goal.loss,
-                figures=lambda outputs, target: self.figures(answer.values(outputs), target),
+                figures=lambda outputs, target: self.figures(answer.values(outputs.double()), target),
                 monitor=goal.monitor,
                 maximise=goal.maximise,
                 frozen=isinstance(encoder, INR2JLS),

@@ -144,7 +144,7 @@ def read(
     done = 0
     for part in batches(rows):
         encodings = reader.encoder.encode(data.networks(part))
-        found = model.description.answer.values(reader.head(encodings)).cpu()
+        found = model.description.answer.values(reader.head(encodings).double()).cpu()
         bad = ~found.reshape(len(part), -1).isfinite().all(1).numpy()
         if bad.any():
             raise InputError(

@@ -9,14 +9,16 @@ Nothing here needs pytest: a broken law is an `AssertionError` that says where a
 from weightwalk.testing.conformance import check_encoder
 from weightwalk.testing.laws import (
     assert_batch_alone,
+    assert_captured,
     assert_close,
     assert_equivariant,
     assert_invariant,
     assert_save_load,
+    assert_vmap,
 )
 from weightwalk.testing.tiny import random_weights, tiny_specs, tiny_zoo
 
 __all__ = [
-    "assert_batch_alone", "assert_close", "assert_equivariant", "assert_invariant", "assert_save_load",
-    "check_encoder", "random_weights", "tiny_specs", "tiny_zoo",
+    "assert_batch_alone", "assert_captured", "assert_close", "assert_equivariant", "assert_invariant",
+    "assert_save_load", "assert_vmap", "check_encoder", "random_weights", "tiny_specs", "tiny_zoo",
 ]  # fmt: skip

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 from unittest import mock
@@ -13,7 +14,14 @@ from weightwalk import config, evaluate, symmetry
 from weightwalk.encoders import Encoder, EncoderConfig
 from weightwalk.errors import InputError
 from weightwalk.spec import NetworkSpec
-from weightwalk.testing.laws import assert_batch_alone, assert_equivariant, assert_invariant, assert_save_load
+from weightwalk.testing.laws import (
+    assert_batch_alone,
+    assert_captured,
+    assert_equivariant,
+    assert_invariant,
+    assert_save_load,
+    assert_vmap,
+)
 from weightwalk.testing.tiny import random_weights, tiny_specs
 from weightwalk.weights import Weights
 
@@ -31,6 +39,8 @@ def check_encoder(encoder: str | type[Encoder], **options: Any) -> list[str]:
       in float32 and float64, unless it says `invariant = False`: then pooled must indeed change;
     - a network in a batch = the network alone; save = load, bitwise;
     - gradients are finite, also for networks whose parameters are all zero, and reach every parameter;
+    - it works under torch.func.vmap over networks, with the gradients of every network alone; and, tried on the
+      smallest spec that it reads, under torch.compile(fullgraph=True), forward and backward, and torch.export;
     - networks of another shape are refused with an InputError, unless it is `shared`;
     - `access` is what it does: a network is evaluated (`Weights.run`) if and only if it says "query".
 
@@ -55,13 +65,23 @@ def check_encoder(encoder: str | type[Encoder], **options: Any) -> list[str]:
                 build(spec)
             except InputError:
                 continue
-            try:
+            with _named(encoder, name, spec):
                 _check(partial(build, spec), random_weights(spec, NUM_NETWORKS, seed=1))
-            except AssertionError as error:
-                raise AssertionError(f"{encoder} on the tiny spec {name!r} ({spec}): {error}") from error
             passed.append(name)
-    assert passed, f"{encoder} refuses every spec of {', '.join(tiny_specs())}"
+        assert passed, f"{encoder} refuses every spec of {', '.join(tiny_specs())}"
+        name, spec = min(((name, tiny_specs()[name]) for name in passed), key=lambda one: one[1].num_parameters)
+        with _named(encoder, name, spec):  # compiling takes seconds
+            assert_captured(build(spec), random_weights(spec, NUM_NETWORKS, seed=1))
     return passed
+
+
+@contextmanager
+def _named(encoder: str | type[Encoder], name: str, spec: NetworkSpec) -> Iterator[None]:
+    """An AssertionError says on which spec the law was broken."""
+    try:
+        yield
+    except AssertionError as error:
+        raise AssertionError(f"{encoder} on the tiny spec {name!r} ({spec}): {error}") from error
 
 
 def _check(make: Callable[[], Encoder], weights: Weights) -> None:
@@ -79,6 +99,7 @@ def _check(make: Callable[[], Encoder], weights: Weights) -> None:
         _assert_gradients(model.train(), weights)
     if not model.shared:
         _assert_refusal(model, weights)
+    assert_vmap(model, weights)
 
 
 def _assert_not_invariant(model: Encoder, weights: Weights) -> None:

@@ -7,13 +7,16 @@ evaluation mode is tested, in float32 and in float64; another one is given netwo
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
 
 from weightwalk.encoders import Encoding
 from weightwalk.symmetry import permuted, permuted_nodes, random_permutations
@@ -104,6 +107,106 @@ def assert_save_load(make: Callable[[], nn.Module], weights: Weights) -> None:
     before, after = (_tensors(module, weights) for module in (saved, restored))
     for name, tensor in before.items():
         assert_close(after[name], tensor, what=f"{name} after save and load", atol=0.0, rtol=0.0)
+
+
+def assert_vmap(module: nn.Module, weights: Weights) -> None:
+    """vmap over networks = their batch; vmap(grad) of a loss of one network, in its weights and in the module's
+    parameters, = the gradients of that network alone.
+    """
+    for dtype in TOLERANCE:
+        read: Any = _cast(module, dtype)
+        networks, parameters = weights.to(dtype), dict(read.named_parameters())
+
+        def answer(parameters: Mapping[str, Tensor], network: Weights, read: Any = read) -> Tensor:
+            return _first(functional_call(read, dict(parameters), (network[None],)))[0]
+
+        def loss(parameters: Mapping[str, Tensor], network: Weights, answer: Any = answer) -> Tensor:
+            return _loss(answer(parameters, network))
+
+        with _demanded("torch.func.vmap"):
+            each = vmap(answer, in_dims=(None, 0))(parameters, networks)
+        assert_close(each, _first(read(networks)), what="under torch.func.vmap over networks")
+        with _demanded("torch.func.vmap over torch.func.grad"):
+            slopes, in_weights = vmap(grad(loss, (0, 1)), in_dims=(None, 0))(parameters, networks)
+        for number in range(len(networks)):
+            flat = networks.flat[number, None].detach().clone().requires_grad_()
+            alone = _gradients(_first(read(Weights(weights.spec, flat))), read, flat)
+            found = {"the weights": in_weights.flat[number, None], **{name: x[number] for name, x in slopes.items()}}
+            for name, gradient in alone.items():
+                _assert_near(found[name], gradient, f"the gradient of {name} under vmap, network {number}")
+
+
+def assert_captured(module: nn.Module, weights: Weights) -> None:
+    """Under torch.compile(fullgraph=True), without a call before it, answers and gradients are as they are, and
+    torch.export gives a program for any number of networks.
+    """
+    read: Any = _cast(module, weights.dtype)
+    flat = weights.flat.detach().clone().requires_grad_()
+    torch.compiler.reset()  # or earlier modules count against the limit of compilations
+    with _demanded("torch.compile(fullgraph=True)"):
+        compiled: Callable[[Weights], Any] = torch.compile(read, fullgraph=True, backend="aot_eager")
+        answer = _first(compiled(Weights(weights.spec, flat)))
+        gradients = _gradients(answer, read, flat)
+    expected = _first(read(Weights(weights.spec, flat)))
+    assert_close(answer, expected, what="under torch.compile")
+    for name, gradient in _gradients(expected, read, flat).items():
+        _assert_near(gradients[name], gradient, f"the gradient of {name} under torch.compile")
+    networks = torch.export.Dim("networks")
+    with _demanded("torch.export, for any number of networks"), torch.no_grad():
+        exported = torch.export.export(
+            _OfFlat(read, weights), (weights.flat,), dynamic_shapes=({0: networks},), strict=True
+        )
+    for count in (1, len(weights)):
+        found = exported.module()(weights.flat[:count])
+        assert_close(found, expected[:count], what=f"the program of {count} networks")
+
+
+class _OfFlat(nn.Module):
+    """A module of networks as one of their flat weights."""
+
+    def __init__(self, module: nn.Module, weights: Weights):
+        super().__init__()
+        self.module, self.spec = module, weights.spec
+
+    def forward(self, flat: Tensor) -> Tensor:
+        return _first(self.module(Weights(self.spec, flat)))
+
+
+@contextmanager
+def _demanded(what: str) -> Iterator[None]:
+    """Whatever is raised inside means that a law is broken."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*should not be instantiated", DeprecationWarning)  # Dynamo's own doing
+            warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)  # vmap does it one by one
+            yield
+    except Exception as error:
+        told = (str(error).strip().splitlines() or [""])[0]
+        raise AssertionError(
+            f"it does not work under {what}: {type(error).__name__}: {told}; what it does may not depend on the values "
+            "that it reads"
+        ) from error
+
+
+def _first(answer: Tensor | Encoding) -> Tensor:
+    return answer if isinstance(answer, Tensor) else answer.pooled
+
+
+def _loss(answer: Tensor) -> Tensor:
+    return answer.pow(3).sum()
+
+
+def _gradients(answer: Tensor, module: nn.Module, flat: Tensor) -> dict[str, Tensor]:
+    """Of a loss of an answer, in the weights and in every parameter of the module."""
+    leaves = {"the weights": flat, **dict(module.named_parameters())}
+    found = torch.autograd.grad(_loss(answer), [*leaves.values()], allow_unused=True, materialize_grads=True)
+    return dict(zip(leaves, found, strict=True))
+
+
+def _assert_near(actual: Tensor, expected: Tensor, what: str) -> None:
+    """As `assert_close`, of tensors whose small numbers are sums of large ones."""
+    atol, rtol = TOLERANCE[expected.dtype]
+    assert_close(actual, expected, what=what, atol=atol * max(1.0, float(expected.abs().max())), rtol=rtol)
 
 
 def _cast(function: Callable[[Weights], T], dtype: torch.dtype) -> Callable[[Weights], T]:
