@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import signal
 import subprocess
@@ -134,3 +135,19 @@ def test_a_process_that_fails_alone_ends_all_with_its_sentence(tmp_path):
     assert errors.count("error: one process has no more") == 1
     assert "Connection" not in errors
     assert "exitcode  : 2" in errors
+
+
+def test_precision_and_trackers_are_options_of_train(call, shared_zoo, tmp_path, train_arguments):
+    run = tmp_path / "run"
+    arguments = (*train_arguments(shared_zoo, run), "--precision", "bf16", "--track", "tensorboard")
+    assert call(*arguments).exit_code == 0
+    config = json.loads((run / "run.json").read_text())["config"]
+    assert [config[stage]["precision"] for stage in ("pretrain", "classify")] == ["bf16", "bf16"]
+    assert len(list((run / "tensorboard").glob("events.*"))) == 1
+    assert call(*arguments).exit_code == 0
+    assert call("evaluate", run, "--quiet").exit_code == 0
+
+    refused = call(*train_arguments(shared_zoo, tmp_path / "other"), "--track", "tensorbord")
+    assert refused.exit_code == 2
+    assert "unknown tracker 'tensorbord'" in refused.stderr
+    assert not (tmp_path / "other").exists()
