@@ -139,7 +139,7 @@ def test_reading_in_lanes_is_reading_at_once(monkeypatch, threads, dtype, tolera
     monkeypatch.setattr(
         lanes, "run", lambda tasks, seeds, run=lanes.run: (cuts.append(len(tasks)), run(tasks, seeds))[1]
     )
-    weights = networks(11, dtype)
+    weights = networks(23, dtype)
     with torch.no_grad():
         encoder, latents, reader = (module.to(dtype).eval() for module in readers())
         calls = [encoder.encode, latents.latents, latents.encode, latents, reader, lambda w: encoder(w).nodes[2]]

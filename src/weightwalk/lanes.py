@@ -88,7 +88,8 @@ def reading(method: Method) -> Method:
             return method(module, networks)
         if networks.flat.dim() != 2 or len(networks) < 2 or networks.device.type != "cpu" or not separable(module):
             return method(module, networks)
-        parts = cut(len(networks), size(module, [networks.spec]))
+        # twice as many as in training, where what a lane keeps has to be paid for as well
+        parts = cut(len(networks), 2 * size(module, [networks.spec]))
         key = drawn_seed() if module.training and len(parts) > 1 else None
         seeds = None if key is None else [seed_of(key, part.start) for part in parts]
         answers = run([functools.partial(method, module, networks[part]) for part in parts], seeds)

@@ -81,6 +81,7 @@ def test_a_wrong_twin_that_adds_as_lanes_come_changes_bits():
         total = module._Sums([nn.Parameter(torch.zeros(()))])
         for number in order:
             total.put(number, values[number], (values[number],))
+        total.given()
         sums.append((float(total.loss), float(total.parameters[0].grad)))
     assert set(sums) == {(1.0, 1.0)}
     assert float(values[0] + values[2] + values[1] + values[3]) == 2.0
@@ -133,6 +134,22 @@ def test_samples_of_several_architectures_and_samples_that_do_not_match():
         gradients(model, loss, (batch, torch.ones(7)), 2)
     with pytest.raises(InputError, match="tensor or networks"):
         gradients(model, loss, "networks", 2)
+
+
+def test_a_model_that_draws_is_found_out_and_its_bits_do_not_depend_on_that(monkeypatch):
+    model, samples, loss = setting()
+    with monkeypatch.context() as patch:
+        patch.setattr(lanes, "_Draws", lambda seed: pytest.fail("nothing is drawn"))
+        gradients(model, loss, samples, 3)
+    model, samples, loss = setting(dropout=0.5)
+    found = []
+    for known in (False, True):
+        assert (model in module._drawing) == known
+        torch.manual_seed(11)
+        model.zero_grad()
+        gradients(model, loss, samples, 3)
+        found.append([*(p.grad for p in model.parameters()), torch.get_rng_state()])
+    assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
 
 
 class Digits:

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +35,8 @@ def gradients(model: nn.Module, loss: Callable[[S], Tensor], samples: S, lane: i
     some of them must be the mean of what each of them adds. A lane has about `lane` samples; without it, as many as
     `lanes.size` says of the networks among them; 0 is one plain backward pass. That is also for models whose answers to
     a sample depend on the others (`lanes.separable`) and for models that are not on the CPU. What lanes draw from
-    torch's global generator depends on that generator's state at the call.
+    torch's global generator depends on that generator's state at the call; the first time that they do, `loss` is asked
+    once more for every lane.
 
     InputError for samples of different numbers.
     """
@@ -92,21 +94,40 @@ def part_gradients(
             return found.detach()
 
         return lanes.run([plain])[0] if count > 1 and _for_lanes(model, lane) else plain()
+    parts = [_of(samples, piece) for piece in pieces]
+    if (
+        model not in _drawing
+    ):  # the mode that gives every lane its random numbers takes 5 to 15 % of a small model's step
+        before = torch.default_generator.get_state()
+        sums = _in_lanes(model, loss, parts, shares, None)
+        if torch.equal(torch.default_generator.get_state(), before):
+            return sums.given()
+        torch.default_generator.set_state(before)
+        _drawing.add(model)
+    return _in_lanes(model, loss, parts, shares, [seed_at(key, piece.start) for piece in pieces]).given()
+
+
+_drawing: WeakSet[nn.Module] = WeakSet()
+"""Models whose losses have drawn random numbers."""
+
+
+def _in_lanes(
+    model: nn.Module, loss: Callable[[S], Tensor], parts: Sequence[S], shares: Sequence[float], seeds: list[int] | None
+) -> _Sums:
     sums = _Sums([parameter for parameter in model.parameters() if parameter.requires_grad])
 
     def add(number: int) -> None:
         cached = torch.is_autocast_cache_enabled()
         torch.set_autocast_cache_enabled(False)  # or lanes would share lowered parameters, and gradients meet in those
         try:
-            found = _scalar(loss, _of(samples, pieces[number])) * shares[number]
+            found = _scalar(loss, parts[number]) * shares[number]
             with torch.autocast("cpu", enabled=False):
                 sums.put(number, found.detach(), _grad(found, sums.parameters))
         finally:
             torch.set_autocast_cache_enabled(cached)
 
-    lanes.run([partial(add, number) for number in range(len(pieces))], [seed_at(key, piece.start) for piece in pieces])
-    assert sums.loss is not None
-    return sums.loss
+    lanes.run([partial(add, number) for number in range(len(parts))], seeds)
+    return sums
 
 
 def seed_at(key: int, start: int) -> int:
@@ -147,6 +168,7 @@ class _Sums:
     def __init__(self, parameters: Sequence[Tensor]):
         self.parameters = parameters
         self.loss: Tensor | None = None
+        self.gradients: list[Tensor | None] = [None] * len(parameters)
         self._early: dict[int, tuple[Tensor, tuple[Tensor | None, ...]]] = {}
         self._turn, self._adding, self._lock = 0, False, threading.Lock()
 
@@ -171,13 +193,22 @@ class _Sums:
         self.loss = loss if self.loss is None else self.loss + loss
         old: list[Tensor] = []
         new: list[Tensor] = []
-        for parameter, gradient in zip(self.parameters, found, strict=True):
+        for place, (parameter, gradient) in enumerate(zip(self.parameters, found, strict=True)):
             if gradient is None:
                 continue
-            if parameter.grad is None:  # a copy: a gradient may share its memory with another one
-                parameter.grad = torch.empty_like(parameter).copy_(gradient)
+            summed = self.gradients[place]
+            if summed is None:  # a copy: a gradient may share its memory with another one
+                self.gradients[place] = torch.empty_like(parameter).copy_(gradient)
             else:
-                old.append(parameter.grad)
+                old.append(summed)
                 new.append(gradient)
         if old:
             torch._foreach_add_(old, new)
+
+    def given(self) -> Tensor:
+        """The loss; the parameters have the gradients."""
+        assert self.loss is not None
+        for parameter, gradient in zip(self.parameters, self.gradients, strict=True):
+            if gradient is not None:
+                parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+        return self.loss
