@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from weightwalk.bench.costs import PeakBytes, bytes_of, counted, tensors_of
+from weightwalk.bench.costs import PeakBytes, bytes_of, counted, flops, tensors_of
 
 KIB = 1024  # bytes of the tensors below: 256 numbers
 
@@ -42,6 +42,21 @@ def test_the_wrong_twin_adds_up_what_is_gone():
         for _ in range(10):
             x = x + 1
     assert wrong.peak > 2 * KIB
+
+
+def test_what_is_kept_from_the_time_before_is_memory_and_no_work():
+    weight, batch = torch.ones(16, 16), torch.ones(16, 16)
+    store = []
+
+    def reads():
+        if not store:
+            store.append(weight @ weight)
+        return batch @ store[0].T
+
+    found = counted(reads, [weight, batch])
+    assert (found.flops, found.peak_bytes) == (2 * 16**3, 2 * KIB)
+    store.clear()
+    assert flops(reads) == 2 * found.flops  # the first time
 
 
 def test_views_and_what_was_there_are_not_new():

@@ -1,18 +1,9 @@
 import pytest
-import torch
 
 from weightwalk.bench.precision import Agreement
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Products are small, and the machine may be busy."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
+@pytest.mark.usefixtures("one_thread")
 def test_a_reader_says_the_same_in_bfloat16():
     found = Agreement(classified=1000, steps=300).measure()
     assert found["bf16_agreement"] >= 0.995

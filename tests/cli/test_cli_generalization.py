@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
+import weightwalk
 from weightwalk.testing.trained import tiny_trained_zoo
 from weightwalk.zoos.store import Zoo
 
@@ -93,6 +94,21 @@ def files(zoo) -> dict[str, Path]:
     broken["layers.1.weight"][0] = float("nan")
     save_file(broken, zoo.parent / "broken.safetensors")
     return {**made, "torch": zoo.parent / "best.pt", "broken": zoo.parent / "broken.safetensors"}
+
+
+def test_a_program_of_one_of_several_architectures(call, trained, blind, files, tmp_path):
+    refused = call("export", trained, "torch")
+    assert refused.exit_code == 2
+    assert "and this model was trained on 2 (conv 1-4" in refused.stderr
+    assert "with relu; conv 1-4" in refused.stderr
+    reader, state = weightwalk.load(trained), load_file(files["best"])
+    for chosen in (["--activation", "tanh"], ["--spec", files["best"], "--activation", "tanh"]):
+        out = tmp_path / "tanh.pt2"
+        assert call("export", trained, "--out", out, *chosen, "-q").exit_code == 0
+        network = reader.network(state, "the best", "tanh")
+        said = torch.export.load(out).module()(network.flat)
+        torch.testing.assert_close(said.double(), reader.values(network), rtol=1e-4, atol=1e-5)
+    assert call("export", blind, "--out", tmp_path / "any.pt2", "-q").exit_code == 0  # reads both activations alike
 
 
 @pytest.mark.parametrize(("recipe", "kind"), [("wild_park_accuracy_small", "wild-park"), ("vit_accuracy_small", "vit")])

@@ -42,6 +42,15 @@ class Small(DNGEncoder):
         super().__init__(spec, **SMALL)
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # Dynamo's own doing
+def test_a_compiler_sees_through_every_kind_of_step():
+    spec = tiny_specs()["vit"]
+    encoder, weights = DNGEncoder(spec, **SMALL), random_weights(spec, 2, seed=0)
+    found = torch.compile(encoder, fullgraph=True, backend="eager")(weights)
+    torch.testing.assert_close(found.pooled, encoder(weights).pooled)
+
+
 def test_a_class_needs_no_name():
     assert "siren" in check_encoder(Small)
 
@@ -200,6 +209,47 @@ class SaysTheFlatVectorIsInvariant(FlatEncoder):
     invariant = True
 
 
+class LooksAtValues(Small):
+    """A branch on the numbers that it reads, each side of which is right."""
+
+    def read(self, weights):
+        encoding = super().read(weights)
+        return encoding if weights.flat.sum() > 0 else replace(encoding, pooled=encoding.pooled * 1)
+
+
+class ForgetsUnderVmap(Small):
+    """Another answer where torch.func is at work."""
+
+    def read(self, weights):
+        scale = 2 if torch._C._are_functorch_transforms_active() else 1
+        encoding = super().read(weights)
+        return replace(encoding, pooled=scale * encoding.pooled)
+
+
+class ForgetsGradients(Small):
+    """The right answer where torch.func is at work, with half the gradient."""
+
+    def read(self, weights):
+        encoding = super().read(weights)
+        if torch._C._are_functorch_transforms_active():
+            encoding = replace(encoding, pooled=(encoding.pooled + encoding.pooled.detach()) / 2)
+        return encoding
+
+
+class CompilesToSomethingElse(Small):
+    def read(self, weights):
+        encoding = super().read(weights)
+        return replace(encoding, pooled=encoding.pooled + 1) if torch.compiler.is_compiling() else encoding
+
+
+class IsAProgramOfThreeNetworks(Small):
+    def read(self, weights):
+        encoding = super().read(weights)
+        if torch.compiler.is_exporting():
+            encoding = replace(encoding, pooled=encoding.pooled.expand(3, -1))
+        return encoding
+
+
 class RefusesAll(Encoder):
     def __init__(self, spec: NetworkSpec):
         raise InputError("no")
@@ -226,6 +276,11 @@ class RefusesAll(Encoder):
         (SaysThatItProbes, "it never evaluates the networks that it reads but says access = 'query'"),
         (SaysItIsNotInvariant, "says invariant = False, but the order of hidden neurons does not change its answer"),
         (SaysTheFlatVectorIsInvariant, "not invariant to the order of hidden neurons"),
+        (LooksAtValues, "does not work under torch.func.vmap: RuntimeError: vmap"),
+        (ForgetsUnderVmap, "networks under torch.func.vmap"),
+        (ForgetsGradients, "the gradient of the weights of network 0 under torch.func.vmap"),
+        (CompilesToSomethingElse, "under torch.compile"),
+        (IsAProgramOfThreeNetworks, "does not work under torch.export, for any number of networks"),
         (RefusesAll, "refuses every spec"),
     ],
 )

@@ -7,9 +7,18 @@ from weightwalk import InputError, NetworkSpec
 from weightwalk.encoders import DNGEncoder
 from weightwalk.frameworks import views
 from weightwalk.frameworks.inr2jls import INR2JLS
+from weightwalk.frameworks.reader import Reader
 from weightwalk.heads import LatentCNN
 from weightwalk.heads.latents import ConvDecoder, LatentGenerator, num_doublings
-from weightwalk.testing import assert_batch_alone, assert_close, assert_invariant, assert_save_load, random_weights
+from weightwalk.testing import (
+    assert_batch_alone,
+    assert_captured,
+    assert_close,
+    assert_invariant,
+    assert_save_load,
+    assert_vmap,
+    random_weights,
+)
 
 SPEC = NetworkSpec.mlp([2, 5, 4, 1])
 SIZES = {"theta_dim": 3, "generator_dim": 7, "latent_dim": 4, "decoder_dim": 6}
@@ -36,6 +45,15 @@ def test_sizes_come_from_data_and_options(image_shape, num_views, stride, grid):
     assert model.latents(weights).shape == (3, num_views * grid[0] * grid[1], 4)
     assert model.encode(weights).shape == (3, *model.encoding_shape) == (3, num_views, 4, *grid)
     assert model(weights).shape == (3, num_views, *image_shape)
+
+
+def test_compilers_and_torch_func_see_through_it_and_a_reader_of_it():
+    spec = NetworkSpec.mlp([2, 3])  # compiling takes seconds per layer
+    weights, encoder = random_weights(spec, 2, seed=0), DNGEncoder(spec, dim=4, num_frequencies=2)
+    model = INR2JLS(encoder, (1, 8, 8), num_views=2, **SIZES)
+    for module in (model, Reader(model, LatentCNN(model.encoding_shape, 3, hidden_dim=4))):
+        assert_vmap(module, weights)
+        assert_captured(module, weights)
 
 
 def test_latents_are_ordered_by_view_then_row_then_column():

@@ -20,6 +20,7 @@ CASES = [
     ((32, 80, 3), (8, 8), 5),
     ((16, 64, 1), (7, 7), 5),
     ((16, 16, 2), (9, 1), 2),
+    ((16, 3), (4, 5), 3),
     ((48, 16, 32, 2), (3, 5), 3),
     ((16, 16, 16, 16, 1), (2, 1), 1),
 ]
@@ -120,12 +121,12 @@ def test_the_generator_keeps_no_hidden_layer():
 def test_the_decoder_takes_them_where_it_can(monkeypatch):
     taken = []
     monkeypatch.setattr(doubling, "decode", lambda maps, *parameters: taken.append(maps) or maps)
-    for channels, pictures in [((16, 32, 1), 2), ((16, 32, 1), 0), ((16, 24, 1), 2), ((16, 1), 2)]:
+    for channels, pictures in [((16, 32, 1), 2), ((16, 1), 2), ((16, 32, 1), 0), ((16, 24, 1), 2)]:
         decoder_for(channels)(torch.randn(pictures, 16, 2, 3, dtype=torch.float64))
-    assert len(taken) == 1
+    assert len(taken) == 2
     monkeypatch.setattr(doubling, "available", lambda: False)
     decoder_for((16, 32, 1))(torch.randn(2, 16, 2, 3, dtype=torch.float64))
-    assert len(taken) == 1
+    assert len(taken) == 2
 
 
 MODULES = {
@@ -154,10 +155,38 @@ def test_what_looks_on_sees_operations_of_torch(name):
     with forward_ad.dual_level():
         tangent = forward_ad.unpack_dual(module(forward_ad.make_dual(x, torch.ones_like(x)))).tangent
     agree([tangent.detach()], [torch.autograd.functional.jvp(module, x, torch.ones_like(x))[1]], "forward mode")
-    module, x = module.float(), x.float()
-    with torch.autocast("cpu", torch.bfloat16):
-        assert module(x).dtype == torch.bfloat16
-    assert module.bfloat16()(x.bfloat16()).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("autocast", [True, False])
+@pytest.mark.parametrize("name", MODULES)
+def test_bfloat16_loses_what_its_eight_bits_lose(name, autocast):
+    module, x = (make() for make in MODULES[name])
+    x, parameters = x.requires_grad_(), list(module.parameters())
+    expected = of(module(x), x, *parameters)
+    if not autocast:
+        module, x = module.bfloat16(), x.detach().bfloat16().requires_grad_()
+    else:
+        module, x = module.float(), x.detach().float().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        answer = module(x)
+    assert answer.dtype == torch.bfloat16
+    for k, (found, wanted) in enumerate(zip(of(answer, x, *module.parameters()), expected, strict=True)):
+        assert (found - wanted).norm() < 0.05 * wanted.norm(), f"number {k}"
+
+
+@compiled_here
+def test_the_number_of_threads_changes_no_bit(monkeypatch):
+    monkeypatch.setattr(doubling, "_CHUNK_BYTES", 2**13)
+    decoder, threads = decoder_for((16, 32, 1), torch.float32), torch.get_num_threads()
+    maps, answers = torch.randn(9, 16, 5, 4, requires_grad=True), []
+    assert doubling._chunks(maps, list(decoder.parameters())) > 2
+    generator, encoding = generator_for(torch.float32), torch.randn(20, 4, requires_grad=True)
+    for count in (1, 2):
+        torch.set_num_threads(count)
+        answers.append(of(decoder(maps), maps, *decoder.parameters()))
+        answers[-1] += of(generator(encoding), encoding, *generator.parameters())
+    torch.set_num_threads(threads)
+    assert all(torch.equal(one, two) for one, two in zip(*answers, strict=True))
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -16,8 +16,8 @@ from torch.utils.flop_counter import FlopCounterMode
 @dataclass(frozen=True)
 class Counted:
     """`flops`: torch's own count of matrix products, convolutions and attention, 2 per multiply-add; sums, sines and
-    gates are not counted. `peak_bytes`: the most that tensors took at once which the computation made, without what
-    was there before it, and without what a kernel takes for itself.
+    gates are not counted. `peak_bytes`: the most that tensors took at once which the computation made, or had kept from
+    the time before; without what was there before that, and without what a kernel takes for itself.
     """
 
     flops: int
@@ -25,10 +25,21 @@ class Counted:
 
 
 def counted(call: Callable[[], Any], there: Iterable[Tensor]) -> Counted:
-    """What `call()` costs; the tensors `there` were there before it. Only this thread's work is seen."""
-    with FlopCounterMode(display=False) as flops, PeakBytes(there) as memory:
+    """What `call()` costs the second time; the tensors `there` were there before the first. Only this thread's work is
+    seen.
+    """
+    with PeakBytes(there) as memory:
         call()
-    return Counted(int(flops.get_total_flops()), memory.peak)
+        memory.restart()
+        count = flops(call)
+    return Counted(count, memory.peak)
+
+
+def flops(call: Callable[[], Any]) -> int:
+    """Torch's own count for `call()`, as in `Counted`."""
+    with FlopCounterMode(display=False) as counter:
+        call()
+    return int(counter.get_total_flops())
 
 
 def tensors_of(module: nn.Module) -> list[Tensor]:
@@ -56,6 +67,11 @@ class PeakBytes(TorchDispatchMode):
         self._alive: dict[StorageWeakRef, int] = {}
         self._most = 0  # of what is alive, with what may have gone since it was looked at
 
+    def restart(self) -> None:
+        """From now on: `peak` is what is alive now, or comes to be alive at once later."""
+        self._look()
+        self.peak = self._most
+
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
@@ -73,6 +89,9 @@ class PeakBytes(TorchDispatchMode):
         self._alive[reference] = storage.nbytes()
         self._most += storage.nbytes()
         if self._most > self.peak:
-            self._alive = {each: size for each, size in self._alive.items() if not each.expired()}
-            self._most = sum(self._alive.values())
+            self._look()
             self.peak = max(self.peak, self._most)
+
+    def _look(self) -> None:
+        self._alive = {each: size for each, size in self._alive.items() if not each.expired()}
+        self._most = sum(self._alive.values())

@@ -33,6 +33,7 @@ from weightwalk.recipes import RECIPES
 from weightwalk.report.tables import hardware
 from weightwalk.spec import NetworkSpec
 from weightwalk.tasks.stages import Data
+from weightwalk.training.gradients import gradients
 from weightwalk.training.samplers import batch_indices
 from weightwalk.zoos.inr.kind import FIGURES
 from weightwalk.zoos.store import Zoo
@@ -266,7 +267,7 @@ def _train(shelf: _Shelf, size: int, steps: int) -> Waiting:
             networks, labels = data.networks(chosen), torch.from_numpy(zoo.labels[chosen])
         read = time.perf_counter()
         optimizer.zero_grad()
-        F.cross_entropy(reader(networks), labels).backward()
+        gradients(reader, lambda batch: F.cross_entropy(reader(batch[0]), batch[1]), (networks, labels))
         optimizer.step()
         if step > 1:
             took["loader" if step % 2 else "batch"].append(1e3 * (read - began))

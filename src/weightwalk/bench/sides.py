@@ -42,7 +42,7 @@ SHAPES = {"cifar10": (3, 32, 32), "mnist": (1, 28, 28)}
 PLAIN, OURS, HALF = "plain", "ours", "ours in bfloat16"
 LOADED = ", loaded"
 MOST = 1e-4
-"""The largest difference of the two sides that is measured: max |ours - plain| / max |plain| of a tensor."""
+"""How far the two sides may differ, in relation to the size of what they answer, if they are to be measured."""
 PRODUCT, PRODUCTS = 2048, 2  # rows and columns of the square products that tell what bfloat16 is worth; in a turn
 RECIPE = FIT_RECIPES["fast"]
 
@@ -136,7 +136,7 @@ def demand_same(differences: Mapping[str, float]) -> None:
     for what, found in differences.items():
         if not found <= MOST:
             raise RuntimeError(
-                f"expected the same {what} of both sides, at most {MOST:g} apart relative to the largest number, got "
+                f"expected the same {what} of both sides, at most {MOST:g} apart in relation to its size, got "
                 f"{found:.3g}; one of them is wrong (tests/testing/test_plain.py)"
             )
 

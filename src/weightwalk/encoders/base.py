@@ -102,9 +102,17 @@ class Encoder(nn.Module, ABC):
     def read(self, weights: Weights) -> Encoding:
         """Encode a batch of networks of the shape of `self.spec`."""
 
+    def read_each(self, batches: Sequence[Weights]) -> list[Encoding]:
+        """`read` of several batches, each of another architecture; for an encoder that can do it all at once."""
+        return [self.read(weights) for weights in batches]
+
     @reading
     def forward(self, weights: Weights) -> Encoding:
         """`read`, after `check`."""
+        self._expect(weights)
+        return self.read(weights)
+
+    def _expect(self, weights: Weights) -> None:
         if not isinstance(weights, Weights):
             raise InputError(
                 f"expected networks as Weights, got {type(weights).__name__}; make them by Weights(spec, flat)"
@@ -116,7 +124,6 @@ class Encoder(nn.Module, ABC):
                 f"this model is {own.dtype} on {own.device}, got networks in {weights.dtype} on {weights.device}; move "
                 "one with `.to`"
             )
-        return self.read(weights)
 
     @reading
     def encode(self, networks: Weights | Sequence[Weights]) -> Tensor:
@@ -132,11 +139,17 @@ class Encoder(nn.Module, ABC):
         places: dict[NetworkSpec, list[int]] = defaultdict(list)
         for place, batch in enumerate(networks):
             places[batch.spec].append(place)
+        alike = [[networks[place] for place in of_spec] for of_spec in places.values()]
+        batches = [batch[0] if len(batch) == 1 else Weights.cat(batch) for batch in alike]
+        if len(batches) == 1:
+            encodings = [self(batches[0])]
+        else:
+            for batch in batches:
+                self._expect(batch)
+            encodings = self.read_each(batches)
         found: dict[int, Tensor] = {}
-        for of_spec in places.values():
-            alike = [networks[place] for place in of_spec]
-            encoded = self(alike[0] if len(alike) == 1 else Weights.cat(alike)).pooled
-            found |= dict(zip(of_spec, encoded.split([len(batch) for batch in alike]), strict=True))
+        for of_spec, parts, encoding in zip(places.values(), alike, encodings, strict=True):
+            found |= dict(zip(of_spec, encoding.pooled.split([len(part) for part in parts]), strict=True))
         return torch.cat([found[place] for place in range(len(networks))])
 
 

@@ -16,6 +16,7 @@ import torch
 from scipy.special import jv
 from torch import Tensor
 
+_FEW = 4096  # numbers that cost less than the calls that work on them
 TOLERANCE = {torch.float32: 1e-7, torch.float64: 1e-15}
 """The bound of a feature's error, by the type of numbers; half ones are computed in float32 up to the polynomials."""
 
@@ -51,6 +52,20 @@ def expansion(frequencies: Tensor, reach: float, count: int) -> Tensor:
     terms = signs * jv(orders, 2 * math.pi * reach * np.array(frequencies.tolist())[:, None])
     odd = orders % 2 == 1
     return torch.from_numpy(np.concatenate([np.where(odd, terms, 0), np.where(odd, 0, terms)]))
+
+
+def stacked(t: Tensor, count: int) -> Tensor:
+    """`chebyshev` as one tensor (count, *t.shape).
+
+    Of few numbers in a few steps, T_{m + n} = 2 T_m T_n - T_{m - n}, which want float64.
+    """
+    if t.numel() > _FEW:
+        return torch.stack([*chebyshev(t, count)])
+    found = torch.stack([torch.ones_like(t), t]).double()
+    while len(found) < count:
+        last = len(found) - 1
+        found = torch.cat([found, 2 * found[last] * found[1:] - found[:last].flip(0)])
+    return found[:count].to(t.dtype)
 
 
 def slopes(t: Tensor, count: int) -> Iterator[Tensor]:

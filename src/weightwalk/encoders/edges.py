@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from weightwalk.encoders.basis import TOLERANCE, chebyshev, degrees, expansion
+from weightwalk.encoders.basis import TOLERANCE, degrees, expansion, stacked
 from weightwalk.encoders.pieces import vjp
 from weightwalk.graphs.features import FourierFeatures, fourier
 from weightwalk.kept import kept
@@ -89,7 +89,7 @@ class PolynomialMap:
     def polynomials(self, values: Tensor) -> Tensor:
         """(..., C) -> (number of edges, C P), laid out as its transpose."""
         scaled = (values / self.reach).flatten(0, -2)
-        return torch.cat([torch.stack([*chebyshev(t, self.count)]) for t in scaled.unbind(-1)]).T
+        return torch.cat([stacked(t, self.count) for t in scaled.unbind(-1)]).T
 
     def vjp(
         self, wanted: Sequence[bool], values: Tensor, coefficients: Tensor

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice, product
 from typing import Any
 
 import torch
@@ -27,6 +28,10 @@ class EdgeSum:
     are the first operand), "bi" what sources send, "bo" messages, "" parameters. What a piece answers is put where its
     axes say and summed over the axes that it lacks. `function` is pure. So the derivative is such a sum again, of any
     order, under autograd and under torch.func, and what is kept between the two are the operands.
+
+    With `rows`, (B,), entry b of the axis "b" hears entry rows[b] of the axis "n" of what has one, which `function` is
+    given as "b". So networks of unequally many targets are one sum, a target to an entry of "b". Of "*ni" the axes
+    are a tensor's last, not its first.
     """
 
     function: Callable[..., tuple[Tensor, ...]]
@@ -36,15 +41,10 @@ class EdgeSum:
     """How many numbers `function` makes of a pair of nodes."""
     pull: Callable[[Sequence[bool], Sequence[Any], Sequence[Tensor]], tuple[Tensor, ...]] | None = None
     """`function`'s derivative by hand: (wanted, operands, gradients) -> gradients of the operands that are wanted."""
+    rows: Tensor | None = None
 
     def __call__(self, *operands: Tensor | None) -> tuple[Tensor, ...]:
-        if torch.compiler.is_exporting():  # a program has no loop over pieces, whose number depends on the batch
-            return self.function(*operands)
-        wanted = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in operands)
-        if torch.compiler.is_compiling() and not wanted:  # where Dynamo would pass `forward` a context
-            return _EdgeSum.forward(self, *operands)
-        answers: tuple[Tensor, ...] = _EdgeSum.apply(self, *operands)  # type: ignore[no-untyped-call]
-        return answers
+        return together([(self, operands)])[0]
 
     def derivative(self, wanted: Sequence[bool]) -> EdgeSum:
         """From the operands and the gradients of the answers, the gradients of the operands that are wanted."""
@@ -56,7 +56,24 @@ class EdgeSum:
             return vjp(self.function, wanted, operands)[1](gradients)
 
         outputs = tuple(axes for axes, one in zip(self.inputs, wanted, strict=True) if one)
-        return EdgeSum(function, self.inputs + self.outputs, outputs, self.per_pair)
+        return EdgeSum(function, self.inputs + self.outputs, outputs, self.per_pair, rows=self.rows)
+
+
+Operands = tuple[Tensor | None, ...]
+
+
+def together(sums: Sequence[tuple[EdgeSum, Operands]]) -> list[tuple[Tensor, ...]]:
+    """The answers of several sums, one entry of autograd's graph for all of them."""
+    if torch.compiler.is_exporting():  # a program has no loop over pieces, whose number depends on the batch
+        return [total.function(*operands) for total, operands in sums]
+    wanted = torch.is_grad_enabled() and any(x is not None and x.requires_grad for _, given in sums for x in given)
+    if torch.compiler.is_compiling() and not wanted:  # where Dynamo would pass `forward` a context
+        return [_EdgeSum.forward(total, *operands) for total, operands in sums]
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        return [_EdgeSum.apply(total, *operands) for total, operands in sums]  # type: ignore[no-untyped-call]
+    totals = tuple(total for total, _ in sums)
+    flat = iter(_EdgeSums.apply(totals, *chain(*(operands for _, operands in sums))))  # type: ignore[no-untyped-call]
+    return [tuple(islice(flat, len(total.outputs))) for total in totals]
 
 
 def vjp(function: Callable[..., Any], wanted: Sequence[bool], operands: Sequence[Any]) -> tuple[Any, Gradients]:
@@ -77,33 +94,34 @@ class _EdgeSum(torch.autograd.Function):
         edges = operands[0]
         assert edges is not None
         sizes = dict(zip("boi", edges.shape, strict=False))
+        for x, axes in zip(operands, total.inputs, strict=True):
+            if "n" in axes and x is not None:
+                sizes["n"] = x.shape[_first(x, axes)]
         answers: list[Tensor] = []
         for piece in pieces(edges, total.per_pair):
-            places = {axes: tuple(piece[axis] for axis in axes) for axes in {*total.inputs, *total.outputs}}
+            cut = {axis: part for axis, part in piece.items() if part.stop - part.start < sizes[axis]}
+            rows = total.rows if total.rows is None or "b" not in cut else total.rows[cut["b"]]
             found = total.function(
                 *(
-                    x[places[axes]] if axes and x is not None else x
+                    _part(x, axes, cut, rows) if axes and x is not None else x
                     for x, axes in zip(operands, total.inputs, strict=True)
                 )
             )
             if not answers:
-                answers = [
-                    x.new_zeros(*(sizes[axis] for axis in axes), *x.shape[len(axes) :])
-                    for x, axes in zip(found, total.outputs, strict=True)
-                ]
+                answers = [x.new_zeros(_shape(x, a, sizes)) for x, a in zip(found, total.outputs, strict=True)]
             for answer, x, axes in zip(answers, found, total.outputs, strict=True):
-                answer[places[axes]].add_(x)
+                place = _of_piece(answer, axes, cut)
+                if "n" in axes:
+                    assert rows is not None
+                    place.index_add_(_first(x, axes), rows, x)
+                else:
+                    place.add_(x)
         return tuple(answers)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         ctx.total = inputs[0]
-        device = inputs[1].device.type
-        ctx.precision = {
-            "device_type": device,
-            "dtype": torch.get_autocast_dtype(device),
-            "enabled": torch.is_autocast_enabled(device),
-        }
+        ctx.precision = _precision(inputs[1].device.type)
         ctx.save_for_backward(*inputs[1:])
 
     @staticmethod
@@ -137,6 +155,68 @@ class _EdgeSum(torch.autograd.Function):
         return answers, (0,) * len(answers)
 
 
+class _EdgeSums(torch.autograd.Function):
+    """Several sums, without what torch.func needs, which costs as much as a small sum."""
+
+    @staticmethod
+    def forward(ctx: Any, totals: tuple[EdgeSum, ...], *operands: Any) -> tuple[Tensor, ...]:
+        ctx.totals = totals
+        ctx.precision = _precision(operands[0].device.type)
+        ctx.save_for_backward(*operands)
+        given = iter(operands)
+        return tuple(chain(*(_EdgeSum.forward(total, *islice(given, len(total.inputs))) for total in totals)))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        wanted, given, of_answers = iter(ctx.needs_input_grad[1:]), iter(ctx.saved_tensors), iter(gradients)
+        places: list[list[bool]] = []
+        sums: list[tuple[EdgeSum, Operands]] = []
+        for total in ctx.totals:
+            own = list(islice(wanted, len(total.inputs)))
+            operands = (*islice(given, len(total.inputs)), *islice(of_answers, len(total.outputs)))
+            places.append(own)
+            sums.append((total.derivative(own), operands))
+        with torch.autocast(**ctx.precision):
+            found = chain(*together(sums))
+        return None, *(next(found) if one else None for one in chain(*places))
+
+
+def _precision(device: str) -> dict[str, Any]:
+    """The present autocast, which a backward pass has not by itself."""
+    return {
+        "device_type": device,
+        "dtype": torch.get_autocast_dtype(device),
+        "enabled": torch.is_autocast_enabled(device),
+    }
+
+
+def _first(x: Tensor, axes: str) -> int:
+    """Which dimension of a tensor is the first of the named axes."""
+    return x.dim() - len(axes) + 1 if axes[:1] == "*" else 0
+
+
+def _shape(part: Tensor, axes: str, sizes: dict[str, int]) -> list[int]:
+    """Of the whole, from a part."""
+    shape, first = list(part.shape), _first(part, axes)
+    for place, axis in enumerate(axes.lstrip("*"), start=first):
+        shape[place] = sizes[axis]
+    return shape
+
+
+def _of_piece(x: Tensor, axes: str, cut: dict[str, slice]) -> Tensor:
+    """The view of a piece, which is `cut` along some axes and whole along the others."""
+    for place, axis in enumerate(axes.lstrip("*"), start=_first(x, axes)) if cut else ():
+        if axis in cut:
+            x = x.narrow(place, cut[axis].start, cut[axis].stop - cut[axis].start)
+    return x
+
+
+def _part(x: Tensor, axes: str, cut: dict[str, slice], rows: Tensor | None) -> Tensor:
+    """What a piece is given of an operand."""
+    part = _of_piece(x, axes, cut)
+    return part.index_select(_first(x, axes), rows) if "n" in axes and rows is not None else part
+
+
 def pieces(edges: Tensor, per_pair: int) -> Iterator[dict[str, slice]]:
     """Slices of the networks, targets and sources of `edges` (B, O, I, ...), of about PIECE_BYTES at `per_pair` numbers
     a pair.
@@ -149,7 +229,7 @@ def pieces(edges: Tensor, per_pair: int) -> Iterator[dict[str, slice]]:
     sources = max(1, min(num_sources, budget))
     targets = max(1, min(num_targets, budget // sources)) if sources == num_sources else 1
     networks = max(1, budget // (sources * targets)) if targets == num_targets else 1
-    for b in range(0, max(1, num_networks), networks):
-        for o in range(0, max(1, num_targets), targets):
-            for i in range(0, max(1, num_sources), sources):
-                yield {"b": slice(b, b + networks), "o": slice(o, o + targets), "i": slice(i, i + sources)}
+    steps = {"b": (num_networks, networks), "o": (num_targets, targets), "i": (num_sources, sources)}
+    parts = ([slice(x, min(x + step, size)) for x in range(0, max(1, size), step)] for size, step in steps.values())
+    for piece in product(*parts):
+        yield dict(zip(steps, piece, strict=True))

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from weightwalk.encoders.basis import chebyshev, slopes
+from weightwalk.encoders.basis import chebyshev, slopes, stacked
 
 _FEW = 4
 """Targets are few where there are that many sources for each."""
@@ -78,13 +78,13 @@ def _terms(scaled: Tensor, coefficients: Tensor) -> Iterator[tuple[Tensor | None
 def _stacked(scaled: Tensor, coefficients: Tensor) -> Tensor:
     """T_p(x_c), (B, C P, O, I)."""
     count = coefficients.shape[1] // scaled.shape[-1]
-    return torch.stack([polynomial for t in scaled.unbind(-1) for polynomial in chebyshev(t, count)], dim=1)
+    return torch.cat([stacked(t, count) for t in scaled.unbind(-1)]).transpose(0, 1)
 
 
 def _products(scaled: Tensor, sources: Tensor, coefficients: Tensor) -> Tensor:
     """T_p(x_c) s, (B, C P, O, D)."""
-    stacked = _stacked(scaled, coefficients)
-    products: Tensor = (stacked.flatten(1, 2) @ sources).unflatten(1, stacked.shape[1:3])
+    polynomials = _stacked(scaled, coefficients)
+    products: Tensor = (polynomials.flatten(1, 2) @ sources).unflatten(1, polynomials.shape[1:3])
     return products
 
 

@@ -16,7 +16,9 @@ def recurrence(of_input: Tensor, of_hidden: Tensor, hidden: Tensor) -> Tensor:
     torch.nn.GRUCell, from [x_r, x_z, x_n] and [h_r, h_z, h_n], (B, O, 3 D) each, and h (B, O, D).
     """
     dtype = torch.promote_types(torch.promote_types(of_input.dtype, of_hidden.dtype), hidden.dtype)  # of autocast
-    operands = (x.to(dtype) for x in (of_input, of_hidden, hidden))
+    operands = [x.to(dtype) for x in (of_input, of_hidden, hidden)]
+    if torch.compiler.is_compiling():  # a compiler sees to its own memory, and an exported program has no Function
+        return _Recurrence.forward(*operands)
     memory: Tensor = _Recurrence.apply(*operands)  # type: ignore[no-untyped-call]
     return memory
 

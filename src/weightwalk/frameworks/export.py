@@ -260,7 +260,8 @@ def _captured(program: Program, example: Tensor) -> ExportedProgram:
     with torch.no_grad():
         program(example)  # what is wrong with the model is said here, and facts of its spec are known afterwards
     try:
-        with torch.no_grad():  # strict, for it takes len(weights) as a symbol
+        with torch.no_grad(), warnings.catch_warnings():  # strict, for it takes len(weights) as a symbol
+            warnings.filterwarnings("ignore", ".*should not be instantiated", DeprecationWarning)  # Dynamo's own doing
             captured = torch.export.export(program, (example,), dynamic_shapes=({0: networks},), strict=True)
     except Exception as error:
         told = str(error).strip().splitlines() or [""]

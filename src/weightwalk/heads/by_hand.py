@@ -9,29 +9,30 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.nn import Parameter
 
+DTYPES = ({torch.float32}, {torch.float64}, {torch.bfloat16})
+
 
 def possible(*operands: Tensor) -> bool:
-    """Whether a Function that is written out for CPUs may take these, or only operations that torch knows all about.
+    """Whether these are ordinary tensors of a CPU, all of one of `DTYPES`, and nothing but autograd looks on.
 
-    Not while something else than autograd looks on: torch.compile and export, transforms of torch.func, forward mode,
+    Others get operations that torch knows all about: torch.compile and export, transforms of torch.func, forward mode,
     modes that watch what torch does (such as its counter of FLOPs).
     """
-    watched = (
+    if (
         torch.compiler.is_compiling()
         or torch._C._are_functorch_transforms_active()
         or torch._C._len_torch_dispatch_stack() > 0
+    ):
+        return False
+    return {dtype_of(x) for x in operands} in DTYPES and all(
+        type(x) in (Tensor, Parameter) and x.is_cpu and forward_ad.unpack_dual(x).tangent is None for x in operands
     )
-    return (
-        not watched
-        and not torch.is_autocast_enabled("cpu")
-        and all(
-            type(x) in (Tensor, Parameter)
-            and x.is_cpu
-            and x.dtype == operands[0].dtype in (torch.float32, torch.float64)
-            and forward_ad.unpack_dual(x).tangent is None
-            for x in operands
-        )
-    )
+
+
+def dtype_of(x: Tensor) -> torch.dtype:
+    """In which torch's matrix products would take it: autocast's, where that is on."""
+    cast = torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64
+    return torch.get_autocast_dtype(x.device.type) if cast else x.dtype
 
 
 def gradients(

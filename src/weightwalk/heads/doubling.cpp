@@ -13,10 +13,13 @@ namespace {
 
 constexpr int POINTS = 5, PAIRS = POINTS * POINTS;
 constexpr int ROWS = 48;  // of a matrix product, where there are so many pictures
-#if defined(__AVX512F__)  // the sums of a tile, in vectors of 64 bytes, stay in registers
-constexpr int SUMS = 24, WIDE = 4;
+// Bytes of a vector, and how many of them a tile's sums are and its rows have at most: so many stay in registers.
+#if defined(__AVX512F__)
+constexpr int BYTES = 64, SUMS = 24, WIDE = 4;
+#elif defined(__AVX__)
+constexpr int BYTES = 32, SUMS = 12, WIDE = 2;
 #else
-constexpr int SUMS = 6, WIDE = 1;
+constexpr int BYTES = 16, SUMS = 24, WIDE = 4;
 #endif
 
 namespace float32 {

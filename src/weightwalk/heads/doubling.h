@@ -5,16 +5,16 @@
 // channels), with slots ordered so that those of a pair of points follow one another: one matrix product for all of them.
 // Of the output channels a panel is taken at a time: its products stay in the second-level cache until they are summed.
 
-typedef T Vec __attribute__((vector_size(64)));
-constexpr int LANES = 64 / sizeof(T);
-constexpr int PANEL = 4;  // vectors
+typedef T Vec __attribute__((vector_size(BYTES)));
+constexpr int LANES = BYTES / sizeof(T);
+constexpr int PANEL = 256 / BYTES;  // vectors
 inline Vec load(const T* p) { Vec v; std::memcpy(&v, p, sizeof v); return v; }
 inline void store(T* p, Vec v) { std::memcpy(p, &v, sizeof v); }
 
 struct Room {  // aligned to a cache line
   std::unique_ptr<T[]> memory;
   T* data;
-  explicit Room(size_t n) : memory(new T[n + LANES]) {
+  explicit Room(size_t n) : memory(new T[n + 64 / sizeof(T)]) {
     data = reinterpret_cast<T*>((reinterpret_cast<uintptr_t>(memory.get()) + 63) / 64 * 64);
   }
 };

@@ -15,7 +15,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import product
 from math import prod
 from pathlib import Path
@@ -25,6 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from weightwalk import lanes
 from weightwalk.heads import by_hand
 from weightwalk.zoos.compiled import address, library, loads
 
@@ -37,29 +38,26 @@ _POINTS = (0.0, 1.0, -1.0, 2.0, None)  # None: infinity, where a polynomial's va
 _OF_TILE = ((), (0, 4), (0, 1, 4), (0, 1, 2, 4), (0, 1, 2, 3, 4))  # the points of a tile of that many inputs
 
 
+def takes(maps_NIHW: Tensor, *parameters: Tensor) -> bool:
+    """Whether `decode` can do this, which is then faster than torch's convolutions.
+
+    In bfloat16 too, which it computes in float32: values at points keep three bits less of it than inputs do, and
+    without tiles there is 2.6 times as much to multiply. A processor with matrix instructions for it does that faster.
+    """
+    into = [weight.shape[0] for weight in parameters[::2]]
+    ordinary = by_hand.possible(maps_NIHW, *parameters) and not any(size % _LANES for size in into)
+    matrices = by_hand.dtype_of(maps_NIHW) == torch.bfloat16 and torch.cpu._is_amx_tile_supported()
+    return ordinary and not matrices and maps_NIHW.numel() > 0 and available()
+
+
 def decode(maps_NIHW: Tensor, *parameters: Tensor) -> Tensor:
-    """Transposed convolutions with ReLU between them, at least two; parameters are weight, bias, weight, bias, ...
+    """Transposed convolutions with ReLU between them; parameters are weight, bias, weight, bias, ...
 
     All layers but the last go by tiles, the last is one product with all its taps. Shapes: those of `ConvDecoder`.
     """
-    last, bias = parameters[-2:]
-    hidden = [
-        (weight.permute(2, 3, 0, 1).contiguous(), bias)
-        for weight, bias in zip(parameters[:-2:2], parameters[1:-2:2], strict=True)
-    ]
-    pictures = []
-    for chunk in maps_NIHW.tensor_split(_chunks(maps_NIHW, parameters)):
-        maps = chunk.permute(0, 2, 3, 1).contiguous()
-        for taps, of_layer in hidden:
-            maps = _Doubled.apply(maps, taps, of_layer)  # type: ignore[no-untyped-call]
-        pictures.append(_Last.apply(maps, last, bias))  # type: ignore[no-untyped-call]
-    return torch.cat(pictures)
-
-
-def pays(maps_NIHW: Tensor, *parameters: Tensor) -> bool:
-    """Whether `decode` can do it, which is then faster than torch's convolutions."""
-    channels = [size for weight in parameters[:-2:2] for size in weight.shape[:2]]
-    return len(channels) > 0 and not any(size % _LANES for size in channels) and maps_NIHW.numel() > 0 and available()
+    operands = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (maps_NIHW, *parameters))
+    pictures: Tensor = _Decode.apply(*operands)  # type: ignore[no-untyped-call]
+    return pictures.to(by_hand.dtype_of(maps_NIHW))
 
 
 @cache
@@ -115,69 +113,102 @@ def _kernel_points(dtype: torch.dtype) -> Tensor:
     return at_pairs.reshape(-1, 4).to(dtype)
 
 
+def _plain(maps_NIHW: Tensor, *parameters: Tensor) -> Tensor:
+    """What `decode` computes, by its definition."""
+    for layer in range(0, len(parameters), 2):
+        maps_NIHW = torch.relu(maps_NIHW) if layer else maps_NIHW
+        weight, bias = parameters[layer : layer + 2]
+        maps_NIHW = F.conv_transpose2d(maps_NIHW, weight, bias, stride=2, padding=1)
+    return maps_NIHW
+
+
+class _Decode(torch.autograd.Function):
+    """Chunks of pictures, through all layers one after another: side by side where torch has several threads.
+
+    Between forward and backward it keeps its operands and what ReLU leaves of each hidden layer.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, maps_NIHW: Tensor, *parameters: Tensor) -> Tensor:
+        chunks = maps_NIHW.tensor_split(_chunks(maps_NIHW, parameters))
+        of_layers = [*_in_order(parameters, (2, 3, 0, 1)), parameters[-2].contiguous()]
+        found = lanes.run([partial(_forward, chunk, of_layers, parameters[1::2]) for chunk in chunks])
+        ctx.save_for_backward(maps_NIHW, *parameters, *(maps for _, kept in found for maps in kept))
+        ctx.operands = 1 + len(parameters)
+        return torch.cat([pictures for pictures, _ in found])
+
+    @staticmethod
+    def backward(ctx: Any, of_pictures: Tensor) -> tuple[Tensor | None, ...]:
+        operands, kept = ctx.saved_tensors[: ctx.operands], ctx.saved_tensors[ctx.operands :]
+        if torch.is_grad_enabled():
+            return by_hand.gradients(_plain, operands, of_pictures)
+        maps_NIHW, parameters = operands[0], operands[1:]
+        count, hidden = _chunks(maps_NIHW, parameters), len(parameters) // 2 - 1
+        of_layers = [*_in_order(parameters, (2, 3, 1, 0)), parameters[-2].permute(1, 2, 3, 0).contiguous()]
+        found = lanes.run(
+            [
+                partial(_backward, chunk, kept[k * hidden : (k + 1) * hidden], of_layers, parameters[1::2], of_chunk)
+                for k, (chunk, of_chunk) in enumerate(
+                    zip(maps_NIHW.tensor_split(count), of_pictures.tensor_split(count), strict=True)
+                )
+            ]
+        )
+        of_maps = torch.cat([of_chunk for of_chunk, _ in found])
+        sums = [sum(parts[1:], parts[0]) for parts in zip(*(of_parameters for _, of_parameters in found), strict=True)]
+        sums[: 2 * hidden : 2] = [of_taps.permute(2, 3, 0, 1) for of_taps in sums[: 2 * hidden : 2]]
+        return of_maps, *sums
+
+
+def _in_order(parameters: Sequence[Tensor], axes: tuple[int, ...]) -> list[Tensor]:
+    """The hidden layers' weights with their axes so, each with its taps one after another."""
+    return [weight.permute(axes).contiguous() for weight in parameters[:-2:2]]
+
+
 def _chunks(maps_NIHW: Tensor, parameters: Sequence[Tensor]) -> int:
-    """In how many chunks of pictures they are decoded."""
-    numbers = max(
-        len(weight) * prod(axis(2**layer * length, maps_NIHW.dtype).ends[-1] for length in maps_NIHW.shape[2:])
-        for layer, weight in enumerate(parameters[:-2:2])
-    )
-    return min(len(maps_NIHW), -(-len(maps_NIHW) * numbers * maps_NIHW.element_size() // _CHUNK_BYTES))
+    """In how many chunks pictures are decoded."""
+    channels = [len(weight) for weight in parameters[::2]]
+    values = [
+        width * prod(axis(2**layer * length, maps_NIHW.dtype).ends[-1] for length in maps_NIHW.shape[2:])
+        for layer, width in enumerate(channels[:-1] or channels)
+    ]
+    return min(len(maps_NIHW), -(-len(maps_NIHW) * max(values) * maps_NIHW.element_size() // _CHUNK_BYTES))
 
 
-def _doubled(x_NHWI: Tensor, taps: Tensor, bias_O: Tensor) -> Tensor:
-    """ReLU of a transposed convolution: (N, H, W, I), taps (4, 4, I, O) -> (N, 2H, 2W, O)."""
-    maps = F.conv_transpose2d(x_NHWI.permute(0, 3, 1, 2), taps.permute(2, 3, 0, 1), bias_O, stride=2, padding=1)
-    return torch.relu(maps.permute(0, 2, 3, 1))
+def _forward(maps_NIHW: Tensor, of_layers: Sequence[Tensor], biases: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """Pictures, and the hidden layers (N, H, W, channels). Weights are (4, 4, I, O), the last (I, O, 4, 4)."""
+    maps, kept = maps_NIHW.permute(0, 2, 3, 1).contiguous(), []
+    num, height, width, _ = maps.shape
+    for taps, bias in zip(of_layers[:-1], biases[:-1], strict=True):
+        height, width = 2 * height, 2 * width
+        kept.append(maps.new_empty(num, height, width, len(bias)))
+        _call("doubled", maps, bias, *_axes(maps), maps, taps, bias, kept[-1])
+        maps = kept[-1]
+    pictures = maps.new_empty(num, len(biases[-1]), 2 * height, 2 * width)
+    _call("last", maps, biases[-1], maps, of_layers[-1], biases[-1], pictures)
+    return pictures, kept
 
 
-class _Doubled(torch.autograd.Function):
-    """`_doubled`, of which it keeps operands and answer."""
-
-    @staticmethod
-    def forward(ctx: Any, x_NHWI: Tensor, taps: Tensor, bias_O: Tensor) -> Tensor:
-        num, height, width, _ = x_NHWI.shape
-        answer = x_NHWI.new_empty(num, 2 * height, 2 * width, len(bias_O))
-        _call("doubled", x_NHWI, bias_O, *_axes(x_NHWI), x_NHWI, taps, bias_O, answer)
-        ctx.save_for_backward(x_NHWI, taps, bias_O, answer)
-        return answer
-
-    @staticmethod
-    def backward(ctx: Any, of_answer: Tensor) -> tuple[Tensor | None, ...]:
-        x_NHWI, taps, bias_O, answer = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            return by_hand.gradients(_doubled, (x_NHWI, taps, bias_O), of_answer)
-        found = tuple(map(torch.empty_like, (x_NHWI, taps, bias_O)))
-        turned = taps.transpose(2, 3).contiguous()
-        operands = x_NHWI, turned, answer, of_answer.contiguous()
-        _call("doubled_back", x_NHWI, bias_O, *_axes(x_NHWI), *operands, *found)
-        return found
-
-
-def _last(x_NHWI: Tensor, weight: Tensor, bias_O: Tensor) -> Tensor:
-    """A transposed convolution: (N, H, W, I), weight (I, O, 4, 4) -> (N, O, 2H, 2W)."""
-    return F.conv_transpose2d(x_NHWI.permute(0, 3, 1, 2), weight, bias_O, stride=2, padding=1)
-
-
-class _Last(torch.autograd.Function):
-    """`_last`."""
-
-    @staticmethod
-    def forward(ctx: Any, x_NHWI: Tensor, weight: Tensor, bias_O: Tensor) -> Tensor:
-        num, height, width, _ = x_NHWI.shape
-        answer = x_NHWI.new_empty(num, len(bias_O), 2 * height, 2 * width)
-        _call("last", x_NHWI, bias_O, x_NHWI, weight.contiguous(), bias_O, answer)
-        ctx.save_for_backward(x_NHWI, weight, bias_O)
-        return answer
-
-    @staticmethod
-    def backward(ctx: Any, of_answer: Tensor) -> tuple[Tensor | None, ...]:
-        x_NHWI, weight, bias_O = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            return by_hand.gradients(_last, (x_NHWI, weight, bias_O), of_answer)
-        of_x, of_weight = torch.empty_like(x_NHWI), weight.new_empty(weight.shape)
-        turned = weight.permute(1, 2, 3, 0).contiguous()
-        _call("last_back", x_NHWI, bias_O, x_NHWI, turned, of_answer.contiguous(), of_x, of_weight)
-        return of_x, of_weight, of_answer.sum((0, 2, 3))
+def _backward(
+    maps_NIHW: Tensor,
+    kept: Sequence[Tensor],
+    of_layers: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    of_pictures: Tensor,
+) -> tuple[Tensor, list[Tensor]]:
+    """Gradients of a chunk and, by it, of all parameters in the order of `_forward`; weights are (4, 4, O, I), the last
+    (O, 4, 4, I).
+    """
+    inputs = [maps_NIHW.permute(0, 2, 3, 1).contiguous(), *kept]
+    of_maps, of_pictures = torch.empty_like(inputs[-1]), of_pictures.contiguous()
+    of_weight = of_maps.new_empty(inputs[-1].shape[-1], len(biases[-1]), 4, 4)
+    _call("last_back", inputs[-1], biases[-1], inputs[-1], of_layers[-1], of_pictures, of_maps, of_weight)
+    found = [of_weight, of_pictures.sum((0, 2, 3))]
+    for x, answer, taps, bias in reversed(list(zip(inputs, kept, of_layers, biases, strict=False))):
+        of_answer, of_maps = of_maps, torch.empty_like(x)
+        of_taps, of_bias = taps.new_empty(taps.transpose(2, 3).shape), torch.empty_like(bias)
+        _call("doubled_back", x, bias, *_axes(x), x, taps, answer, of_answer, of_maps, of_taps, of_bias)
+        found = [of_taps, of_bias, *found]
+    return of_maps.permute(0, 3, 1, 2), found
 
 
 def _axes(x_NHWI: Tensor) -> list[Any]:

@@ -5,16 +5,21 @@ Axes: B networks, V views, T = V h w latents, D memory, E encoding, C latent cha
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from weightwalk import lanes
 from weightwalk.errors import InputError
 from weightwalk.heads import by_hand, doubling
 from weightwalk.kept import kept
+
+T = TypeVar("T")
 
 
 class LatentGenerator(nn.Module):
@@ -37,8 +42,8 @@ class LatentGenerator(nn.Module):
         by_theta = kept(self, "theta", of, lambda: F.linear(self.theta, of_theta, self.fuse.bias))
         by_encoding = F.linear(encoding_BE, of_encoding)
         operands = by_theta, by_encoding, self.project.weight, self.project.bias
-        if not by_hand.possible(*operands):
-            return _project(*operands)
+        if by_hand.dtype_of(by_theta) == torch.bfloat16 or not by_hand.possible(*operands):
+            return _project(*operands)  # in bfloat16 sums over networks must be float32, which costs what is spared
         latents: Tensor = _Project.apply(*operands)  # type: ignore[no-untyped-call]
         return latents
 
@@ -48,15 +53,19 @@ def _project(by_theta_TK: Tensor, by_encoding_BK: Tensor, weight_CK: Tensor, bia
 
 
 class _Project(torch.autograd.Function):
-    """`_project`, with a hidden layer of one network at a time."""
+    """`_project`, with a hidden layer of one network at a time: groups of them side by side where torch has threads."""
 
     @staticmethod
     def forward(ctx: Any, by_theta_TK: Tensor, by_encoding_BK: Tensor, weight_CK: Tensor, bias_C: Tensor) -> Tensor:
         latents = by_theta_TK.new_empty(len(by_encoding_BK), len(by_theta_TK), len(bias_C))
-        hidden = torch.empty_like(by_theta_TK)
-        for encoding, answer in zip(by_encoding_BK, latents, strict=True):
-            torch.add(by_theta_TK, encoding, out=hidden).relu_()
-            torch.addmm(bias_C, hidden, weight_CK.T, out=answer)
+
+        def project(by_encoding: Tensor, answers: Tensor) -> None:
+            hidden = torch.empty_like(by_theta_TK)
+            for encoding, answer in zip(by_encoding, answers, strict=True):
+                torch.add(by_theta_TK, encoding, out=hidden).relu_()
+                torch.addmm(bias_C, hidden, weight_CK.T, out=answer)
+
+        _in_groups(project, by_encoding_BK, latents)
         ctx.save_for_backward(by_theta_TK, by_encoding_BK, weight_CK, bias_C)
         return latents
 
@@ -65,16 +74,29 @@ class _Project(torch.autograd.Function):
         operands = by_theta_TK, by_encoding_BK, weight_CK, _ = ctx.saved_tensors
         if torch.is_grad_enabled():
             return by_hand.gradients(_project, operands, gradient_BTC)
-        of_theta, of_encoding, of_weight = (torch.zeros_like(x) for x in operands[:3])
-        hidden, of_hidden = torch.empty_like(by_theta_TK), torch.empty_like(by_theta_TK)
-        for encoding, of_one, gradient in zip(by_encoding_BK, of_encoding, gradient_BTC, strict=True):
-            torch.add(by_theta_TK, encoding, out=hidden).relu_()
-            of_weight.addmm_(gradient.T, hidden)
-            torch.mm(gradient, weight_CK, out=of_hidden)
-            torch.ops.aten.threshold_backward.grad_input(of_hidden, hidden, 0, grad_input=of_hidden)
-            of_theta += of_hidden
-            torch.sum(of_hidden, 0, out=of_one)
+        of_encoding = torch.empty_like(by_encoding_BK)
+
+        def pull(by_encoding: Tensor, of_encodings: Tensor, gradients: Tensor) -> tuple[Tensor, Tensor]:
+            hidden, of_hidden = torch.empty_like(by_theta_TK), torch.empty_like(by_theta_TK)
+            of_theta, of_weight = torch.zeros_like(by_theta_TK), torch.zeros_like(weight_CK)
+            for encoding, of_one, gradient in zip(by_encoding, of_encodings, gradients, strict=True):
+                torch.add(by_theta_TK, encoding, out=hidden).relu_()
+                of_weight.addmm_(gradient.T, hidden)
+                torch.mm(gradient, weight_CK, out=of_hidden)
+                torch.ops.aten.threshold_backward.grad_input(of_hidden, hidden, 0, grad_input=of_hidden)
+                of_theta += of_hidden
+                torch.sum(of_hidden, 0, out=of_one)
+            return of_theta, of_weight
+
+        groups = _in_groups(pull, by_encoding_BK, of_encoding, gradient_BTC)
+        of_theta, of_weight = (sum(parts[1:], parts[0]) for parts in zip(*groups, strict=True))
         return of_theta, of_encoding, of_weight, gradient_BTC.sum((0, 1))
+
+
+def _in_groups(work: Callable[..., T], *of_networks: Tensor) -> list[T]:
+    """What `work` answers on eight networks at a time."""
+    groups = zip(*(x.split(8) for x in of_networks), strict=True)
+    return lanes.run([partial(work, *group) for group in groups])
 
 
 class ConvDecoder(nn.Module):
@@ -93,7 +115,7 @@ class ConvDecoder(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         parameters = tuple(self.layers.parameters())
-        if by_hand.possible(maps, *parameters) and doubling.pays(maps, *parameters):
+        if doubling.takes(maps, *parameters):
             return doubling.decode(maps, *parameters)
         pictures: Tensor = self.layers(maps)
         return pictures

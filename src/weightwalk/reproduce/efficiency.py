@@ -17,7 +17,7 @@ import torch
 
 import weightwalk
 from weightwalk import config as configs
-from weightwalk.bench.costs import bytes_of, counted, tensors_of
+from weightwalk.bench.costs import Counted, bytes_of, counted, flops, tensors_of
 from weightwalk.bench.load import memory_mib
 from weightwalk.bench.team import Team
 from weightwalk.encoders import encoders
@@ -129,8 +129,9 @@ all ways in turns, INRs fitted by the recipe fast, untrained ViTs. The plain for
 GFLOPs are torch's own count (torch.utils.flop_counter), 2 per multiply-add of a matrix product or convolution; sines,
 gates and sums that are not products are left out, so two forms of one equation may differ, and of what is compiled (the
 decoder) the convolutions that it stands for are counted. MB (10^6 bytes) are parameters and the most that intermediate
-tensors take at once; of a training step parameters and the growth of a fresh process, for the whole batch, gradients
-and Adam's moments included. Readings go from weights to what the head answers, unless they end at the latents."""
+tensors take at once; what is made of parameters alone and kept between readings is memory, and no work. MB of a
+training step are parameters and the growth of a fresh process, for the whole batch, gradients and Adam's moments
+included. Readings go from weights to what the head answers, unless they end at the latents."""
 
 
 def _published() -> list[Row]:
@@ -213,9 +214,11 @@ def _count(state: _Measured) -> list[Row]:
     rows = []
     for (title, way, given), (module, call) in zip(state.ways, state.built, strict=True):
         own = tensors_of(module)
-        with torch.set_grad_enabled(way.trains):
-            costs = counted(call, [*own, given.weights.flat])
-        batch = len(given.weights) if way.trains else 1
+        if way.trains:  # their memory is another process's
+            costs, batch = Counted(flops(call), 0), len(given.weights)
+        else:
+            with torch.no_grad():
+                costs, batch = counted(call, [*own, given.weights.flat]), 1
         parameters = bytes_of(own)
         rows.append(
             Row(

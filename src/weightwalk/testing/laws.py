@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
+from torch.utils._pytree import tree_map
 
 from weightwalk.encoders import Encoding
 from weightwalk.symmetry import permuted, permuted_nodes, random_permutations
@@ -39,6 +40,7 @@ def assert_close(
     """
     got, wanted = (f"{tuple(t.shape)} {t.dtype}" for t in (actual, expected))
     assert got == wanted, f"{what}: expected {wanted}, got {got}"
+    actual, expected = actual.detach(), expected.detach()
     default_atol, default_rtol = TOLERANCE.get(expected.dtype, (0.0, 0.0))
     atol, rtol = default_atol if atol is None else atol, default_rtol if rtol is None else rtol
     difference = (actual - expected).abs()
@@ -110,30 +112,40 @@ def assert_save_load(make: Callable[[], nn.Module], weights: Weights) -> None:
 
 
 def assert_vmap(module: nn.Module, weights: Weights) -> None:
-    """vmap over networks = their batch; vmap(grad) of a loss of one network, in its weights and in the module's
-    parameters, = the gradients of that network alone.
+    """Under torch.func.vmap networks one by one are their batch, and stacked models on stacked batches are each alone;
+    vmap(grad) of a loss of one network, in its weights and in the module's parameters, is that network's alone.
     """
     for dtype in TOLERANCE:
-        read: Any = _cast(module, dtype)
-        networks, parameters = weights.to(dtype), dict(read.named_parameters())
+        _assert_vmap(_cast(module, dtype), weights.to(dtype))
 
-        def answer(parameters: Mapping[str, Tensor], network: Weights, read: Any = read) -> Tensor:
-            return _first(functional_call(read, dict(parameters), (network[None],)))[0]
 
-        def loss(parameters: Mapping[str, Tensor], network: Weights, answer: Any = answer) -> Tensor:
-            return _loss(answer(parameters, network))
+def _assert_vmap(module: Any, networks: Weights) -> None:
+    parameters = dict(module.named_parameters())
 
-        with _demanded("torch.func.vmap"):
-            each = vmap(answer, in_dims=(None, 0))(parameters, networks)
-        assert_close(each, _first(read(networks)), what="under torch.func.vmap over networks")
-        with _demanded("torch.func.vmap over torch.func.grad"):
-            slopes, in_weights = vmap(grad(loss, (0, 1)), in_dims=(None, 0))(parameters, networks)
-        for number in range(len(networks)):
-            flat = networks.flat[number, None].detach().clone().requires_grad_()
-            alone = _gradients(_first(read(Weights(weights.spec, flat))), read, flat)
-            found = {"the weights": in_weights.flat[number, None], **{name: x[number] for name, x in slopes.items()}}
-            for name, gradient in alone.items():
-                _assert_near(found[name], gradient, f"the gradient of {name} under vmap, network {number}")
+    def read(parameters: dict[str, Tensor], networks: Weights) -> Tensor:
+        return _first(functional_call(module, parameters, (networks,)))
+
+    def of_one(parameters: dict[str, Tensor], network: Weights) -> Tensor:
+        return read(parameters, network[None])[0]
+
+    def loss(parameters: dict[str, Tensor], network: Weights) -> Tensor:
+        return _loss(of_one(parameters, network))
+
+    models = [(parameters, networks), tree_map(lambda x: x / 2, (parameters, networks))]
+    with _demanded("torch.func.vmap"):
+        each = vmap(of_one, in_dims=(None, 0))(parameters, networks)
+        stacked = vmap(read)(*tree_map(lambda *x: torch.stack(x), *models))
+    with _demanded("torch.func.vmap over torch.func.grad"):
+        slopes, in_weights = vmap(grad(loss, (0, 1)), in_dims=(None, 0))(parameters, networks)
+    assert_close(each, read(parameters, networks), what="networks under torch.func.vmap")
+    for model, answer in zip(models, stacked, strict=True):
+        assert_close(answer, read(*model), what="models under torch.func.vmap")
+    for number in range(len(networks)):
+        flat = networks.flat[number, None].detach().clone().requires_grad_()
+        alone = _gradients(read(parameters, Weights(networks.spec, flat)), module, flat)
+        found = {"the weights": in_weights.flat[number, None], **{name: x[number] for name, x in slopes.items()}}
+        for name, gradient in alone.items():
+            _assert_near(found[name], gradient, f"the gradient of {name} of network {number} under torch.func.vmap")
 
 
 def assert_captured(module: nn.Module, weights: Weights) -> None:

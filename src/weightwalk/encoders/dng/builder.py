@@ -120,25 +120,32 @@ class MapBuilder:
         """
         for at in spec.schedule:
             step, kind = at.step, kind_of(at.step)
-            where = f"step {at.value - 1} ({step.kind}) of {spec}"
             if kind is None and (step.has_timestamp or (step.joins and not isinstance(step, Multiply))):
-                raise InputError(f"the DNG-Encoder can't read {where}")
+                raise InputError(f"the DNG-Encoder can't read {_where(at, spec)}")
             if self.kinds and kind not in (None, *self.kinds):
                 raise InputError(
-                    f"this model was made for steps of the kinds {', '.join(self.kinds)}, but {where} is {kind!r}"
+                    f"this model was made for steps of the kinds {', '.join(self.kinds)}, but {_where(at, spec)} is "
+                    f"{kind!r}"
                 )
             if taps_of(step) > max(1, self.taps):
                 raise InputError(
-                    f"this model reads layers of up to {max(1, self.taps)} taps, but {where} has {taps_of(step)}; make "
-                    "one with more max_taps"
+                    f"this model reads layers of up to {max(1, self.taps)} taps, but {_where(at, spec)} has "
+                    f"{taps_of(step)}; make one with more max_taps"
                 )
             by_place = kind == "patches" or (kind == "attention" and self.details.heads_by_place)
             if not by_place:
                 continue
             if len(set(places_of(at))) > 1:
-                raise InputError(f"published attention needs as many queries as values in a head, unlike {where}")
+                raise InputError(
+                    f"published attention needs as many queries as values in a head, unlike {_where(at, spec)}"
+                )
             own = places_of(self.spec.schedule[at.value - 1]) if not self.kinds else self.places.get(str(kind), (0,))
             if places_of(at) != own:
                 raise InputError(
-                    f"this model has learned {own[0]} places for {kind}, but {where} has {places_of(at)[0]}"
+                    f"this model has learned {own[0]} places for {kind}, but {_where(at, spec)} has {places_of(at)[0]}"
                 )
+
+
+def _where(at: Scheduled, spec: NetworkSpec) -> str:
+    """Which step, for a sentence."""
+    return f"step {at.value - 1} ({at.step.kind}) of {spec}"

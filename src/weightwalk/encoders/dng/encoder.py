@@ -7,9 +7,11 @@ Axes: B networks, I source nodes, O target nodes, F Fourier features, D memory.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,14 +20,17 @@ from weightwalk import config
 from weightwalk.encoders.base import Encoder, Encoding, encoders
 from weightwalk.encoders.dng.builder import KINDS, MapBuilder, kind_of, kinds_of, most_taps
 from weightwalk.encoders.dng.details import DETAILS
-from weightwalk.encoders.dng.maps import moved
+from weightwalk.encoders.dng.gathering import Gatherer, Layer
+from weightwalk.encoders.dng.maps import JoinMaps, LearnedMaps, NormMaps, StepMaps, TapMaps
+from weightwalk.encoders.dng.rows import joined, parted
+from weightwalk.encoders.dng.walk import Walk, lockstep
 from weightwalk.encoders.edges import FourierMap
 from weightwalk.encoders.recurrence import recurrence
 from weightwalk.errors import InputError
 from weightwalk.graphs.features import FourierFeatures
 from weightwalk.registry import unknown
 from weightwalk.spec import ACTIVATIONS, NetworkSpec, Scheduled
-from weightwalk.steps import Conv, Learned, Norm
+from weightwalk.steps import Conv
 from weightwalk.weights import Weights
 
 Readout = Literal["output", "layers"]
@@ -180,78 +185,101 @@ class DNGEncoder(Encoder):
             of_map.cover(most)
 
     def read(self, weights: Weights) -> Encoding:
-        inputs = self.input_memory[None]
-        nodes: list[Tensor] = []
-        output = inputs
-        for walk in self.passes:
-            assert isinstance(walk, Pass)
-            nodes, output = self._walk(walk, weights, inputs, nodes)
-        nodes[0] = inputs.expand(len(weights), -1, -1)
-        pooled = output.flatten(1)
+        return self.read_each([weights])[0]
+
+    def read_each(self, batches: Sequence[Weights]) -> list[Encoding]:
+        walks: list[Walk] = []
+        for number, maps in enumerate(self.passes):
+            assert isinstance(maps, Pass)
+            earlier = [walk.nodes if number else [] for walk in walks] or [[] for _ in batches]
+            walks = [
+                Walk(weights, self.input_memory[None], nodes) for weights, nodes in zip(batches, earlier, strict=True)
+            ]
+            lockstep(walks, maps.of, partial(self._written, maps, {}))
+        return [self._encoding(walk) for walk in walks]
+
+    def _encoding(self, walk: Walk) -> Encoding:
+        pooled, nodes = walk.output.flatten(1), walk.nodes
         if self.readout == "layers":
             means_BLD = torch.stack([memory.mean(1) for memory in nodes[1:]], dim=1)
             pooled = torch.cat([pooled, means_BLD.mean(1) if self.shared else means_BLD.flatten(1)], dim=1)
         return Encoding(nodes=tuple(nodes), pooled=pooled)
 
-    def _walk(
-        self, walk: Pass, weights: Weights, inputs_BID: Tensor, earlier: list[Tensor]
-    ) -> tuple[list[Tensor], Tensor]:
-        """The memories of the input's and all layers' nodes after one pass, and the output's; `earlier` are those of
-        the pass before.
-        """
-        flow = weights.spec.flow
-        settled: dict[int, Tensor] = {}
+    def _written(
+        self, maps: Pass, gatherers: dict[nn.Module, Gatherer], own: Any, walks: list[Walk]
+    ) -> Sequence[Tensor]:
+        """The memories that the walks' steps write, which all have the maps `own`."""
+        if isinstance(own, (StepMaps, TapMaps)):
+            gather = gatherers.setdefault(own, Gatherer(own))
+            return self._layers(maps, own, walks, gather([_heard(walk) for walk in walks]))
+        if isinstance(own, LearnedMaps):
+            return [own(walk.weights.weights[walk.layer], self.features) for walk in walks]
+        if isinstance(own, NormMaps):
+            memories = [walk.read[0] for walk in walks]
+            scale = self.features(joined([walk.weights.weights[walk.layer] for walk in walks]))
+            shift = self.features(_biases(walks))
+            if self.activations is not None:
+                table = self.activations.weight
+                shift = shift + (table[self._met(walks[0])] if len(walks) == 1 else table[self._all_met(walks)])
+            return parted(own(joined(memories), scale, shift), memories)
+        if isinstance(own, JoinMaps):
+            return own.of_many([(walk.read, walk.here, walk.flow) for walk in walks])
+        return [own(walk.read, walk.here, walk.flow) for walk in walks]
 
-        def visit(at: Scheduled, read: list[Tensor]) -> Tensor:
-            own = walk.of(at)
-            if at.layer is not None:
-                memory = self._layer(walk, at, weights, read[0], earlier[at.layer + 1] if earlier else None)
-            else:
-                memory = moved(at.step, read) if own is None else own(read, at, flow)
-            if at.value in flow.settled:
-                settled[at.value] = memory
-            return memory
+    def _layers(
+        self, maps: Pass, own: StepMaps | TapMaps, walks: list[Walk], messages: list[Tensor]
+    ) -> Sequence[Tensor]:
+        """The memories of the nodes of layers."""
+        silent = [self.details.silent_unbiased and walk.weights.biases[walk.layer] is None for walk in walks]
+        if any(silent):
+            each = zip(walks, messages, silent, strict=True)
+            return [
+                self.dropout(own.norm(message)) if quiet else self._layers(maps, own, [walk], [message])[0]
+                for walk, message, quiet in each
+            ]
+        memory = maps.update(self._update_input(maps, own, walks), joined(messages))
+        return parted(self.dropout(own.norm(memory)), messages)
 
-        output = weights.spec.walk(inputs_BID, visit)
-        return [inputs_BID, *(settled[value] for value in flow.settled)], output
-
-    def _layer(self, walk: Pass, at: Scheduled, weights: Weights, source: Tensor, earlier: Tensor | None) -> Tensor:
-        """The memories of a layer's nodes; `earlier` are those of the pass before."""
-        assert at.layer is not None
-        own, w, bias = walk.of(at), weights.weights[at.layer], weights.biases[at.layer]
-        memory: Tensor
-        if isinstance(at.step, Learned):
-            memory = own(w, self.features)
-        elif isinstance(at.step, Norm):
-            shift = self.features(_or_zero(weights, at.layer))
-            activation = self._activation(weights.spec, at.layer)
-            memory = own(source, self.features(w), shift if activation is None else shift + activation)
+    def _update_input(self, maps: Pass, own: Any, walks: list[Walk]) -> Tensor:
+        """W_ih of what updates the memories of layers: W_b (phi(b) + a), or a map of those of the pass before."""
+        outer = maps.cell.weight_ih
+        if walks[0].earlier:
+            return F.linear(own.input(joined([walk.earlier[walk.layer + 1] for walk in walks])), outer)
+        biases = _biases(walks).unsqueeze(-1)
+        updates: Tensor
+        if self.activations is None or len(walks) == 1:
+            shift = None if self.activations is None else self.activations.weight[self._met(walks[0])]
+            updates = own.input.through(biases, outer, shift)
         else:
-            memory = own.gather(w, source, at.step.groups if isinstance(at.step, Conv) else 1)
-            if bias is not None or not self.details.silent_unbiased:
-                memory = walk.update(self._update_input(walk, own, weights, at.layer, earlier), memory)
-            memory = self.dropout(own.norm(memory))
-        return memory
-
-    def _update_input(self, walk: Pass, own: Any, weights: Weights, layer: int, earlier: Tensor | None) -> Tensor:
-        """W_ih of what updates the memories of a layer: W_b (phi(b) + a), or a map of those of the pass before."""
-        outer = walk.cell.weight_ih
-        if earlier is not None:
-            return F.linear(own.input(earlier), outer)
-        biases = _or_zero(weights, layer).unsqueeze(-1)
-        updates: Tensor = own.input.through(biases, outer, self._activation(weights.spec, layer))
+            table = F.linear(F.linear(self.activations.weight, own.input.weight), outer)
+            updates = own.input.through(biases, outer) + F.embedding(self._all_met(walks), table)
         return updates
 
-    def _activation(self, spec: NetworkSpec, layer: int) -> Tensor | None:
-        """The vector of the activation that a layer's values meet next, (F,), for an encoder that has them."""
-        if self.activations is None:
-            return None
-        name = spec.flow.activations[0 if self.details.one_activation else layer]
-        vector: Tensor = self.activations.weight[list(ACTIVATIONS).index(name)]
-        return vector
+    def _met(self, walk: Walk) -> int:
+        """The number of the activation that a layer's values meet next."""
+        return list(ACTIVATIONS).index(walk.flow.activations[0 if self.details.one_activation else walk.layer])
+
+    def _all_met(self, walks: list[Walk]) -> Tensor:
+        """`_met` of all nodes, (1, sum of B O)."""
+        counts = [walk.size * walk.here.step.fan_out for walk in walks]
+        numbers = np.repeat([self._met(walk) for walk in walks], counts)
+        return torch.from_numpy(numbers[None]).to(walks[0].weights.device)
 
 
-def _or_zero(weights: Weights, layer: int) -> Tensor:
-    """A layer's biases (B, O), or where it has none a zero (1, 1) that stands for all of them."""
-    bias_BO = weights.biases[layer]
-    return weights.weights[layer].new_zeros(1, 1) if bias_BO is None else bias_BO
+def _heard(walk: Walk) -> Layer:
+    step = walk.here.step
+    return Layer(walk.weights.weights[walk.layer], walk.source, step.groups if isinstance(step, Conv) else 1)
+
+
+def _biases(walks: list[Walk]) -> Tensor:
+    """The biases of layers, (B, O) of one walk, (1, sum of B O) of several; zero where a layer has none, (1, 1) if that
+    is the only one.
+    """
+    found = []
+    for walk in walks:
+        bias_BO = walk.weights.biases[walk.layer]
+        if bias_BO is None:
+            zero = walk.weights.flat.new_zeros(1, 1)
+            bias_BO = zero if len(walks) == 1 else zero.expand(walk.size, walk.here.step.fan_out)
+        found.append(bias_BO)
+    return joined(found)

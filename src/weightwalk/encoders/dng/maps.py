@@ -8,13 +8,15 @@ the step in its place, and the facts of the network.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
+from functools import cache, reduce
 from itertools import accumulate
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from weightwalk.encoders.dng.rows import joined, parted
 from weightwalk.encoders.edges import FourierMap
 from weightwalk.encoders.messages import mean_features, messages
 from weightwalk.flow import Flow, Scheduled
@@ -131,14 +133,22 @@ class JoinMaps(nn.Module):
         self.residual: nn.Module = nn.Linear(dim, dim) if mapped else nn.Identity()
 
     def forward(self, read: Sequence[Tensor], at: Scheduled, flow: Flow) -> Tensor:
-        target = flow.targets[at.value]
-        joined = read[target]
-        for place, (source, other) in enumerate(zip(at.sources, read, strict=True)):
-            if place != target:
-                message = self.residual(other)
-                present = flow.present[source]
-                joined = joined + (message if all(present) else message * message.new_tensor(present)[:, None])
-        return joined
+        return self.of_many([(read, at, flow)])[0]
+
+    def of_many(self, steps: Sequence[tuple[Sequence[Tensor], Scheduled, Flow]]) -> list[Tensor]:
+        """`forward` of several steps; their messages are one product."""
+        sent = [x for read, at, flow in steps for place, x in enumerate(read) if place != flow.targets[at.value]]
+        messages = iter(parted(self.residual(joined(sent)), sent) if sent else ())
+        found = []
+        for read, at, flow in steps:
+            target = flow.targets[at.value]
+            memory = read[target]
+            for place, source in enumerate(at.sources):
+                if place != target:
+                    message, present = next(messages), flow.present[source]
+                    memory = memory + (message if all(present) else message * message.new_tensor(present)[:, None])
+            found.append(memory)
+        return found
 
 
 def _heads(read: Sequence[Tensor], at: Scheduled) -> list[Tensor]:
@@ -218,13 +228,40 @@ def moved(step: Step, read: Sequence[Tensor]) -> Tensor:
         return reduce(torch.mul, read)
     if type(step).links is Step.links:
         return read[0]
-    origins = _origins(step)
+    moves = _moves(step)
     memory = read[0] if len(read) == 1 else torch.cat(list(read), dim=1)
-    if origins == tuple((channel,) for channel in range(memory.shape[1])):
+    if moves.kept == memory.shape[1]:
         return memory
-    distinct = {origin: number for number, origin in enumerate(dict.fromkeys(origins))}
-    means = [memory[:, list(origin)].mean(1) if origin else torch.zeros_like(memory[:, 0]) for origin in distinct]
-    return torch.stack(means, dim=1)[:, [distinct[origin] for origin in origins]]
+    if moves.distinct:
+        means = [memory[:, list(origin)].mean(1) for origin in moves.distinct]
+        memory = torch.stack(means, dim=1)
+    if moves.padded:
+        memory = F.pad(memory, (0, 0, 0, 1))
+    return memory.index_select(1, torch.tensor(moves.places, device=memory.device))
+
+
+class _Moves(NamedTuple):
+    """`places`: per channel that a step writes, the node that it is, of those read, or of the means over the sets
+    `distinct` of those if there are any, with a zero behind them if `padded`. `kept`: how many nodes are read, if they
+    are those that are written.
+    """
+
+    places: tuple[int, ...]
+    distinct: tuple[tuple[int, ...], ...]
+    padded: bool
+    kept: int
+
+
+@cache
+def _moves(step: Step) -> _Moves:
+    origins = _origins(step)
+    count = sum(step.reads)
+    kept = count if origins == tuple((channel,) for channel in range(count)) else -1
+    distinct = tuple(dict.fromkeys(origin for origin in origins if origin))
+    if all(len(origin) == 1 for origin in distinct):
+        return _Moves(tuple(origin[0] if origin else count for origin in origins), (), () in origins, kept)
+    numbers = {origin: number for number, origin in enumerate(distinct)} | {(): len(distinct)}
+    return _Moves(tuple(numbers[origin] for origin in origins), distinct, () in origins, kept)
 
 
 def _origins(step: Step) -> tuple[tuple[int, ...], ...]:
