@@ -95,7 +95,7 @@ def reading(method: Method) -> Method:
         answers = run([functools.partial(method, module, networks[part]) for part in parts], seeds)
         if len(answers) == 1:
             return answers[0]
-        return pytree.tree_map(lambda *pieces: torch.cat(pieces), *answers)
+        return run([lambda: pytree.tree_map(lambda *pieces: torch.cat(pieces), *answers)])[0]
 
     return read  # type: ignore[return-value]
 

@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from weightwalk import lanes
 from weightwalk.config import differences, to_dict
 from weightwalk.errors import InputError
 from weightwalk.files import write_bytes
@@ -119,7 +120,10 @@ class _Run:
                 f"{label}: expected a model with parameters to train, got none that requires gradients; unfreeze some"
             )
         self.optimizer = _OPTIMIZERS[config.optimizer](
-            self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay
+            self.parameters,
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            fused=all(parameter.device.type == "cpu" for parameter in self.parameters),  # a quarter of the time there
         )
         self.steps = Step(objective, config, label, self.parameters)
         self.settings: dict[str, Any] = {
@@ -151,11 +155,14 @@ class _Run:
         loss = self.steps.gradients(
             batch_indices(self.objective.num_samples, self.config.batch_size, step, self.seed), key
         )
+        lanes.run([self.update])
+        self.pending.append(loss)
+        self.step += 1
+
+    def update(self) -> None:
         if self.config.clip is not None:
             nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
         self.optimizer.step()
-        self.pending.append(loss)
-        self.step += 1
 
     def evaluate(self) -> None:
         """Validate, add a row, and write everything."""
