@@ -80,7 +80,7 @@ def test_a_wrong_twin_that_adds_as_lanes_come_changes_bits():
     for order in ((0, 1, 2, 3), (3, 1, 2, 0), (2, 0, 3, 1)):
         total = module._Sums([nn.Parameter(torch.zeros(()))])
         for number in order:
-            total.put(number, values[number], (values[number],))
+            total.put(number, values[number], (values[number],), {})
         total.given()
         sums.append((float(total.loss), float(total.parameters[0].grad)))
     assert set(sums) == {(1.0, 1.0)}

@@ -11,7 +11,7 @@ a busy one, the bits are the same.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 from weakref import WeakSet
@@ -23,6 +23,7 @@ from torch.utils import _pytree as pytree
 
 from weightwalk import lanes
 from weightwalk.errors import InputError
+from weightwalk.kept import Common
 from weightwalk.weights import Weights
 
 S = TypeVar("S")
@@ -120,9 +121,12 @@ def _in_lanes(
         cached = torch.is_autocast_cache_enabled()
         torch.set_autocast_cache_enabled(False)  # or lanes would share lowered parameters, and gradients meet in those
         try:
-            found = _scalar(loss, parts[number]) * shares[number]
+            with sums.common.lane() as leaves:
+                found = _scalar(loss, parts[number]) * shares[number]
             with torch.autocast("cpu", enabled=False):
-                sums.put(number, found.detach(), _grad(found, sums.parameters))
+                gradients = _grad(found, [*sums.parameters, *leaves.values()])
+            own, of_common = gradients[: len(sums.parameters)], gradients[len(sums.parameters) :]
+            sums.put(number, found.detach(), own, dict(zip(leaves, of_common, strict=True)))
         finally:
             torch.set_autocast_cache_enabled(cached)
 
@@ -168,14 +172,22 @@ class _Sums:
     def __init__(self, parameters: Sequence[Tensor]):
         self.parameters = parameters
         self.loss: Tensor | None = None
+        self.common = Common()
         self.gradients: list[Tensor | None] = [None] * len(parameters)
-        self._early: dict[int, tuple[Tensor, tuple[Tensor | None, ...]]] = {}
+        self.of_common: dict[Hashable, Tensor] = {}
+        self._early: dict[int, tuple[Tensor, tuple[Tensor | None, ...], dict[Hashable, Tensor | None]]] = {}
         self._turn, self._adding, self._lock = 0, False, threading.Lock()
 
-    def put(self, number: int, loss: Tensor, found: tuple[Tensor | None, ...]) -> None:
+    def put(
+        self,
+        number: int,
+        loss: Tensor,
+        found: tuple[Tensor | None, ...],
+        of_common: dict[Hashable, Tensor | None],
+    ) -> None:
         """Add a lane as soon as those before it are in: whoever comes then adds it."""
         with self._lock:
-            self._early[number] = (loss, found)
+            self._early[number] = (loss, found, of_common)
             if self._adding:
                 return
             self._adding = True
@@ -189,7 +201,10 @@ class _Sums:
             self._add(*ready)
 
     @torch.no_grad()
-    def _add(self, loss: Tensor, found: tuple[Tensor | None, ...]) -> None:
+    def _add(self, loss: Tensor, found: tuple[Tensor | None, ...], of_common: dict[Hashable, Tensor | None]) -> None:
+        for key, gradient in of_common.items():
+            if gradient is not None:
+                self.of_common[key] = gradient if key not in self.of_common else self.of_common[key] + gradient
         self.loss = loss if self.loss is None else self.loss + loss
         old: list[Tensor] = []
         new: list[Tensor] = []
@@ -211,4 +226,6 @@ class _Sums:
         for parameter, gradient in zip(self.parameters, self.gradients, strict=True):
             if gradient is not None:
                 parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+        if self.of_common:
+            lanes.run([partial(self.common.backward, self.of_common)])
         return self.loss
