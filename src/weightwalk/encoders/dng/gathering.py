@@ -60,8 +60,10 @@ class Gatherer:
 
     def __call__(self, layers: Sequence[Layer]) -> list[Tensor]:
         """The messages (B, O, D) of the targets of each layer."""
-        with torch.autocast(layers[0].weights.device.type, enabled=False):  # sums of many terms
-            found = self._polynomials(layers) if isinstance(self.maps, TapMaps) else None
+        found = None
+        if isinstance(self.maps, TapMaps) and not torch.compiler.is_compiling():  # polynomials look at values
+            with torch.autocast(layers[0].weights.device.type, enabled=False):  # sums of many terms
+                found = self._polynomials(layers)
         return self._plain(layers) if found is None else found
 
     def _plain(self, layers: Sequence[Layer]) -> list[Tensor]:
