@@ -56,9 +56,13 @@ class Pass(nn.Module):
             return None if kind is None else self.kinds[kind]
         return self.between[str(at.value)] if at.layer is None else self.steps[at.layer]
 
-    def update(self, of_input: Tensor, hidden: Tensor) -> Tensor:
-        """The recurrent cell at every node, (B, O, D), from W_ih x without its bias, (B, O, 3 D) or broadcast to it."""
-        of_hidden = F.linear(hidden, self.cell.weight_hh, self.cell.bias_hh)
+    def update(self, of_input: Tensor, hidden: Tensor, of_hidden: Tensor | None = None) -> Tensor:
+        """The recurrent cell at every node, (B, O, D), from W_ih x without its bias, (B, O, 3 D) or broadcast to it.
+
+        `of_hidden` is W_hh h, where it is known.
+        """
+        known = F.linear(hidden, self.cell.weight_hh) if of_hidden is None else of_hidden
+        of_hidden = known + self.cell.bias_hh
         return recurrence((of_input + self.cell.bias_ih).expand_as(of_hidden), of_hidden, hidden)
 
 
@@ -209,6 +213,10 @@ class DNGEncoder(Encoder):
         self, maps: Pass, gatherers: dict[nn.Module, Gatherer], own: Any, walks: list[Walk]
     ) -> Sequence[Tensor]:
         """The memories that the walks' steps write, which all have the maps `own`."""
+        if isinstance(own, StepMaps) and len(walks) == 1 and walks[0].source is walks[0].inputs:
+            through = own.gather_through(walks[0].weights.weights[walks[0].layer], walks[0].source, maps.cell.weight_hh)
+            if through is not None:
+                return self._layers(maps, own, walks, [through[0]], through[1])
         if isinstance(own, (StepMaps, TapMaps)):
             gather = gatherers.setdefault(own, Gatherer(own))
             return self._layers(maps, own, walks, gather([_heard(walk) for walk in walks]))
@@ -227,9 +235,14 @@ class DNGEncoder(Encoder):
         return [own(walk.read, walk.here, walk.flow) for walk in walks]
 
     def _layers(
-        self, maps: Pass, own: StepMaps | TapMaps, walks: list[Walk], messages: list[Tensor]
+        self,
+        maps: Pass,
+        own: StepMaps | TapMaps,
+        walks: list[Walk],
+        messages: list[Tensor],
+        of_hidden: Tensor | None = None,
     ) -> Sequence[Tensor]:
-        """The memories of the nodes of layers."""
+        """The memories of the nodes of layers; `of_hidden` as in `Pass.update`."""
         silent = [self.details.silent_unbiased and walk.weights.biases[walk.layer] is None for walk in walks]
         if any(silent):
             each = zip(walks, messages, silent, strict=True)
@@ -237,7 +250,7 @@ class DNGEncoder(Encoder):
                 self.dropout(own.norm(message)) if quiet else self._layers(maps, own, [walk], [message])[0]
                 for walk, message, quiet in each
             ]
-        memory = maps.update(self._update_input(maps, own, walks), joined(messages))
+        memory = maps.update(self._update_input(maps, own, walks), joined(messages), of_hidden)
         return parted(self.dropout(own.norm(memory)), messages)
 
     def _update_input(self, maps: Pass, own: Any, walks: list[Walk]) -> Tensor:
