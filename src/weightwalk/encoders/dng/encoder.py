@@ -221,24 +221,27 @@ class DNGEncoder(Encoder):
             if self.activations is not None:
                 table = self.activations.weight
                 shift = shift + (table[self._met(walks[0])] if len(walks) == 1 else table[self._all_met(walks)])
-            return parted(own(joined(memories), scale, shift), memories)
+            return parted(own(joined(memories), scale, shift), [(walk.size, walk.here.step.fan_out) for walk in walks])
         if isinstance(own, JoinMaps):
             return own.of_many([(walk.read, walk.here, walk.flow) for walk in walks])
         return [own(walk.read, walk.here, walk.flow) for walk in walks]
 
-    def _layers(
-        self, maps: Pass, own: StepMaps | TapMaps, walks: list[Walk], messages: list[Tensor]
-    ) -> Sequence[Tensor]:
-        """The memories of the nodes of layers."""
+    def _layers(self, maps: Pass, own: StepMaps | TapMaps, walks: list[Walk], messages: Tensor) -> Sequence[Tensor]:
+        """The memories of the nodes of layers, from their messages (`rows.joined`)."""
+        sizes = [(walk.size, walk.here.step.fan_out) for walk in walks]
         silent = [self.details.silent_unbiased and walk.weights.biases[walk.layer] is None for walk in walks]
         if any(silent):
-            each = zip(walks, messages, silent, strict=True)
+            each = zip(walks, parted(messages, sizes), silent, strict=True)
             return [
-                self.dropout(own.norm(message)) if quiet else self._layers(maps, own, [walk], [message])[0]
+                self.dropout(own.norm(message)) if quiet else self._update(maps, own, [walk], message)
                 for walk, message, quiet in each
             ]
-        memory = maps.update(self._update_input(maps, own, walks), joined(messages))
-        return parted(self.dropout(own.norm(memory)), messages)
+        return parted(self._update(maps, own, walks, messages), sizes)
+
+    def _update(self, maps: Pass, own: StepMaps | TapMaps, walks: list[Walk], messages: Tensor) -> Tensor:
+        """Eq 6."""
+        memory: Tensor = self.dropout(own.norm(maps.update(self._update_input(maps, own, walks), messages)))
+        return memory
 
     def _update_input(self, maps: Pass, own: Any, walks: list[Walk]) -> Tensor:
         """W_ih of what updates the memories of layers: W_b (phi(b) + a), or a map of those of the pass before."""
