@@ -25,6 +25,7 @@ from weightwalk.encoders.base import Encoder
 from weightwalk.frameworks.reader import Reader
 from weightwalk.networks.starts import Key, classifier
 from weightwalk.recipes import RECIPES
+from weightwalk.tasks.generalization.task import GeneralizationConfig
 from weightwalk.weights import Weights
 from weightwalk.zoos.trained.recipes import TRAIN_RECIPES
 
@@ -36,6 +37,7 @@ class Steps:
 
     def __init__(self, recipe: str):
         config = RECIPES[recipe]()
+        assert isinstance(config, GeneralizationConfig)
         size = config.regress.batch_size
         drawn = [TRAIN_RECIPES["wild-park"].drawn(PICTURES, CLASSES, 0, run) for run in range(size)]
         self.networks = [classifier(each.spec, Key(0, 0, run, 0)) for run, each in enumerate(drawn)]

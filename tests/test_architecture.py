@@ -30,7 +30,7 @@ ROOMS = [
         "kept",
     ),
     *("networks", "zoos", "graphs", "encoders", "heads", "training", "frameworks"),
-    *("report", "tasks", "recipes", "interop", "testing", "bench", "reproduce", "cli"),
+    *("report", "tasks", "recipes", "interop", "testing", "bench", "reproduce", "cli", "__main__"),
 ]
 """In the order of docs/architecture.md: a room imports from itself and from rooms before it."""
 

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 from torch.func import functional_call, grad, vmap
 
-from weightwalk.kept import kept
+from weightwalk.kept import Common, kept
+from weightwalk.training.gradients import gradients
 
 
 class Squares(nn.Module):
@@ -74,3 +75,21 @@ def test_the_wrong_twin_that_looks_at_places_alone_is_caught(monkeypatch):
     monkeypatch.setattr("weightwalk.kept._state", lambda x: x.data_ptr())
     with pytest.raises(AssertionError):
         test_a_change_is_seen(lambda module: module.w.add_(1))
+
+
+def test_lanes_make_it_once_and_its_gradient_comes_back_from_all_of_them():
+    module, plain = Squares(), Squares()
+    samples = torch.arange(12.0).view(4, 3)
+    loss = gradients(module, lambda x: (module() * x).sum(1).mean(), samples, lane=1)
+    assert module.made == 1
+    expected = (plain.make() * samples).sum(1).mean()
+    expected.backward()
+    assert torch.equal(loss, expected.detach())
+    assert torch.equal(module.w.grad, plain.w.grad)
+
+
+def test_the_wrong_twin_without_the_way_back_has_no_gradient(monkeypatch):
+    monkeypatch.setattr(Common, "backward", lambda self, gradients: None)
+    module = Squares()
+    gradients(module, lambda x: (module() * x).sum(1).mean(), torch.ones(4, 3), lane=1)
+    assert module.w.grad is None

@@ -1,8 +1,12 @@
-"""What is made of parameters alone, kept between calls while they stay as they are and no gradient is wanted."""
+"""What is made of parameters alone: kept between calls while they stay as they are and no gradient is wanted, or made
+once for all lanes of a training step.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+import threading
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 from weakref import WeakKeyDictionary
 
@@ -18,15 +22,17 @@ def kept(owner: nn.Module, name: Hashable, of: Sequence[Tensor], make: Callable[
     """`make()`, a function of the tensors `of` and nothing else, or what it answered for the same tensors before.
 
     They are the same if neither place, version nor the numbers at their ends have changed (writing through `.data`
-    leaves the version). Where a gradient may be wanted, under a compiler or in a transform of these tensors, it is made
-    anew, and nothing is kept.
+    leaves the version). Where a gradient may be wanted it is made anew, or in a lane (`Common`) once for all of them;
+    under a compiler or in a transform of these tensors as well. Then nothing is kept.
     """
     if torch.compiler.is_compiling() or any(map(torch._C._functorch.is_functorch_wrapped_tensor, of)):
         return make()
     store = _KEPT.setdefault(owner, {})
-    if any(not x.is_cpu or x.is_inference() or (torch.is_grad_enabled() and x.requires_grad) for x in of):
+    wanted = torch.is_grad_enabled() and any(x.requires_grad for x in of)
+    if wanted or any(not x.is_cpu or x.is_inference() for x in of):
         store.pop(name, None)
-        return make()
+        lane = getattr(_thread, "lane", None)
+        return make() if lane is None or not wanted else lane((owner, name), make)
     state = (torch.is_autocast_enabled("cpu"), *map(_state, of))
     found = store.get(name)
     if found is None or found[0] != state:
@@ -34,6 +40,46 @@ def kept(owner: nn.Module, name: Hashable, of: Sequence[Tensor], make: Callable[
             store[name] = found = (state, make())
     answer: T = found[1]  # type: ignore[assignment]
     return answer
+
+
+_thread = threading.local()
+
+
+class Common:
+    """What the lanes of one step make of the same parameters, made once.
+
+    A lane gets a leaf of its own in its place, so that its backward pass ends there. When the gradients of the lanes'
+    leaves are added up, one `backward` takes them to the parameters.
+    """
+
+    def __init__(self) -> None:
+        self._made: dict[Hashable, object] = {}
+        self._lock = threading.RLock()
+
+    @contextmanager
+    def lane(self) -> Iterator[dict[Hashable, Tensor]]:
+        """In this thread, `kept` answers with leaves: those that were asked for."""
+        leaves: dict[Hashable, Tensor] = {}
+
+        def leaf(key: Hashable, make: Callable[[], T]) -> T:
+            with self._lock:
+                if key not in self._made:
+                    self._made[key] = make()
+            made = self._made[key]
+            if isinstance(made, Tensor) and made.requires_grad:
+                made = leaves.setdefault(key, made.detach().requires_grad_())
+            return made  # type: ignore[return-value]
+
+        outer, _thread.lane = getattr(_thread, "lane", None), leaf
+        try:
+            yield leaves
+        finally:
+            _thread.lane = outer
+
+    def backward(self, gradients: dict[Hashable, Tensor]) -> None:
+        """From the gradients of the leaves to the parameters' `.grad`."""
+        made = [self._made[key] for key in gradients]
+        torch.autograd.backward(made, [*gradients.values()])  # type: ignore[arg-type]
 
 
 def _state(x: Tensor) -> Hashable:

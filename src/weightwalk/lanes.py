@@ -2,7 +2,8 @@
 
 A reader's products are small, so threads inside each of them mostly wait for one another, and one that has to share its
 core makes all the others wait. Lanes wait for nobody, and there are more of them than threads, so a core that has other
-work costs its share and no more.
+work costs its share and no more. A batch that is not worth cutting is one lane; a single network, which may be large,
+has torch's threads for itself.
 
 How a batch is cut depends on the batch and on the model alone, never on threads or timing, so answers are bitwise the
 same with one thread or many. Lanes are for the CPU. Inside a lane, under a compiler, an exporter, torch.func or a mode
@@ -42,16 +43,18 @@ _PRODUCTS = 400_000_000  # multiplications in a lane, about: some milliseconds, 
 # ---------------------------------------------------------------- how a batch is cut
 
 
-def size(model: nn.Module, specs: Iterable[NetworkSpec]) -> int:
-    """How many networks of such architectures are worth a lane: so many that their nodes fill `model`'s products."""
-    nodes = [max(1, sum(layer.fan_out for layer in spec.layers)) for spec in specs]
+def size(model: nn.Module, specs: Iterable[NetworkSpec] = ()) -> int:
+    """How many networks of such architectures, or samples if there are none, are worth a lane: so many that their nodes
+    fill `model`'s products.
+    """
+    nodes = [max(1, sum(layer.fan_out for layer in spec.layers)) for spec in specs] or [1]
     mean, parameters = sum(nodes) / len(nodes), sum(parameter.numel() for parameter in model.parameters())
     return math.ceil(max(_ROWS, _PRODUCTS / max(1, parameters)) / mean)
 
 
 def cut(num_samples: int, lane: int) -> list[slice]:
     """Slices of about `lane` samples; an even number of them, unless it is one."""
-    count = max(1, 2 * round(num_samples / lane / 2)) if num_samples >= 1.5 * lane else 1
+    count = max(2, 2 * round(num_samples / lane / 2)) if num_samples >= max(2, lane) else 1
     ends = [num_samples * number // count for number in range(count + 1)]
     return [slice(start, stop) for start, stop in pairwise(ends)]
 
@@ -83,14 +86,16 @@ def reading(method: Method) -> Method:
     def read(module: nn.Module, networks: Any) -> Any:
         if torch.is_grad_enabled() or not isinstance(networks, Weights) or not possible():
             return method(module, networks)
-        whole = networks.flat.dim() != 2 or networks.device.type != "cpu" or not separable(module)
-        parts = [] if whole else cut(len(networks), size(module, [networks.spec]))
-        if len(parts) < 2:
+        if networks.flat.dim() != 2 or len(networks) < 2 or networks.device.type != "cpu" or not separable(module):
             return method(module, networks)
-        key = drawn_seed() if module.training else None
+        # twice as many as in training, where what a lane keeps has to be paid for as well
+        parts = cut(len(networks), 2 * size(module, [networks.spec]))
+        key = drawn_seed() if module.training and len(parts) > 1 else None
         seeds = None if key is None else [seed_of(key, part.start) for part in parts]
         answers = run([functools.partial(method, module, networks[part]) for part in parts], seeds)
-        return pytree.tree_map(lambda *pieces: torch.cat(pieces), *answers)
+        if len(answers) == 1:
+            return answers[0]
+        return run([lambda: pytree.tree_map(lambda *pieces: torch.cat(pieces), *answers)])[0]
 
     return read  # type: ignore[return-value]
 
@@ -106,11 +111,20 @@ def run(tasks: Sequence[Callable[[], T]], seeds: Sequence[int] | None = None) ->
     Tasks have the caller's gradient mode, inference mode and autocast. With `seeds`, what a task draws from torch's
     global generator on the CPU is a function of its seed, and that generator stays as it was. If tasks raise, no more
     are begun, and the first one's exception is raised here when those under way have ended.
+
+    A single task is done by this thread, which has one torch thread meanwhile, as would threads that begin meanwhile.
     """
-    count = min(torch.get_num_threads(), len(tasks))
+    most = torch.get_num_threads()
+    count = min(most, len(tasks))
     job = _Job(tasks, [None] * len(tasks) if seeds is None else seeds, workers=count)
-    if count < 2 or getattr(_thread, "busy", False):
+    if getattr(_thread, "busy", False):
         job.work()
+    elif count < 2:
+        torch.set_num_threads(1)
+        try:
+            job.work()
+        finally:
+            torch.set_num_threads(most)
     else:
         _start(count)
         enter = _modes()

@@ -80,7 +80,8 @@ def test_a_wrong_twin_that_adds_as_lanes_come_changes_bits():
     for order in ((0, 1, 2, 3), (3, 1, 2, 0), (2, 0, 3, 1)):
         total = module._Sums([nn.Parameter(torch.zeros(()))])
         for number in order:
-            total.put(number, values[number], (values[number],))
+            total.put(number, values[number], (values[number],), {})
+        total.given()
         sums.append((float(total.loss), float(total.parameters[0].grad)))
     assert set(sums) == {(1.0, 1.0)}
     assert float(values[0] + values[2] + values[1] + values[3]) == 2.0
@@ -135,10 +136,26 @@ def test_samples_of_several_architectures_and_samples_that_do_not_match():
         gradients(model, loss, "networks", 2)
 
 
+def test_a_model_that_draws_is_found_out_and_its_bits_do_not_depend_on_that(monkeypatch):
+    model, samples, loss = setting()
+    with monkeypatch.context() as patch:
+        patch.setattr(lanes, "_Draws", lambda seed: pytest.fail("nothing is drawn"))
+        gradients(model, loss, samples, 3)
+    model, samples, loss = setting(dropout=0.5)
+    found = []
+    for known in (False, True):
+        assert (model in module._drawing) == known
+        torch.manual_seed(11)
+        model.zero_grad()
+        gradients(model, loss, samples, 3)
+        found.append([*(p.grad for p in model.parameters()), torch.get_rng_state()])
+    assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
+
+
 class Digits:
     """An objective in lanes, with dropout."""
 
-    num_samples, monitor, maximise, lane = 40, "loss", False, 3
+    num_samples, monitor, maximise, mean, lane = 40, "loss", False, True, 3
 
     def __init__(self):
         generator = torch.Generator().manual_seed(0)
@@ -177,7 +194,7 @@ def test_dropout_is_a_function_of_seed_step_and_lane():
     loss = module.part_gradients(objective.model, objective.loss, indices, slice(0, 12), 12, 3, step_seed(5, 3))
     wanted = 0.0
     for part in lanes.cut(12, 3):
-        torch.manual_seed(lanes.seed_of(step_seed(5, 3), part.start))
+        torch.manual_seed(module.seed_at(step_seed(5, 3), part.start))
         wanted = wanted + objective.loss(indices[part]).detach() * 0.25
     assert torch.equal(loss, wanted)
 

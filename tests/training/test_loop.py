@@ -288,7 +288,9 @@ def test_updates_are_those_of_plain_torch(tmp_path, name):
     """The loop, written out without the loop."""
     objective, plain = Toy(), Toy()
     train(objective, replace(FULL, optimizer=name), tmp_path, seed=5)
-    optimizer = torch.optim.AdamW(plain.model.parameters(), lr=1.0, weight_decay=0.1, amsgrad=name == "amsgrad")
+    optimizer = torch.optim.AdamW(
+        plain.model.parameters(), lr=1.0, weight_decay=0.1, amsgrad=name == "amsgrad", fused=True
+    )
     with torch.random.fork_rng():
         for step in range(FULL.steps):
             torch.manual_seed(loop.step_seed(5, step))

@@ -88,13 +88,12 @@ class Terminal:
         return self._stop is not None
 
     def stopped(self, values: Mapping[str, Any], line: str) -> typer.Exit:
-        """To be raised when work was ended by a signal: says what was kept."""
-        assert self._stop is not None
+        """To be raised when work was ended by a signal, to this process or another of its team: says what was kept."""
         self.close()
         if self.as_json:
             _print(files.to_json({"stopped": True, **values}))
         _print(printable(f"{line}; the same command goes on from there"), sys.stderr)
-        return typer.Exit(128 + self._stop)
+        return typer.Exit(128 + (self._stop or signal.SIGTERM))
 
     def refused(self, sentences: Sequence[str], answered: bool = True) -> typer.Exit:
         """To be raised when some of what was given could not be used, or (not `answered`) all of it: each sentence as

@@ -176,7 +176,9 @@ class FourierMap(EdgeMap):
             return None if coefficients is None else outer @ coefficients
 
         of = (*self._own, outer, *(() if shift is None else (shift,)))
-        coefficients = kept(self, None if shift is None else shift.storage_offset(), of, folded)
+        coefficients = None
+        if not torch.compiler.is_compiling():
+            coefficients = kept(self, None if shift is None else shift.storage_offset(), of, folded)
         if coefficients is not None:
             basis = PolynomialMap(self.reach, coefficients)
             if basis.covers(values):

@@ -6,10 +6,9 @@ Axes: B networks, n rows.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from weightwalk import lanes
 from weightwalk.frameworks.reader import Reader
+from weightwalk.training.distributed import team
 from weightwalk.training.loop import Objective
 from weightwalk.training.samplers import BATCH, batches
 from weightwalk.training.stage import StageConfig
@@ -92,7 +92,8 @@ class Stage:
 class _StageObjective:
     """What the two objectives share."""
 
-    lane = 0
+    mean = True
+    lane: int
 
     def __init__(self, stage: Stage, model: nn.Module, data: Data):
         self.model = model
@@ -103,16 +104,17 @@ class _StageObjective:
     def _target(self, rows: Rows) -> Tensor:
         return self._stage.target(rows).to(self._data.device)
 
-    def _validated(self, read: Callable[[Any], Tensor], parts: Iterable[Any]) -> dict[str, float]:
+    def _validated(self, read: Callable[[slice], Tensor]) -> dict[str, float]:
         """Figures of what is read of the validation networks, in parts of at most `BATCH`."""
         stage, val = self._stage, self._data.val
-        rows = batches(val)
         if stage.figures is None:  # outputs may be large: none is kept
-            losses = (
-                float(stage.loss(read(part), self._target(of))) * len(of) for part, of in zip(parts, rows, strict=True)
-            )
-            return {"val_loss": sum(losses) / len(val)}
-        outputs, target = torch.cat([read(part) for part in parts]), self._target(val)
+
+            def losses(part: slice) -> Tensor:
+                loss = stage.loss(read(part), self._target(val[part]))
+                return loss.double().expand(part.stop - part.start)
+
+            return {"val_loss": float(team().read(len(val), losses, BATCH).mean())}
+        outputs, target = team().read(len(val), read, BATCH), self._target(val)
         figures = {f"val_{name}": value for name, value in stage.figures(outputs, target).items()}
         return {**figures, "val_loss": float(stage.loss(outputs, target))}
 
@@ -131,7 +133,8 @@ class ModuleObjective(_StageObjective):
 
     def validate(self) -> dict[str, float]:
         """The stage's figures and its loss on the validation networks."""
-        return self._validated(lambda rows: self.model(self._data.networks(rows)), batches(self._data.val))
+        val = self._data.val
+        return self._validated(lambda part: self.model(self._data.networks(val[part])))
 
 
 class HeadObjective(_StageObjective):
@@ -139,10 +142,12 @@ class HeadObjective(_StageObjective):
 
     def __init__(self, stage: Stage, reader: Reader, data: Data):
         super().__init__(stage, reader.head, data)
+        self.lane = lanes.size(reader.head)
         self._encoder = reader.encoder
 
     def _encode(self, rows: Rows) -> Tensor:
-        with torch.no_grad():
+        """In float32, as they are used in the end, whatever the head is trained in."""
+        with torch.no_grad(), torch.autocast(self._data.device.type, enabled=False):
             return self._encoder.encode(self._data.networks(rows))
 
     @cached_property
@@ -152,8 +157,11 @@ class HeadObjective(_StageObjective):
         size = 4 * math.prod(self._encoder.encoding_shape) * (len(data.train) + len(data.val))
         if size > CACHE_BYTES:
             return None
-        train, val = (torch.cat([self._encode(part) for part in batches(rows)]) for rows in (data.train, data.val))
-        return train, val
+
+        def encodings(rows: Rows) -> Tensor:
+            return team().read(len(rows), lambda part: self._encode(rows[part]), BATCH)
+
+        return encodings(data.train), encodings(data.val)
 
     def loss(self, indices: Tensor) -> Tensor:
         """Mean over the samples of the batch."""
@@ -171,6 +179,5 @@ class HeadObjective(_StageObjective):
 
     def validate(self) -> dict[str, float]:
         """The stage's figures and its loss on the validation networks, all samples of one together."""
-        if self._kept is not None:
-            return self._validated(self.model, self._kept[1].split(BATCH))
-        return self._validated(lambda rows: self.model(self._encode(rows)), batches(self._data.val))
+        kept, val = self._kept, self._data.val
+        return self._validated(lambda part: self.model(self._encode(val[part]) if kept is None else kept[1][part]))

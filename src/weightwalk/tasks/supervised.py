@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from weightwalk.tasks.base import TASKS, Task
 from weightwalk.tasks.config import RunConfig
 from weightwalk.tasks.runs import Answers, Evaluation, Run, versions
 from weightwalk.tasks.stages import Data, Rows
+from weightwalk.training import distributed, tracking
 from weightwalk.training.loop import Outcome
 from weightwalk.training.loop import train as train_stage
 from weightwalk.training.samplers import batches, check_sampling
@@ -35,6 +37,7 @@ def train(
     device: torch.device,
     progress: Progress = silent,
     should_stop: Callable[[], bool] = lambda: False,
+    track: Sequence[str] = (),
 ) -> dict[str, Outcome]:
     """Train every stage of `config` on `zoo`, from where the run in `out` stands; the outcomes by stage, fewer if it
     was stopped.
@@ -42,8 +45,10 @@ def train(
     The encoder's `prepare` sees the training networks first, in every call alike, so a resumed run is the uninterrupted
     one. Nothing is written before data and model are known to be good. InputError if `out` was made with other settings
     or another zoo (the differences are named), if the zoo is of another kind, lacks a split, or has networks that are
-    not finite.
+    not finite. `track` names trackers that get the logs' rows as well (`tracking`). Of a team of processes
+    (`distributed.joined`) the leader alone writes.
     """
+    tracking.check(track)
     task, out = TASKS[config.task], Path(out)
     task.check_zoo(config, zoo)
     data = Data(zoo, task.rows(config, zoo, "train"), task.rows(config, zoo, "val"), device)
@@ -64,22 +69,30 @@ def train(
     for stage in vars(config).values():
         if isinstance(stage, StageConfig):  # before anything is written, so that the command can be mended
             check_sampling(len(data.train), stage.batch_size, config.seed)
+    team = distributed.team()
+    if not team.leads:
+        team.wait()  # until the leader has begun it
     run = Run.open_or_create(out, config, counts, made)
+    if team.leads:
+        team.wait()
     reader.encoder.prepare(data.batches(data.train))
     outcomes: dict[str, Outcome] = {}
-    for stage in task.stages(config, reader, description.answer, data):
-        outcomes[stage.name] = outcome = train_stage(
-            stage.objective(data),
-            stage.config,
-            run.path / stage.name,
-            seed=config.seed,
-            label=stage.name,
-            progress=progress,
-            should_stop=should_stop,
-        )
-        if not outcome.finished:
-            return outcomes
-    if not (run.path / FILE).exists():
+    begun = any((run.path / name).exists() for name in config.stages)
+    with tracking.tracked(track, run.path, configs.to_dict(config), begun) as log:
+        for stage in task.stages(config, reader, description.answer, data):
+            outcomes[stage.name] = outcome = train_stage(
+                stage.objective(data),
+                stage.config,
+                run.path / stage.name,
+                seed=config.seed,
+                label=stage.name,
+                progress=progress,
+                should_stop=should_stop,
+                log=partial(log, stage.name),
+            )
+            if not outcome.finished:
+                return outcomes
+    if team.leads and not (run.path / FILE).exists():
         Pretrained(reader, description).save(run.path / FILE)
     return outcomes
 

@@ -11,9 +11,10 @@ a busy one, the bits are the same.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ from torch.utils import _pytree as pytree
 
 from weightwalk import lanes
 from weightwalk.errors import InputError
+from weightwalk.kept import Common
 from weightwalk.weights import Weights
 
 S = TypeVar("S")
@@ -34,7 +36,8 @@ def gradients(model: nn.Module, loss: Callable[[S], Tensor], samples: S, lane: i
     some of them must be the mean of what each of them adds. A lane has about `lane` samples; without it, as many as
     `lanes.size` says of the networks among them; 0 is one plain backward pass. That is also for models whose answers to
     a sample depend on the others (`lanes.separable`) and for models that are not on the CPU. What lanes draw from
-    torch's global generator depends on that generator's state at the call.
+    torch's global generator depends on that generator's state at the call; the first time that they do, `loss` is asked
+    once more for every lane.
 
     InputError for samples of different numbers.
     """
@@ -66,10 +69,12 @@ def _is_samples(value: Any) -> bool:
 
 def cut(model: nn.Module, num_samples: int, lane: int) -> list[slice]:
     """Slices of a batch, a lane each; one where `model` is not for lanes."""
+    return lanes.cut(num_samples, lane) if _for_lanes(model, lane) else [slice(0, num_samples)]
+
+
+def _for_lanes(model: nn.Module, lane: int) -> bool:
     here = all(parameter.device.type == "cpu" for parameter in model.parameters())
-    if not lane or not here or not lanes.possible() or not lanes.separable(model):
-        return [slice(0, num_samples)]
-    return lanes.cut(num_samples, lane)
+    return lane > 0 and here and lanes.possible() and lanes.separable(model)
 
 
 def part_gradients(
@@ -78,30 +83,60 @@ def part_gradients(
     """`gradients` of a part of a batch of `total` samples, weighted by its share; what a lane draws is a function of
     `key` and of its place in the batch.
     """
-    pieces = [
-        slice(part.start + piece.start, part.start + piece.stop) for piece in cut(model, part.stop - part.start, lane)
-    ]
+    count = part.stop - part.start
+    pieces = [slice(part.start + piece.start, part.start + piece.stop) for piece in cut(model, count, lane)]
     shares = [(piece.stop - piece.start) / total for piece in pieces]
     if len(pieces) == 1:
-        found: Tensor = _scalar(loss, _of(samples, part)) * shares[0]
-        found.backward()
-        return found.detach()
+
+        def plain() -> Tensor:
+            found: Tensor = _scalar(loss, _of(samples, part)) * shares[0]
+            with torch.autocast(found.device.type, enabled=False):
+                found.backward()
+            return found.detach()
+
+        return lanes.run([plain])[0] if count > 1 and _for_lanes(model, lane) else plain()
+    parts = [_of(samples, piece) for piece in pieces]
+    if (
+        model not in _drawing
+    ):  # the mode that gives every lane its random numbers takes 5 to 15 % of a small model's step
+        before = torch.default_generator.get_state()
+        sums = _in_lanes(model, loss, parts, shares, None)
+        if torch.equal(torch.default_generator.get_state(), before):
+            return sums.given()
+        torch.default_generator.set_state(before)
+        _drawing.add(model)
+    return _in_lanes(model, loss, parts, shares, [seed_at(key, piece.start) for piece in pieces]).given()
+
+
+_drawing: WeakSet[nn.Module] = WeakSet()
+"""Models whose losses have drawn random numbers."""
+
+
+def _in_lanes(
+    model: nn.Module, loss: Callable[[S], Tensor], parts: Sequence[S], shares: Sequence[float], seeds: list[int] | None
+) -> _Sums:
     sums = _Sums([parameter for parameter in model.parameters() if parameter.requires_grad])
 
     def add(number: int) -> None:
         cached = torch.is_autocast_cache_enabled()
         torch.set_autocast_cache_enabled(False)  # or lanes would share lowered parameters, and gradients meet in those
         try:
-            found = _scalar(loss, _of(samples, pieces[number])) * shares[number]
-            sums.put(number, found.detach(), _grad(found, sums.parameters))
+            with sums.common.lane() as leaves:
+                found = _scalar(loss, parts[number]) * shares[number]
+            with torch.autocast("cpu", enabled=False):
+                gradients = _grad(found, [*sums.parameters, *leaves.values()])
+            own, of_common = gradients[: len(sums.parameters)], gradients[len(sums.parameters) :]
+            sums.put(number, found.detach(), own, dict(zip(leaves, of_common, strict=True)))
         finally:
             torch.set_autocast_cache_enabled(cached)
 
-    lanes.run(
-        [partial(add, number) for number in range(len(pieces))], [lanes.seed_of(key, piece.start) for piece in pieces]
-    )
-    assert sums.loss is not None
-    return sums.loss
+    lanes.run([partial(add, number) for number in range(len(parts))], seeds)
+    return sums
+
+
+def seed_at(key: int, start: int) -> int:
+    """Of the samples from `start` on: the key itself for a batch's first ones."""
+    return lanes.seed_of(key, start) if start else key
 
 
 def _of(samples: S, part: slice) -> S:
@@ -137,13 +172,22 @@ class _Sums:
     def __init__(self, parameters: Sequence[Tensor]):
         self.parameters = parameters
         self.loss: Tensor | None = None
-        self._early: dict[int, tuple[Tensor, tuple[Tensor | None, ...]]] = {}
+        self.common = Common()
+        self.gradients: list[Tensor | None] = [None] * len(parameters)
+        self.of_common: dict[Hashable, Tensor] = {}
+        self._early: dict[int, tuple[Tensor, tuple[Tensor | None, ...], dict[Hashable, Tensor | None]]] = {}
         self._turn, self._adding, self._lock = 0, False, threading.Lock()
 
-    def put(self, number: int, loss: Tensor, found: tuple[Tensor | None, ...]) -> None:
+    def put(
+        self,
+        number: int,
+        loss: Tensor,
+        found: tuple[Tensor | None, ...],
+        of_common: dict[Hashable, Tensor | None],
+    ) -> None:
         """Add a lane as soon as those before it are in: whoever comes then adds it."""
         with self._lock:
-            self._early[number] = (loss, found)
+            self._early[number] = (loss, found, of_common)
             if self._adding:
                 return
             self._adding = True
@@ -157,17 +201,31 @@ class _Sums:
             self._add(*ready)
 
     @torch.no_grad()
-    def _add(self, loss: Tensor, found: tuple[Tensor | None, ...]) -> None:
+    def _add(self, loss: Tensor, found: tuple[Tensor | None, ...], of_common: dict[Hashable, Tensor | None]) -> None:
+        for key, gradient in of_common.items():
+            if gradient is not None:
+                self.of_common[key] = gradient if key not in self.of_common else self.of_common[key] + gradient
         self.loss = loss if self.loss is None else self.loss + loss
         old: list[Tensor] = []
         new: list[Tensor] = []
-        for parameter, gradient in zip(self.parameters, found, strict=True):
+        for place, (parameter, gradient) in enumerate(zip(self.parameters, found, strict=True)):
             if gradient is None:
                 continue
-            if parameter.grad is None:  # a copy: a gradient may share its memory with another one
-                parameter.grad = torch.empty_like(parameter).copy_(gradient)
+            summed = self.gradients[place]
+            if summed is None:  # a copy: a gradient may share its memory with another one
+                self.gradients[place] = torch.empty_like(parameter).copy_(gradient)
             else:
-                old.append(parameter.grad)
+                old.append(summed)
                 new.append(gradient)
         if old:
             torch._foreach_add_(old, new)
+
+    def given(self) -> Tensor:
+        """The loss; the parameters have the gradients."""
+        assert self.loss is not None
+        for parameter, gradient in zip(self.parameters, self.gradients, strict=True):
+            if gradient is not None:
+                parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+        if self.of_common:
+            lanes.run([partial(self.common.backward, self.of_common)])
+        return self.loss

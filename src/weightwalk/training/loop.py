@@ -16,24 +16,26 @@ import io
 import json
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from weightwalk import lanes
 from weightwalk.config import differences, to_dict
 from weightwalk.errors import InputError
 from weightwalk.files import write_bytes
 from weightwalk.progress import Progress, silent
 from weightwalk.registry import unknown
 from weightwalk.training import checkpoint
-from weightwalk.training.gradients import part_gradients
+from weightwalk.training.distributed import team
 from weightwalk.training.samplers import batch_indices, check_sampling, step_seed
 from weightwalk.training.stage import StageConfig
+from weightwalk.training.step import Objective, Step
 
 __all__ = ["Objective", "Outcome", "StageConfig", "read_log", "train"]
 
@@ -44,38 +46,6 @@ _OPTIMIZERS: dict[str, Callable[..., torch.optim.Adam]] = {
 }
 _SECONDS_PER_REPORT = 0.15
 _COLUMNS = ("step", "train_loss", "learning_rate", "seconds")
-
-
-class Objective(Protocol):
-    """What is trained, on what, and how well it does.
-
-    Answers must be functions of the model, the indices and torch's global generators; a state of its own (a counter, a
-    generator, numpy's or Python's random numbers) would be lost in a resume.
-    """
-
-    @property
-    def model(self) -> nn.Module:
-        """What is trained: its parameters with `requires_grad`. All state lives here."""
-        ...
-
-    num_samples: int
-    """Training samples; `loss` gets indices below it."""
-    monitor: str
-    """The key in the answer of `validate` that picks the best checkpoint."""
-    maximise: bool
-    """Whether more of the monitored figure is better."""
-    lane: int
-    """How many samples are worth a thread for themselves (`weightwalk.lanes`); 0, or left out, for a loss that is not
-    the mean of what each sample adds, or for a model too cheap to be worth it.
-    """
-
-    def loss(self, indices: Tensor) -> Tensor:
-        """The loss on those training samples, (B,) int64 on the CPU -> (); the model is in training mode."""
-        ...
-
-    def validate(self) -> dict[str, float]:
-        """Figures on held-out samples; the model is in evaluation mode and gradients are off."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -98,32 +68,40 @@ def train(
     label: str = "training",
     progress: Progress = silent,
     should_stop: Callable[[], bool] = lambda: False,
+    log: Callable[[Mapping[str, float]], None] = lambda row: None,
 ) -> Outcome:
     """Train to the end of the stage, from `folder`'s last checkpoint where there is one.
 
-    Every `eval_every` steps and at the end the model is validated and everything saved. When `should_stop` answers
-    True, the state is saved at that step and the call returns. A finished stage is not trained again. After the end the
-    model holds its best parameters and is in evaluation mode. The model's device is used; torch's generators are left
-    as found.
+    Every `eval_every` steps and at the end the model is validated, everything saved, and `log` gets the row. When
+    `should_stop` answers True, the state is saved at that step and the call returns. A finished stage is not trained
+    again. After the end the model holds its best parameters and is in evaluation mode. The model's device is used;
+    torch's generators are left as found.
 
-    Raises InputError for a checkpoint that is damaged, of another model or of other settings, and for a loss or a
-    monitored figure that is not finite: then the last good checkpoint stays.
+    Processes of a team (`distributed`) each take a share of every batch that may be cut, and do the same work on those
+    that may not be; the leader alone writes, and calls `log`.
+
+    Raises InputError for a checkpoint that is damaged, of another model or of other settings, for a batch that is to be
+    cut and may not be, and for a loss or a monitored figure that is not finite: then the last good checkpoint stays.
     """
     run = _Run(objective, config, Path(folder), seed, label)
     run.resume()
     objective.model.train()
+    run.steps.check(run.step)
     reported = -math.inf
-    with torch.random.fork_rng(run.cuda_devices):
+    with torch.random.fork_rng(run.steps.cuda_devices):
         while run.step < config.steps:
-            if should_stop():
+            if run.team.any(should_stop()):
                 run.save()
                 return run.outcome(finished=False)
             run.advance()
             if run.step % config.eval_every == 0 or run.step == config.steps:
                 run.evaluate()
+                if run.team.leads:
+                    log(run.rows[-1])
             if time.monotonic() - reported >= _SECONDS_PER_REPORT or run.step == config.steps:
                 progress(label, run.step, config.steps, run.figures())
                 reported = time.monotonic()
+    run.team.wait()  # until the leader has written it
     checkpoint.load(run.best_path).restore(objective.model)
     objective.model.eval()
     return run.outcome(finished=True)
@@ -134,7 +112,7 @@ class _Run:
 
     def __init__(self, objective: Objective, config: StageConfig, folder: Path, seed: int, label: str):
         check_sampling(objective.num_samples, config.batch_size, seed)
-        self.objective, self.config, self.seed, self.label = objective, config, seed, label
+        self.objective, self.config, self.seed, self.label, self.team = objective, config, seed, label, team()
         self.folder, self.last_path, self.best_path = folder, folder / "last.safetensors", folder / "best.safetensors"
         self.parameters = [parameter for parameter in objective.model.parameters() if parameter.requires_grad]
         if not self.parameters:
@@ -142,9 +120,12 @@ class _Run:
                 f"{label}: expected a model with parameters to train, got none that requires gradients; unfreeze some"
             )
         self.optimizer = _OPTIMIZERS[config.optimizer](
-            self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay
+            self.parameters,
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            fused=all(parameter.device.type == "cpu" for parameter in self.parameters),  # a quarter of the time there
         )
-        self.cuda_devices = sorted({parameter.device.index for parameter in self.parameters if parameter.is_cuda})
+        self.steps = Step(objective, config, label, self.parameters)
         self.settings: dict[str, Any] = {
             **to_dict(config),
             "seed": seed,
@@ -167,21 +148,21 @@ class _Run:
 
     def advance(self) -> None:
         """One update."""
-        step, value = self.step, step_seed(self.seed, self.step)
-        torch.default_generator.manual_seed(value)
-        for device in self.cuda_devices:
-            torch.cuda.default_generators[device].manual_seed(value)
+        step, key = self.step, step_seed(self.seed, self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.rate(step)
         self.optimizer.zero_grad()
-        indices = batch_indices(self.objective.num_samples, self.config.batch_size, step, self.seed)
-        lane, whole = getattr(self.objective, "lane", 0), slice(0, len(indices))
-        loss = part_gradients(self.objective.model, self.objective.loss, indices, whole, len(indices), lane, value)
+        loss = self.steps.gradients(
+            batch_indices(self.objective.num_samples, self.config.batch_size, step, self.seed), key
+        )
+        lanes.run([self.update])
+        self.pending.append(loss)
+        self.step += 1
+
+    def update(self) -> None:
         if self.config.clip is not None:
             nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
         self.optimizer.step()
-        self.pending.append(loss)
-        self.step += 1
 
     def evaluate(self) -> None:
         """Validate, add a row, and write everything."""
@@ -250,18 +231,22 @@ class _Run:
     def save(self) -> None:
         """Write `last.safetensors`."""
         self.read_losses()
+        if not self.team.leads:
+            return
         state = {"step": self.step, "loss_sum": self.loss_sum, "seconds": self.read_clock(), "rows": self.rows}
         checkpoint.save(self.last_path, {"settings": self.settings, **state}, self.objective.model, self.optimizer)
 
     def write_best(self) -> None:
         """Write `best.safetensors` when the present model is the best; after `save`, so that the state knows of it."""
         best = self.best_row
-        if best is not None and best["step"] == self.step:
+        if self.team.leads and best is not None and best["step"] == self.step:
             figures = {name: value for name, value in best.items() if name != "seconds"}
             checkpoint.save(self.best_path, {"settings": self.settings, **figures}, self.objective.model)
 
     def write_log(self) -> None:
         """Write the rows as JSON lines and as CSV, where they are not there yet."""
+        if not self.team.leads:
+            return
         lines = "".join(json.dumps(row) + "\n" for row in self.rows)
         table = io.StringIO()
         names = list(dict.fromkeys(name for row in self.rows for name in row))
@@ -284,7 +269,10 @@ class _Run:
             raise InputError(
                 f"expected the state of a training at {self.last_path}, got a model alone; delete it to train anew"
             )
-        changes = differences(saved.metadata["settings"], self.settings)
+        settings = saved.metadata["settings"]
+        # settings that a version before this one did not have are as they are if nobody sets them
+        unset = {one.name: one.default for one in fields(StageConfig) if one.name not in settings}
+        changes = differences({**settings, **unset}, self.settings)
         if changes:
             raise InputError(
                 f"{self.last_path} was made with other settings: {'; '.join(changes)}; "
@@ -293,7 +281,7 @@ class _Run:
         saved.restore(self.objective.model, self.optimizer)
         self.step, self.rows, self.loss_sum = saved.metadata["step"], saved.metadata["rows"], saved.metadata["loss_sum"]
         self.seconds = saved.metadata["seconds"]
-        if self.best_row is None:
+        if self.best_row is None or not self.team.leads:
             return
         self.write_log()
         if not self.has_best():

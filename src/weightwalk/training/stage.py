@@ -10,6 +10,7 @@ from weightwalk.config import bounded, typed
 
 Optimizer = Literal["adam", "adamw", "amsgrad"]
 Schedule = Literal["constant", "cosine"]
+Precision = Literal["fp32", "bf16"]
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,10 @@ class StageConfig:
     `weight_decay` is torch's: an L2 term in the gradient for adam, decoupled for adamw and for
     amsgrad, which is AdamW that divides by the largest second moment so far. `clip` bounds the norm of all
     gradients together; None leaves them alone.
+
+    `accumulate` cuts every batch into so many parts, one after another: less memory, the same update. `precision` bf16
+    makes the products of the loss in bfloat16 (torch.autocast); parameters, the optimiser's state and validation stay
+    in float32.
     """
 
     steps: int
@@ -33,14 +38,18 @@ class StageConfig:
     schedule: Schedule = "constant"
     clip: float | None = None
     eval_every: int = 1000
+    accumulate: int = 1
+    precision: Precision = "fp32"
 
     def __post_init__(self) -> None:
-        bounded(self, "steps batch_size eval_every", 1)
+        bounded(self, "steps batch_size eval_every accumulate", 1)
+        bounded(self, "accumulate", most=self.batch_size)
         bounded(self, "learning_rate clip", above=0)
         bounded(self, "weight_decay warmup_steps", 0)
         bounded(self, "warmup_start", 0, most=1)
         typed(Optimizer, self.optimizer, "optimizer")
         typed(Schedule, self.schedule, "schedule")
+        typed(Precision, self.precision, "precision")
 
     def rate(self, step: int) -> float:
         """The learning rate of the update that step `step` makes, counted from 0."""

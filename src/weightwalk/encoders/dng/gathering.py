@@ -60,8 +60,10 @@ class Gatherer:
 
     def __call__(self, layers: Sequence[Layer]) -> Tensor:
         """The messages of the targets of every layer: (B, O, D) of one, (1, R, D) of several (`rows.joined`)."""
-        with torch.autocast(layers[0].weights.device.type, enabled=False):  # sums of many terms
-            found = self._polynomials(layers) if isinstance(self.maps, TapMaps) else None
+        found = None
+        if isinstance(self.maps, TapMaps) and not torch.compiler.is_compiling():  # polynomials look at values
+            with torch.autocast(layers[0].weights.device.type, enabled=False):  # sums of many terms
+                found = self._polynomials(layers)
         return joined(self._plain(layers)) if found is None else found
 
     def _plain(self, layers: Sequence[Layer]) -> list[Tensor]:

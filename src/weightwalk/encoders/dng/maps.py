@@ -228,7 +228,7 @@ def moved(step: Step, read: Sequence[Tensor]) -> Tensor:
         return reduce(torch.mul, read)
     if type(step).links is Step.links:
         return read[0]
-    moves = _moves(step)
+    moves = _moves.__wrapped__(step) if torch.compiler.is_compiling() else _moves(step)  # Dynamo warns of caches
     memory = read[0] if len(read) == 1 else torch.cat(list(read), dim=1)
     if moves.kept == memory.shape[1]:
         return memory
