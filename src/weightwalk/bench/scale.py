@@ -102,11 +102,12 @@ def exponent(figures: Sequence[Figures]) -> float:
 
 
 def _read(_: object, name: str, width: int, much: ScaleBench) -> Figures:
-    """Encode one network of random weights."""
+    """Encode one network of random weights, whose sizes the encoder knows (`Encoder.prepare`)."""
     spec = _MAKERS[name](width)
     generator = torch.Generator().manual_seed(0)
     weights = Weights(spec, torch.randn(1, spec.num_parameters, generator=generator).mul_(0.02))
     encoder = DNGEncoder(spec, much.dim, much.num_frequencies, scale=1.0, head_dim=much.head_dim, shared=True)
+    encoder.prepare([weights])
     before = memory_mib()
     began, cpu_began = time.perf_counter(), time.process_time()
     with torch.no_grad():

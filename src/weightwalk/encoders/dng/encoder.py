@@ -213,10 +213,11 @@ class DNGEncoder(Encoder):
         self, maps: Pass, gatherers: dict[nn.Module, Gatherer], own: Any, walks: list[Walk]
     ) -> Sequence[Tensor]:
         """The memories that the walks' steps write, which all have the maps `own`."""
-        if isinstance(own, StepMaps) and len(walks) == 1 and walks[0].source is walks[0].inputs:
-            through = own.gather_through(walks[0].weights.weights[walks[0].layer], walks[0].source, maps.cell.weight_hh)
+        first = walks[0]
+        if isinstance(own, StepMaps) and len(walks) == 1 and first.source is first.inputs:
+            through = own.gather_through(first.weights.weights[first.layer], first.source, maps.cell.weight_hh)
             if through is not None:
-                return self._layers(maps, own, walks, [through[0]], through[1])
+                return self._layers(maps, own, walks, *through)
         if isinstance(own, (StepMaps, TapMaps)):
             gather = gatherers.setdefault(own, Gatherer(own))
             return self._layers(maps, own, walks, gather([_heard(walk) for walk in walks]))
@@ -229,7 +230,7 @@ class DNGEncoder(Encoder):
             if self.activations is not None:
                 table = self.activations.weight
                 shift = shift + (table[self._met(walks[0])] if len(walks) == 1 else table[self._all_met(walks)])
-            return parted(own(joined(memories), scale, shift), memories)
+            return parted(own(joined(memories), scale, shift), [(walk.size, walk.here.step.fan_out) for walk in walks])
         if isinstance(own, JoinMaps):
             return own.of_many([(walk.read, walk.here, walk.flow) for walk in walks])
         return [own(walk.read, walk.here, walk.flow) for walk in walks]
@@ -239,19 +240,32 @@ class DNGEncoder(Encoder):
         maps: Pass,
         own: StepMaps | TapMaps,
         walks: list[Walk],
-        messages: list[Tensor],
+        messages: Tensor,
         of_hidden: Tensor | None = None,
     ) -> Sequence[Tensor]:
-        """The memories of the nodes of layers; `of_hidden` as in `Pass.update`."""
+        """The memories of the nodes of layers, from their messages (`rows.joined`); `of_hidden` as in `Pass.update`."""
+        sizes = [(walk.size, walk.here.step.fan_out) for walk in walks]
         silent = [self.details.silent_unbiased and walk.weights.biases[walk.layer] is None for walk in walks]
         if any(silent):
-            each = zip(walks, messages, silent, strict=True)
+            each = zip(walks, parted(messages, sizes), silent, strict=True)
             return [
-                self.dropout(own.norm(message)) if quiet else self._layers(maps, own, [walk], [message])[0]
+                self.dropout(own.norm(message)) if quiet else self._update(maps, own, [walk], message)
                 for walk, message, quiet in each
             ]
-        memory = maps.update(self._update_input(maps, own, walks), joined(messages), of_hidden)
-        return parted(self.dropout(own.norm(memory)), messages)
+        return parted(self._update(maps, own, walks, messages, of_hidden), sizes)
+
+    def _update(
+        self,
+        maps: Pass,
+        own: StepMaps | TapMaps,
+        walks: list[Walk],
+        messages: Tensor,
+        of_hidden: Tensor | None = None,
+    ) -> Tensor:
+        """Eq 6."""
+        memory = maps.update(self._update_input(maps, own, walks), messages, of_hidden)
+        normed: Tensor = self.dropout(own.norm(memory))
+        return normed
 
     def _update_input(self, maps: Pass, own: Any, walks: list[Walk]) -> Tensor:
         """W_ih of what updates the memories of layers: W_b (phi(b) + a), or a map of those of the pass before."""

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from weightwalk.encoders.dng.maps import StepMaps, TapMaps
+from weightwalk.encoders.dng.rows import joined, taps_and_sources
 from weightwalk.encoders.taps import Pairs, conversion, heard
 
 
@@ -32,8 +33,7 @@ class Layer(NamedTuple):
 
     @property
     def pair(self) -> tuple[int, int]:
-        """Taps and sources."""
-        return (self.weights.shape[3] if self.weights.dim() == 4 else 1), self.weights.shape[2]
+        return taps_and_sources(self.weights)
 
     @property
     def num_targets(self) -> int:
@@ -58,13 +58,13 @@ class Gatherer:
         self.maps = maps
         self._of_taps: dict[int, _Parameters] = {}
 
-    def __call__(self, layers: Sequence[Layer]) -> list[Tensor]:
-        """The messages (B, O, D) of the targets of each layer."""
+    def __call__(self, layers: Sequence[Layer]) -> Tensor:
+        """The messages of the targets of every layer: (B, O, D) of one, (1, R, D) of several (`rows.joined`)."""
         found = None
         if isinstance(self.maps, TapMaps) and not torch.compiler.is_compiling():  # polynomials look at values
             with torch.autocast(layers[0].weights.device.type, enabled=False):  # sums of many terms
                 found = self._polynomials(layers)
-        return self._plain(layers) if found is None else found
+        return joined(self._plain(layers)) if found is None else found
 
     def _plain(self, layers: Sequence[Layer]) -> list[Tensor]:
         """Networks whose layers have the same shape at once."""
@@ -92,7 +92,7 @@ class Gatherer:
             return None
         return basis.reach, basis.coefficients @ conversion(basis.count).to(basis.coefficients)
 
-    def _polynomials(self, layers: Sequence[Layer]) -> list[Tensor] | None:
+    def _polynomials(self, layers: Sequence[Layer]) -> Tensor | None:
         """Eq 5 with the edge map's polynomials, layers of equally many taps and sources as one set; None where that
         can't be.
         """
@@ -113,8 +113,12 @@ class Gatherer:
         sizes = [layers[place].num_targets for place in places]
         counts = np.repeat([layers[place].pair[1] for place in places], sizes)[:, None]
         messages = torch.addcmul(summed @ last.weight.T, torch.from_numpy(counts).to(summed), last.bias)
-        found = dict(zip(places, messages.split(sizes), strict=True))
-        return [found[place].unflatten(0, layer.weights.shape[:2]) for place, layer in enumerate(layers)]
+        if len(layers) == 1:
+            return messages.view(*layers[0].weights.shape[:2], -1)
+        if places != list(range(len(layers))):
+            found = dict(zip(places, messages.split(sizes), strict=True))
+            messages = torch.cat([found[place] for place in range(len(layers))])
+        return messages[None]
 
     def _pairs(self, num_taps: int, layers: Sequence[Layer], values: Tensor) -> list[Pairs]:
         """Layers of equally many taps, in the order of their numbers of sources, and all of their values."""

@@ -163,7 +163,7 @@ class JoinMaps(nn.Module):
     def of_many(self, steps: Sequence[tuple[Sequence[Tensor], Scheduled, Flow]]) -> list[Tensor]:
         """`forward` of several steps; their messages are one product."""
         sent = [x for read, at, flow in steps for place, x in enumerate(read) if place != flow.targets[at.value]]
-        messages = iter(parted(self.residual(joined(sent)), sent) if sent else ())
+        messages = iter(parted(self.residual(joined(sent)), [(x.shape[0], x.shape[1]) for x in sent]) if sent else ())
         found = []
         for read, at, flow in steps:
             target = flow.targets[at.value]

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from weightwalk.encoders.dng.maps import StepMaps, TapMaps, moved
+from weightwalk.encoders.dng.rows import taps_and_sources
 from weightwalk.spec import Scheduled
 from weightwalk.weights import Weights
 
@@ -95,5 +96,7 @@ def lockstep(
             return
         chosen = next((own for _, own in waiting if not isinstance(own, (StepMaps, TapMaps))), waiting[0][1])
         together = [walk for walk, own in waiting if own is chosen]
+        if isinstance(chosen, TapMaps):  # in the order in which they are summed
+            together.sort(key=lambda walk: taps_and_sources(walk.weights.weights[walk.layer]))
         for walk, memory in zip(together, read(chosen, together), strict=True):
             walk.put(memory)
