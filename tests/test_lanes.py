@@ -169,7 +169,6 @@ def test_where_lanes_would_be_in_the_way_there_are_none(monkeypatch, two_threads
     assert not lanes.separable(reader)  # BatchNorm in training mode
     assert lanes.separable(reader.eval())
     with torch.no_grad():
-        encoder(networks(1))
         encoder(networks(0))
         encoder.requires_grad_(False)
         with FlopCounterMode(display=False) as counter:
