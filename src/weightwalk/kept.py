@@ -64,7 +64,11 @@ class Common:
         def leaf(key: Hashable, make: Callable[[], T]) -> T:
             with self._lock:
                 if key not in self._made:
-                    self._made[key] = make()
+                    _thread.lane = None  # what this is made of leads to the parameters, not to leaves
+                    try:
+                        self._made[key] = make()
+                    finally:
+                        _thread.lane = leaf
             made = self._made[key]
             if isinstance(made, Tensor) and made.requires_grad:
                 made = leaves.setdefault(key, made.detach().requires_grad_())

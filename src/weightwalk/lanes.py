@@ -39,6 +39,7 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 _ROWS = 1_000  # nodes in a lane, so that adding up its gradients is small beside what makes them
 _PRODUCTS = 400_000_000  # multiplications in a lane, about: some milliseconds, so that Python's share is small
+_LARGE = 100_000  # parameters of a network that is read alone
 
 # ---------------------------------------------------------------- how a batch is cut
 
@@ -86,7 +87,9 @@ def reading(method: Method) -> Method:
     def read(module: nn.Module, networks: Any) -> Any:
         if torch.is_grad_enabled() or not isinstance(networks, Weights) or not possible():
             return method(module, networks)
-        if networks.flat.dim() != 2 or len(networks) < 2 or networks.device.type != "cpu" or not separable(module):
+        if networks.flat.dim() != 2 or not len(networks) or networks.device.type != "cpu" or not separable(module):
+            return method(module, networks)
+        if len(networks) == 1 and networks.spec.num_parameters > _LARGE:  # whose products are worth threads
             return method(module, networks)
         # twice as many as in training, where what a lane keeps has to be paid for as well
         parts = cut(len(networks), 2 * size(module, [networks.spec]))

@@ -126,6 +126,24 @@ def test_prepared_for_networks_it_reads_them_by_polynomials_and_others_as_well()
     assert torch.equal(copy.encode(weights), encoder.encode(weights))
 
 
+def test_what_the_first_layer_hears_goes_through_the_cell_s_map_with_the_parameters():
+    """Where all networks have the same sources and there are enough of them, it is the same function and gradient."""
+    spec = NetworkSpec.mlp([2, 8, 1])
+    encoder = DNGEncoder(spec, dim=40, num_frequencies=64, scale=0.3).double()
+    weights = random_weights(spec, 40, seed=0, dtype=torch.float64)
+    encoder.prepare([weights])
+    maps, cell = encoder.passes[0].steps[0], encoder.passes[0].cell
+    assert maps.gather_through(weights.weights[0], encoder.input_memory[None], cell.weight_hh) is not None
+    assert maps.gather_through(weights.weights[0][:1], encoder.input_memory[None], cell.weight_hh) is None
+    answers = []
+    for form in (type(maps).gather_through, lambda *given: None):
+        maps.gather_through = form.__get__(maps)
+        encoding = encoder.encode(weights)
+        answers.append([encoding, *torch.autograd.grad(encoding.sin().sum(), [*encoder.parameters()])])
+    for ours, expected in zip(*answers, strict=True):
+        assert_close(ours.detach(), expected.detach(), what="through", atol=1e-9, rtol=1e-9)
+
+
 def test_sizes_are_the_paper_s_where_they_are_not_given():
     encoder = DNGEncoder(NetworkSpec.mlp([2, 8, 8, 3]))
     assert encoder.pooled_dim == 3 * 128

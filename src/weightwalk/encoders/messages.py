@@ -46,7 +46,7 @@ def messages(
     if mix is not None:
         return _over_edges(values, basis, sources, mix, offset)
     if len(sources) < len(values):
-        return _of_common_sources(values, basis, sources[0])
+        return of_common_sources(values, basis, common_maps(basis, sources[0]))
     return _as_products(values, basis, sources)
 
 
@@ -108,18 +108,22 @@ def _as_products(values: Tensor, basis: PolynomialMap, sources: Tensor) -> Tenso
     return total(values, sources, basis.coefficients)[0]
 
 
-def _of_common_sources(values: Tensor, basis: PolynomialMap, sources_ID: Tensor) -> Tensor:
+def of_common_sources(values: Tensor, basis: PolynomialMap, maps_IPD: Tensor) -> Tensor:
     """Eq 4 where all networks have the same sources: m_i = sum_{j, cp} T_p(x_ij,c) A_{j, cp} with A_{j, cp} = W_cp *
-    s_j, one product.
+    s_j (`common_maps`), one product, (B, O, D); or of another A the same sum.
     """
 
     def function(values: Tensor, maps_IPD: Tensor) -> tuple[Tensor]:
         polynomials = basis.polynomials(values).unflatten(0, (-1, values.shape[2])).flatten(1)
         return ((polynomials @ maps_IPD.flatten(0, 1)).view(*values.shape[:2], -1),)
 
-    maps_IPD = sources_ID[:, None] * basis.coefficients.T
-    total = EdgeSum(function, ("boi", "i"), ("bo",), basis.coefficients.shape[1])
+    total = EdgeSum(function, ("boi", "i"), ("bo",), maps_IPD.shape[1])
     return total(values, maps_IPD)[0]
+
+
+def common_maps(basis: PolynomialMap, sources_ID: Tensor) -> Tensor:
+    """A of `of_common_sources`, (I, C P, D)."""
+    return sources_ID[:, None] * basis.coefficients.T
 
 
 def mean_features(values_BOP: Tensor, features: FourierFeatures) -> Tensor:

@@ -42,7 +42,7 @@ from weightwalk.weights import Weights
 INPUT, METADATA = "weights", "weightwalk"
 SIZES = (1, 2, 7, 64)
 """How many networks a program is tried on at once, after it was written and loaded again."""
-ATOL, RTOL = 1e-4, 1e-3
+ATOL, RTOL = 1e-4, 1e-4
 """|program - reader| <= ATOL + RTOL |reader| in all of them: a program sums in another order, in its own type."""
 
 Run = Callable[[Tensor], Tensor]

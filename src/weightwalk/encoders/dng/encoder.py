@@ -56,9 +56,13 @@ class Pass(nn.Module):
             return None if kind is None else self.kinds[kind]
         return self.between[str(at.value)] if at.layer is None else self.steps[at.layer]
 
-    def update(self, of_input: Tensor, hidden: Tensor) -> Tensor:
-        """The recurrent cell at every node, (B, O, D), from W_ih x without its bias, (B, O, 3 D) or broadcast to it."""
-        of_hidden = F.linear(hidden, self.cell.weight_hh, self.cell.bias_hh)
+    def update(self, of_input: Tensor, hidden: Tensor, of_hidden: Tensor | None = None) -> Tensor:
+        """The recurrent cell at every node, (B, O, D), from W_ih x without its bias, (B, O, 3 D) or broadcast to it.
+
+        `of_hidden` is W_hh h, where it is known.
+        """
+        known = F.linear(hidden, self.cell.weight_hh) if of_hidden is None else of_hidden
+        of_hidden = known + self.cell.bias_hh
         return recurrence((of_input + self.cell.bias_ih).expand_as(of_hidden), of_hidden, hidden)
 
 
@@ -209,6 +213,11 @@ class DNGEncoder(Encoder):
         self, maps: Pass, gatherers: dict[nn.Module, Gatherer], own: Any, walks: list[Walk]
     ) -> Sequence[Tensor]:
         """The memories that the walks' steps write, which all have the maps `own`."""
+        first = walks[0]
+        if isinstance(own, StepMaps) and len(walks) == 1 and first.source is first.inputs:
+            through = own.gather_through(first.weights.weights[first.layer], first.source, maps.cell.weight_hh)
+            if through is not None:
+                return self._layers(maps, own, walks, *through)
         if isinstance(own, (StepMaps, TapMaps)):
             gather = gatherers.setdefault(own, Gatherer(own))
             return self._layers(maps, own, walks, gather([_heard(walk) for walk in walks]))
@@ -226,8 +235,15 @@ class DNGEncoder(Encoder):
             return own.of_many([(walk.read, walk.here, walk.flow) for walk in walks])
         return [own(walk.read, walk.here, walk.flow) for walk in walks]
 
-    def _layers(self, maps: Pass, own: StepMaps | TapMaps, walks: list[Walk], messages: Tensor) -> Sequence[Tensor]:
-        """The memories of the nodes of layers, from their messages (`rows.joined`)."""
+    def _layers(
+        self,
+        maps: Pass,
+        own: StepMaps | TapMaps,
+        walks: list[Walk],
+        messages: Tensor,
+        of_hidden: Tensor | None = None,
+    ) -> Sequence[Tensor]:
+        """The memories of the nodes of layers, from their messages (`rows.joined`); `of_hidden` as in `Pass.update`."""
         sizes = [(walk.size, walk.here.step.fan_out) for walk in walks]
         silent = [self.details.silent_unbiased and walk.weights.biases[walk.layer] is None for walk in walks]
         if any(silent):
@@ -236,12 +252,20 @@ class DNGEncoder(Encoder):
                 self.dropout(own.norm(message)) if quiet else self._update(maps, own, [walk], message)
                 for walk, message, quiet in each
             ]
-        return parted(self._update(maps, own, walks, messages), sizes)
+        return parted(self._update(maps, own, walks, messages, of_hidden), sizes)
 
-    def _update(self, maps: Pass, own: StepMaps | TapMaps, walks: list[Walk], messages: Tensor) -> Tensor:
+    def _update(
+        self,
+        maps: Pass,
+        own: StepMaps | TapMaps,
+        walks: list[Walk],
+        messages: Tensor,
+        of_hidden: Tensor | None = None,
+    ) -> Tensor:
         """Eq 6."""
-        memory: Tensor = self.dropout(own.norm(maps.update(self._update_input(maps, own, walks), messages)))
-        return memory
+        memory = maps.update(self._update_input(maps, own, walks), messages, of_hidden)
+        normed: Tensor = self.dropout(own.norm(memory))
+        return normed
 
     def _update_input(self, maps: Pass, own: Any, walks: list[Walk]) -> Tensor:
         """W_ih of what updates the memories of layers: W_b (phi(b) + a), or a map of those of the pass before."""

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 from weightwalk.encoders.dng.rows import joined, parted
 from weightwalk.encoders.edges import FourierMap
-from weightwalk.encoders.messages import mean_features, messages
+from weightwalk.encoders.messages import common_maps, mean_features, messages, of_common_sources
 from weightwalk.flow import Flow, Scheduled
 from weightwalk.graphs.features import FourierFeatures
+from weightwalk.kept import kept
 from weightwalk.steps import Attention, Multiply, Step
 
 
@@ -44,6 +45,30 @@ class StepMaps(nn.Module):
         sources = self.source(sources_BID if groups == 1 else sources_BID.expand(len(weights), -1, -1))
         message = messages(_blocks(weights, groups).unsqueeze(-1), self.edge, _blocks(sources, groups))
         return message.reshape(*weights.shape[:2], sources.shape[2])
+
+    def gather_through(self, weights: Tensor, sources_1ID: Tensor, outer: Tensor) -> tuple[Tensor, Tensor] | None:
+        """The messages m (B, O, D) of sources that all networks have, and M m (B, O, out) of a matrix M (out, D); None
+        where M m is better computed from m.
+
+        m is a sum of few products with parameters alone, so M is applied to these.
+        """
+        basis = None if torch.is_autocast_enabled(weights.device.type) else self.edge.on_basis()
+        if basis is None:
+            return None
+        products, rows = weights.shape[2] * basis.count, weights.shape[0] * weights.shape[1]
+        again = torch.is_grad_enabled() and rows < 2 * products  # then M would be applied to more than there are nodes
+        if products >= outer.shape[1] or again or not basis.covers(weights.unsqueeze(-1)):
+            return None
+
+        def both() -> Tensor:
+            own = self.edge.on_basis()
+            assert own is not None
+            maps_IPD = common_maps(own, self.source(sources_1ID)[0])
+            return torch.cat([maps_IPD, maps_IPD @ outer.T], dim=-1)
+
+        of = (*self.edge.operands(), self.edge.reach, *self.source.parameters(), sources_1ID, outer)
+        found = of_common_sources(weights.unsqueeze(-1), basis, kept(self, "through", of, both))
+        return found[..., : outer.shape[1]], found[..., outer.shape[1] :]
 
 
 class TapMaps(nn.Module):

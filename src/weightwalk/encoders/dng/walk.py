@@ -30,7 +30,7 @@ class Walk:
         self._steps = iter(weights.spec.schedule)
         self._values = {0: inputs}
         self._settled: dict[int, Tensor] = {}
-        self._inputs = self.output = inputs
+        self.inputs = self.output = inputs
         self.at = next(self._steps, None)
 
     @property
@@ -75,7 +75,7 @@ class Walk:
     def nodes(self) -> list[Tensor]:
         """At the end: the memories of the input's nodes and of every layer's, after the additions to them."""
         return [
-            self._inputs.expand(self.size, -1, -1),
+            self.inputs.expand(self.size, -1, -1),
             *(self._settled[value] for value in self.flow.settled),
         ]
 
