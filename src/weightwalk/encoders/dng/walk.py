@@ -46,6 +46,11 @@ class Walk:
         return self.here.layer
 
     @property
+    def is_last(self) -> bool:
+        """Whether that is the last layer."""
+        return self.layer == len(self.flow.settled) - 1
+
+    @property
     def source(self) -> Tensor:
         """The memories of the first value that the step reads, (1, N, D) if all networks have the same."""
         return self._values[self.here.sources[0]]
@@ -81,7 +86,8 @@ def lockstep(
     """Bring all walks to their ends. `maps` are a step's, None for one without; `read` gives what the steps of several
     walks write, which all have the same maps.
 
-    Messages are what costs, so other steps are done first: then as many networks as possible wait for messages.
+    Messages are what costs, so other steps are done first: then as many networks as possible wait for messages. Last
+    layers, which are alike, wait for those of all networks.
     """
     while True:
         waiting: list[tuple[Walk, Any]] = []
@@ -96,6 +102,8 @@ def lockstep(
             return
         chosen = next((own for _, own in waiting if not isinstance(own, (StepMaps, TapMaps))), waiting[0][1])
         together = [walk for walk, own in waiting if own is chosen]
+        if isinstance(chosen, (StepMaps, TapMaps)):
+            together = [walk for walk in together if not walk.is_last] or together
         if isinstance(chosen, TapMaps):  # in the order in which they are summed
             together.sort(key=lambda walk: taps_and_sources(walk.weights.weights[walk.layer]))
         for walk, memory in zip(together, read(chosen, together), strict=True):
