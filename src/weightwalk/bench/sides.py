@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from weightwalk.bench import pictures
+from weightwalk.bench.costs import flops
 from weightwalk.bench.found import times
 from weightwalk.bench.team import Side, Team, alternated
 from weightwalk.config import bounded
@@ -143,9 +143,7 @@ def demand_same(differences: Mapping[str, float]) -> None:
 
 def gflop(function: Callable[[], Any]) -> float:
     """Of the matrix products and convolutions in a call, by torch's counter."""
-    with FlopCounterMode(display=False) as counter:
-        function()
-    return 1e-9 * int(counter.get_total_flops())
+    return 1e-9 * flops(function)
 
 
 def products(team: Team) -> dict[str, Side]:

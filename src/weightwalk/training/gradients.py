@@ -96,9 +96,8 @@ def part_gradients(
 
         return lanes.run([plain])[0] if count > 1 and _for_lanes(model, lane) else plain()
     parts = [_of(samples, piece) for piece in pieces]
-    if (
-        model not in _drawing
-    ):  # the mode that gives every lane its random numbers takes 5 to 15 % of a small model's step
+    # The mode that gives every lane its random numbers takes 5 to 15 % of a small model's step: at first it is left out.
+    if model not in _drawing:
         before = torch.default_generator.get_state()
         sums = _in_lanes(model, loss, parts, shares, None)
         if torch.equal(torch.default_generator.get_state(), before):
