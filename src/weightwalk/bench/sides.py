@@ -27,6 +27,7 @@ from weightwalk.bench.costs import flops
 from weightwalk.bench.found import times
 from weightwalk.bench.team import Side, Team, alternated
 from weightwalk.config import bounded
+from weightwalk.devices import cores
 from weightwalk.encoders import DNGEncoder
 from weightwalk.errors import InputError
 from weightwalk.frameworks import views
@@ -110,11 +111,6 @@ class Sides:
             own = deepcopy(model)
             self.trained[side] = own, torch.optim.Adam(own.parameters(), lr=1e-4)
         return self.trained[side]
-
-
-def cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def fitted(pixels: NDArray[np.uint8], steps: int) -> Weights:
