@@ -169,8 +169,8 @@ class FourierMap(EdgeMap):
         return F.linear(phi, weight, bias), pull
 
     def through(self, values: Tensor, outer: Tensor, shift: Tensor | None = None) -> Tensor:
-        """M (W concat_c (phi(x_c) + a) + b), of values (..., channels), a matrix M (out, dim) and `shift` a (features,),
-        left out zero -> (..., out).
+        """M (W concat_c (phi(x_c) + a) + b), of values (..., channels), a matrix M (out, dim) and a `shift` a
+        (features,), zero if left out -> (..., out).
 
         Shifts of one step are rows of one table, by whose places what is made of them is kept; M is always the same.
         """
