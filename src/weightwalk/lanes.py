@@ -38,7 +38,7 @@ from weightwalk.weights import Weights
 T = TypeVar("T")
 Method = TypeVar("Method", bound=Callable[..., Any])
 
-_ROWS = 1_000  # nodes in a lane, so that adding up its gradients is small beside what makes them
+_ROWS = 750  # nodes in a lane, so that adding up its gradients is small beside what makes them
 _PRODUCTS = 400_000_000  # multiplications in a lane, about: some milliseconds, so that Python's share is small
 _LARGE = 100_000  # parameters of a network that is read alone
 
