@@ -15,8 +15,9 @@ from common import Lines
 
 from weightwalk import config
 from weightwalk.bench.encode import EncodeBench
-from weightwalk.bench.sides import RECIPE, SHAPES, cores
+from weightwalk.bench.sides import RECIPE, SHAPES
 from weightwalk.bench.train import TrainBench
+from weightwalk.devices import cores
 from weightwalk.report.tables import ResultRow, append, commit, hardware
 
 RESULTS = Path(__file__).parents[1] / "results" / "encode.csv"

@@ -26,6 +26,7 @@ ROOMS = [
         "evaluate",
         "state_dicts",
         "weights",
+        "watched",
         "lanes",
         "kept",
     ),

@@ -93,3 +93,12 @@ def test_the_wrong_twin_without_the_way_back_has_no_gradient(monkeypatch):
     module = Squares()
     gradients(module, lambda x: (module() * x).sum(1).mean(), torch.ones(4, 3), lane=1)
     assert module.w.grad is None
+
+
+def test_what_inference_mode_made_is_not_kept_for_gradients():
+    module = Squares().requires_grad_(False)
+    with torch.inference_mode():
+        module()
+    x = torch.ones(3, requires_grad=True)
+    (x * module()).sum().backward()
+    assert torch.equal(x.grad, module.w * module.w)

@@ -23,7 +23,8 @@ def kept(owner: nn.Module, name: Hashable, of: Sequence[Tensor], make: Callable[
 
     They are the same if neither place, version nor the numbers at their ends have changed (writing through `.data`
     leaves the version). Where a gradient may be wanted it is made anew, or in a lane (`Common`) once for all of them;
-    under a compiler or in a transform of these tensors as well. Then nothing is kept.
+    under a compiler or in a transform of these tensors it is made anew as well. Then nothing is kept. In a lane `owner`
+    and `name` alone say what it is, so one step must not use them for two things, and it is one tensor or None.
     """
     if torch.compiler.is_compiling() or any(map(torch._C._functorch.is_functorch_wrapped_tensor, of)):
         return make()
@@ -33,7 +34,7 @@ def kept(owner: nn.Module, name: Hashable, of: Sequence[Tensor], make: Callable[
         store.pop(name, None)
         lane = getattr(_thread, "lane", None)
         return make() if lane is None or not wanted else lane((owner, name), make)
-    state = (torch.is_autocast_enabled("cpu"), *map(_state, of))
+    state = (*_modes(), *map(_state, of))
     found = store.get(name)
     if found is None or found[0] != state:
         with torch._C._DisableFuncTorch():  # what is kept must not belong to a transform that ends
@@ -84,6 +85,12 @@ class Common:
         """From the gradients of the leaves to the parameters' `.grad`."""
         made = [self._made[key] for key in gradients]
         torch.autograd.backward(made, [*gradients.values()])  # type: ignore[arg-type]
+
+
+def _modes() -> Iterator[Hashable]:
+    """The modes that what is made depends on: tensors of inference mode can't be saved for a gradient."""
+    yield torch.is_inference_mode_enabled()
+    yield torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
 
 
 def _state(x: Tensor) -> Hashable:

@@ -6,8 +6,8 @@ work costs its share and no more. A batch that is not worth cutting is one lane;
 has torch's threads for itself.
 
 How a batch is cut depends on the batch and on the model alone, never on threads or timing, so answers are bitwise the
-same with one thread or many. Lanes are for the CPU. Inside a lane, under a compiler, an exporter, torch.func or a mode
-that watches what torch does (such as the counter of FLOPs), the whole batch is one plain call.
+same with one thread or many. Lanes are for the CPU. Inside a lane, and where something looks on (`watched`), the whole
+batch is one plain call.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from torch.utils import _pytree as pytree
 
 from weightwalk.errors import InputError
 from weightwalk.spec import NetworkSpec
+from weightwalk.watched import watched
 from weightwalk.weights import Weights
 
 T = TypeVar("T")
@@ -68,14 +69,7 @@ def separable(model: nn.Module) -> bool:
 
 def possible() -> bool:
     """Whether a call here and now may be cut."""
-    return not (
-        torch.compiler.is_compiling()
-        or getattr(_thread, "busy", False)
-        or torch._C._get_tracing_state() is not None
-        or torch._C._are_functorch_transforms_active()
-        or torch._C._len_torch_dispatch_stack()
-        or torch._C._len_torch_function_stack()
-    )
+    return not (watched() or getattr(_thread, "busy", False) or torch._C._len_torch_function_stack())
 
 
 def reading(method: Method) -> Method:
@@ -157,18 +151,20 @@ class _Job:
     def work(self) -> None:
         """Do tasks until none is left."""
         outer, _thread.busy = getattr(_thread, "busy", False), True
-        while (number := self._begin()) is not None:
-            try:
-                seed = self.seeds[number]
-                with nullcontext() if seed is None else _Draws(seed):
-                    self.answers[number] = self.tasks[number]()
-            except BaseException as error:
-                self.errors[number], self.stopped = error, True
-        _thread.busy = outer
-        with self.lock:
-            self.workers -= 1
-            if self.workers <= 0:
-                self.ended.set()
+        try:
+            while (number := self._begin()) is not None:
+                try:
+                    seed = self.seeds[number]
+                    with nullcontext() if seed is None else _Draws(seed):
+                        self.answers[number] = self.tasks[number]()
+                except BaseException as error:
+                    self.errors[number], self.stopped = error, True
+        finally:  # Ctrl-C may come between two tasks as well
+            _thread.busy = outer
+            with self.lock:
+                self.workers -= 1
+                if self.workers <= 0:
+                    self.ended.set()
 
     def _begin(self) -> int | None:
         with self.lock:

@@ -95,7 +95,6 @@ def counting() -> set[str]:
 
 def test_what_is_told_are_medians_of_neighbours():
     turns, calls = Turns(6, silent), {PLAIN: [9.0, 4.0, 8.0, 90.0], OURS: [7.0, 2.0, 2.0, 30.0]}
-    sequences = {side: iter(seconds) for side, seconds in calls.items()}
     for suffix in ("", LOADED):
         sequences = {side: iter(seconds) for side, seconds in calls.items()}
         turns.take({side: lambda it=it: (next(it), []) for side, it in sequences.items()}, 3, suffix)

@@ -10,6 +10,7 @@ from weightwalk import InputError, NetworkSpec, Weights, config
 from weightwalk.encoders import DNGEncoder, EncoderConfig, Encoding
 from weightwalk.recipes import RECIPES
 from weightwalk.spec import ACTIVATIONS
+from weightwalk.steps import Conv, Dense, MeanPool
 from weightwalk.testing import assert_close, random_weights, tiny_specs
 
 SMALL = {"dim": 5, "num_frequencies": 3}
@@ -142,6 +143,17 @@ def test_what_the_first_layer_hears_goes_through_the_cell_s_map_with_the_paramet
         answers.append([encoding, *torch.autograd.grad(encoding.sin().sum(), [*encoder.parameters()])])
     for ours, expected in zip(*answers, strict=True):
         assert_close(ours.detach(), expected.detach(), what="through", atol=1e-9, rtol=1e-9)
+
+
+def test_a_first_layer_in_groups_hears_its_own_inputs_alone():
+    spec = NetworkSpec((Conv(4, 6, "tanh", kernel=(1,), groups=2), MeanPool(6), Dense(6, 2)))
+    encoder = DNGEncoder(spec, dim=120, num_frequencies=64, scale=0.3).double()
+    weights = random_weights(spec, 3, seed=0, dtype=torch.float64)
+    encoder.prepare([weights])
+    with torch.no_grad():
+        found = encoder.encode(weights)
+        encoder.passes[0].steps[0].gather_through = lambda *given: None
+        assert_close(found, encoder.encode(weights), what="in groups", atol=1e-12)
 
 
 def test_sizes_are_the_paper_s_where_they_are_not_given():

@@ -164,10 +164,15 @@ def test_a_reach_that_lies_gives_other_numbers():
 def test_a_map_of_biases_and_what_comes_behind_it_are_one_map():
     edge, values = on_basis(1, 3, 4.0).double(), torch.randn(5, 2, 1).double()
     outer, shift = torch.randn(7, 3).double(), torch.randn(80).double()
-    expected = (edge(values) + edge.weight @ shift) @ outer.T
     for x in (values, 4 * values):  # on the basis, and beyond it
         expected = (edge(x) + edge.weight @ shift) @ outer.T
         assert_close(edge.through(x, outer, shift), expected, what="through", atol=1e-10, rtol=1e-10)
+
+
+def test_half_numbers_are_read_by_features():
+    edge = on_basis(1, 3, 4.0)
+    assert edge.on_basis() is not None
+    assert edge.bfloat16().on_basis() is None
 
 
 def test_polynomials_follow_the_frequencies_and_the_reach():

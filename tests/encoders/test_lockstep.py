@@ -106,6 +106,12 @@ def test_any_architectures_together_are_each_alone(first, options):
         assert_close(one, other, what="encodings and gradients", **EXACT)
 
 
+def test_no_networks_at_all_have_no_encodings():
+    spec = NetworkSpec((Conv(2, 4, kernel=(3,)), MeanPool(4), Dense(4, 3)))
+    batch = random_weights(spec, 1, seed=0, dtype=torch.float64)
+    assert reader([batch])(batch[:0]).pooled.shape == (0, 3 * 6)
+
+
 def test_networks_without_kernels_are_read_together_too():
     batches = [
         random_weights(NetworkSpec.mlp([2, *hidden, 3], "relu"), 2, seed=seed, dtype=torch.float64)

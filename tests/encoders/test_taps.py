@@ -91,3 +91,10 @@ def test_autocast_does_not_reach_them():
         encoded.float().square().sum().backward()
     assert_close(encoded.float(), expected, what="encodings", atol=0.1, rtol=0.05)
     assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in encoder.parameters())
+
+
+def test_what_is_cached_outlives_inference_mode():
+    conversion.cache_clear()
+    with torch.inference_mode():
+        conversion(5)
+    assert not conversion(5).is_inference()

@@ -201,3 +201,11 @@ def test_a_counter_of_flops_sees_all_products(name, monkeypatch):
     seen = flops()
     monkeypatch.setattr(by_hand, "possible", lambda *operands: False)
     assert seen == flops() > 0
+
+
+@compiled_here
+def test_biases_may_lie_apart_in_memory():
+    decoder, maps = decoder_for((16, 32, 2)), torch.randn(2, 16, 3, 3, dtype=torch.float64)
+    parameters = [parameter.detach() for parameter in decoder.parameters()]
+    apart = [x if x.dim() > 1 else torch.stack([x, x + 1], dim=1)[:, 0] for x in parameters]
+    assert_close(doubling.decode(maps, *apart), decoder(maps).detach(), what="pictures", atol=1e-10, rtol=0.0)

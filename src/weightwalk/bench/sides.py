@@ -21,12 +21,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from weightwalk.bench import pictures
+from weightwalk.bench.costs import flops
 from weightwalk.bench.found import times
 from weightwalk.bench.team import Side, Team, alternated
 from weightwalk.config import bounded
+from weightwalk.devices import cores
 from weightwalk.encoders import DNGEncoder
 from weightwalk.errors import InputError
 from weightwalk.frameworks import views
@@ -112,11 +113,6 @@ class Sides:
         return self.trained[side]
 
 
-def cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def fitted(pixels: NDArray[np.uint8], steps: int) -> Weights:
     """An INR per picture, by the recipe `fast` in so many steps."""
     keys = [Key(0, 0, image, 0) for image in range(len(pixels))]
@@ -143,9 +139,7 @@ def demand_same(differences: Mapping[str, float]) -> None:
 
 def gflop(function: Callable[[], Any]) -> float:
     """Of the matrix products and convolutions in a call, by torch's counter."""
-    with FlopCounterMode(display=False) as counter:
-        function()
-    return 1e-9 * int(counter.get_total_flops())
+    return 1e-9 * flops(function)
 
 
 def products(team: Team) -> dict[str, Side]:

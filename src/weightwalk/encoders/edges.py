@@ -169,7 +169,11 @@ class FourierMap(EdgeMap):
         return F.linear(phi, weight, bias), pull
 
     def through(self, values: Tensor, outer: Tensor, shift: Tensor | None = None) -> Tensor:
-        """M (W concat_c (phi(x_c) + a) + b), of values (..., channels) and a matrix M (out, dim) -> (..., out)."""
+        """M (W concat_c (phi(x_c) + a) + b), of values (..., channels), a matrix M (out, dim) and a `shift` a
+        (features,), zero if left out -> (..., out).
+
+        Shifts of one step are rows of one table, by whose places what is made of them is kept; M is always the same.
+        """
 
         def folded() -> Tensor | None:
             coefficients = self._coefficients(self._shifted(shift))
@@ -198,11 +202,11 @@ class FourierMap(EdgeMap):
         return self.weight, self.bias, self.features.frequencies, self.reach
 
     def _coefficients(self, bias: Tensor) -> Tensor | None:
-        """Of the polynomials, (dim, C P). None where they are not fewer than features, or nobody may look at numbers (a
-        compiler, `vmap` over buffers).
+        """Of the polynomials, (dim, C P). None where they are not fewer than features, numbers are half ones, or nobody
+        may look at them (a compiler, `vmap` over buffers).
         """
         frequencies, reach = self.features.frequencies, self.reach
-        if torch.compiler.is_compiling() or frequencies.requires_grad:
+        if torch.compiler.is_compiling() or frequencies.requires_grad or frequencies.dtype not in TOLERANCE:
             return None
         if not (_readable(frequencies) and _readable(reach)):
             return None
@@ -215,8 +219,7 @@ class FourierMap(EdgeMap):
 
     def _expand(self) -> Tensor | None:
         frequencies, reach = self.features.frequencies, self.reach.tolist()
-        tolerance = TOLERANCE.get(frequencies.dtype, TOLERANCE[torch.float32])
-        count = max(degrees(frequencies, r, tolerance) for r in reach)
+        count = max(degrees(frequencies, r, TOLERANCE[frequencies.dtype]) for r in reach)
         if count >= self.features.dim:
             return None
         return torch.stack([expansion(frequencies, r, count) for r in reach]).to(frequencies)

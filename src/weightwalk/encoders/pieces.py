@@ -141,11 +141,11 @@ class _EdgeSum(torch.autograd.Function):
         if all(axes[:1] == "b" for axes, dim in zip(total.inputs, dims, strict=True) if dim is not None) and all(
             axes[:1] == "b" for axes in total.outputs
         ):
-            together = [
+            joint = [
                 x if x is None or axes[:1] != "b" else (x.expand(size, *x.shape) if dim is None else x).flatten(0, 1)
                 for x, axes, dim in zip(apart, total.inputs, dims, strict=True)
             ]
-            answers = tuple(x.unflatten(0, (size, -1)) for x in total(*together))
+            answers = tuple(x.unflatten(0, (size, -1)) for x in total(*joint))
         else:
             each = [
                 total(*(x if x is None or dim is None else x[copy] for x, dim in zip(apart, dims, strict=True)))

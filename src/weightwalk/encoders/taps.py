@@ -52,7 +52,8 @@ def conversion(count: int) -> Tensor:
                 factor = np.eye(1, 2**n + 1, 2**n)[0] * (-1 if n else 1)
                 product = chebyshev.chebmul(product, factor)
         products[k, : len(product)] = product
-    return torch.from_numpy(np.linalg.inv(products))
+    with torch.inference_mode(False):  # it outlives the mode in which it was asked for first
+        return torch.from_numpy(np.linalg.inv(products))
 
 
 class Pairs(NamedTuple):

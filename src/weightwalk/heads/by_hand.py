@@ -9,20 +9,17 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.nn import Parameter
 
+from weightwalk.watched import watched
+
 DTYPES = ({torch.float32}, {torch.float64}, {torch.bfloat16})
 
 
 def possible(*operands: Tensor) -> bool:
     """Whether these are ordinary tensors of a CPU, all of one of `DTYPES`, and nothing but autograd looks on.
 
-    Others get operations that torch knows all about: torch.compile and export, transforms of torch.func, forward mode,
-    modes that watch what torch does (such as its counter of FLOPs).
+    Where something else does (`watched`, or forward mode), it gets operations that torch knows all about.
     """
-    if (
-        torch.compiler.is_compiling()
-        or torch._C._are_functorch_transforms_active()
-        or torch._C._len_torch_dispatch_stack() > 0
-    ):
+    if watched():
         return False
     return {dtype_of(x) for x in operands} in DTYPES and all(
         type(x) in (Tensor, Parameter) and x.is_cpu and forward_ad.unpack_dual(x).tangent is None for x in operands

@@ -110,7 +110,7 @@ def _kernel_points(dtype: torch.dtype) -> Tensor:
     """(25, 4): what evaluates a kernel of 2 x 2 taps at all pairs of points, the column's first."""
     along = _powers(range(len(_POINTS)), 2)
     at_pairs: Tensor = torch.einsum("cw,rh->crhw", along, along)
-    return at_pairs.reshape(-1, 4).to(dtype)
+    return at_pairs.reshape(-1, 4).to(dtype).contiguous()
 
 
 def _plain(maps_NIHW: Tensor, *parameters: Tensor) -> Tensor:
@@ -132,7 +132,8 @@ class _Decode(torch.autograd.Function):
     def forward(ctx: Any, maps_NIHW: Tensor, *parameters: Tensor) -> Tensor:
         chunks = maps_NIHW.tensor_split(_chunks(maps_NIHW, parameters))
         of_layers = [*_in_order(parameters, (2, 3, 0, 1)), parameters[-2].contiguous()]
-        found = lanes.run([partial(_forward, chunk, of_layers, parameters[1::2]) for chunk in chunks])
+        biases = [bias.contiguous() for bias in parameters[1::2]]
+        found = lanes.run([partial(_forward, chunk, of_layers, biases) for chunk in chunks])
         ctx.save_for_backward(maps_NIHW, *parameters, *(maps for _, kept in found for maps in kept))
         ctx.operands = 1 + len(parameters)
         return torch.cat([pictures for pictures, _ in found])
@@ -145,9 +146,10 @@ class _Decode(torch.autograd.Function):
         maps_NIHW, parameters = operands[0], operands[1:]
         count, hidden = _chunks(maps_NIHW, parameters), len(parameters) // 2 - 1
         of_layers = [*_in_order(parameters, (2, 3, 1, 0)), parameters[-2].permute(1, 2, 3, 0).contiguous()]
+        biases = [bias.contiguous() for bias in parameters[1::2]]
         found = lanes.run(
             [
-                partial(_backward, chunk, kept[k * hidden : (k + 1) * hidden], of_layers, parameters[1::2], of_chunk)
+                partial(_backward, chunk, kept[k * hidden : (k + 1) * hidden], of_layers, biases, of_chunk)
                 for k, (chunk, of_chunk) in enumerate(
                     zip(maps_NIHW.tensor_split(count), of_pictures.tensor_split(count), strict=True)
                 )

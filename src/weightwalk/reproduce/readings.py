@@ -16,23 +16,21 @@ from torch import Tensor, nn
 
 from weightwalk import config as configs
 from weightwalk.bench import pictures
+from weightwalk.bench.sides import RECIPE, SHAPES, fitted
 from weightwalk.encoders import encoders
 from weightwalk.errors import InputError
 from weightwalk.frameworks import views
 from weightwalk.frameworks.inr2jls import INR2JLS
 from weightwalk.frameworks.reader import Reader
 from weightwalk.networks.architectures import simple_vit
-from weightwalk.networks.starts import Key, classifier, initialise
+from weightwalk.networks.starts import Key, classifier
 from weightwalk.recipes import RECIPES
 from weightwalk.tasks.config import RunConfig
 from weightwalk.testing import plain
 from weightwalk.training.gradients import gradients
 from weightwalk.weights import Weights
-from weightwalk.zoos.inr import engine
 from weightwalk.zoos.inr.pixels import to_unit
-from weightwalk.zoos.inr.recipe import FIT_RECIPES
 
-SHAPES = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
 CLASSES = 10
 
 
@@ -50,12 +48,8 @@ def networks(kind: str, count: int) -> Networks:
     if kind == "vit":
         starts = [classifier(simple_vit(), Key(0, 0, run, 0)) for run in range(count)]
         return Networks(Weights.cat(starts))
-    recipe, shape = FIT_RECIPES["fast"], SHAPES[kind]
-    sets = pictures.by_size(count).values()
-    shown = torch.from_numpy(next(pixels for pixels in sets if pixels.shape[1:] == shape))
-    start = initialise(recipe.spec(2, shape[0]), [Key(0, 0, image, 0) for image in range(count)], recipe.scheme)
-    fitted, _ = engine.fit(start, recipe.pixels.coordinates(shape[1:]), recipe.pixels.targets(shown), recipe.descent)
-    return Networks(fitted, shown)
+    pixels = next(one for one in pictures.by_size(count).values() if one.shape[1:] == SHAPES[kind])
+    return Networks(fitted(pixels, RECIPE.descent.steps), torch.from_numpy(pixels))
 
 
 @dataclass(frozen=True)

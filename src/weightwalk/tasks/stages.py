@@ -93,7 +93,6 @@ class _StageObjective:
     """What the two objectives share."""
 
     mean = True
-    lane: int
 
     def __init__(self, stage: Stage, model: nn.Module, data: Data):
         self.model = model
@@ -142,8 +141,15 @@ class HeadObjective(_StageObjective):
 
     def __init__(self, stage: Stage, reader: Reader, data: Data):
         super().__init__(stage, reader.head, data)
-        self.lane = lanes.size(reader.head)
         self._encoder = reader.encoder
+
+    @cached_property
+    def lane(self) -> int:
+        """As of any objective. It is asked for before the first batch is cut, so that encodings that are kept are made
+        by all threads, and not within a lane.
+        """
+        _ = self._kept
+        return lanes.size(self.model)
 
     def _encode(self, rows: Rows) -> Tensor:
         """In float32, as they are used in the end, whatever the head is trained in."""

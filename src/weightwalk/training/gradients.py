@@ -37,7 +37,8 @@ def gradients(model: nn.Module, loss: Callable[[S], Tensor], samples: S, lane: i
     `lanes.size` says of the networks among them; 0 is one plain backward pass. That is also for models whose answers to
     a sample depend on the others (`lanes.separable`) and for models that are not on the CPU. What lanes draw from
     torch's global generator depends on that generator's state at the call; the first time that they do, `loss` is asked
-    once more for every lane.
+    once more for every lane. `loss` is asked in several threads at once, so it must not change the model, nor call it
+    by `functional_call`, which exchanges its parameters meanwhile.
 
     InputError for samples of different numbers.
     """
@@ -96,9 +97,8 @@ def part_gradients(
 
         return lanes.run([plain])[0] if count > 1 and _for_lanes(model, lane) else plain()
     parts = [_of(samples, piece) for piece in pieces]
-    if (
-        model not in _drawing
-    ):  # the mode that gives every lane its random numbers takes 5 to 15 % of a small model's step
+    # The mode that gives every lane its random numbers takes 5 to 15 % of a small model's step: only who draws has it.
+    if model not in _drawing:
         before = torch.default_generator.get_state()
         sums = _in_lanes(model, loss, parts, shares, None)
         if torch.equal(torch.default_generator.get_state(), before):

@@ -160,6 +160,7 @@ class _Run:
         self.step += 1
 
     def update(self) -> None:
+        """What the optimiser does with the gradients."""
         if self.config.clip is not None:
             nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
         self.optimizer.step()

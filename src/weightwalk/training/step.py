@@ -40,8 +40,11 @@ class Objective(Protocol):
     """Whether more of the monitored figure is better."""
     mean: bool
     """Whether the loss is the mean of what each sample adds, so that a batch may be cut. Left out, it is not."""
-    lane: int
-    """Then, how many samples are worth a thread for themselves (`weightwalk.lanes`); 0, or left out: none are."""
+
+    @property
+    def lane(self) -> int:
+        """Then, how many samples are worth a thread for themselves (`weightwalk.lanes`); 0, or left out: none are."""
+        ...
 
     def loss(self, indices: Tensor) -> Tensor:
         """The loss on those training samples, (B,) int64 on the CPU -> (); the model is in training mode."""

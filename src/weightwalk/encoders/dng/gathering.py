@@ -104,7 +104,7 @@ class Gatherer:
         for num_taps, of_taps in groupby(places, lambda place: layers[place].pair[0]):
             chosen = [layers[place] for place in of_taps]
             values = torch.cat([layer.weights.reshape(-1) for layer in chosen]) / reach
-            if not values.abs().max() <= 1:
+            if not values.numel() or not values.abs().max() <= 1:
                 return None
             sets += self._pairs(num_taps, chosen, values)
         first, last = self._mix

@@ -48,12 +48,12 @@ class StepMaps(nn.Module):
 
     def gather_through(self, weights: Tensor, sources_1ID: Tensor, outer: Tensor) -> tuple[Tensor, Tensor] | None:
         """The messages m (B, O, D) of sources that all networks have, and M m (B, O, out) of a matrix M (out, D); None
-        where M m is better computed from m.
+        where M m is better computed from m, and where targets hear some of the sources alone.
 
         m is a sum of few products with parameters alone, so M is applied to these.
         """
         basis = None if torch.is_autocast_enabled(weights.device.type) else self.edge.on_basis()
-        if basis is None:
+        if basis is None or weights.shape[2] != sources_1ID.shape[1]:
             return None
         products, rows = weights.shape[2] * basis.count, weights.shape[0] * weights.shape[1]
         again = torch.is_grad_enabled() and rows < 2 * products  # then M would be applied to more than there are nodes
