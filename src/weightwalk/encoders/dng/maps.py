@@ -43,7 +43,7 @@ class StepMaps(nn.Module):
         Block g of the targets hears block g of the sources alone.
         """
         sources = self.source(sources_BID if groups == 1 else sources_BID.expand(len(weights), -1, -1))
-        message = messages(_blocks(weights, groups).unsqueeze(-1), self.edge, _blocks(sources, groups))
+        message = messages(_blocks(_values(weights), groups), self.edge, _blocks(sources, groups))
         return message.reshape(*weights.shape[:2], sources.shape[2])
 
     def gather_through(self, weights: Tensor, sources_1ID: Tensor, outer: Tensor) -> tuple[Tensor, Tensor] | None:
@@ -57,7 +57,7 @@ class StepMaps(nn.Module):
             return None
         products, rows = weights.shape[2] * basis.count, weights.shape[0] * weights.shape[1]
         again = torch.is_grad_enabled() and rows < 2 * products  # then M would be applied to more than there are nodes
-        if products >= outer.shape[1] or again or not basis.covers(weights.unsqueeze(-1)):
+        if products >= outer.shape[1] or again or not basis.covers(_values(weights)):
             return None
 
         def both() -> Tensor:
@@ -67,8 +67,13 @@ class StepMaps(nn.Module):
             return torch.cat([maps_IPD, maps_IPD @ outer.T], dim=-1)
 
         of = (*self.edge.operands(), self.edge.reach, *self.source.parameters(), sources_1ID, outer)
-        found = of_common_sources(weights.unsqueeze(-1), basis, kept(self, "through", of, both))
+        found = of_common_sources(_values(weights), basis, kept(self, "through", of, both))
         return found[..., : outer.shape[1]], found[..., outer.shape[1] :]
+
+
+def _values(weights: Tensor) -> Tensor:
+    """Weights (B, O, I), or of a convolution (B, O, I, K), as (B, O, I, K): the values of parallel edges, or of one."""
+    return weights if weights.dim() == 4 else weights.unsqueeze(3)
 
 
 class TapMaps(nn.Module):
@@ -92,7 +97,7 @@ class TapMaps(nn.Module):
     def gather(self, weights: Tensor, sources_BID: Tensor, groups: int) -> Tensor:
         """The message of every target, (B, O, D), of sources as in `StepMaps`."""
         sources_BID = sources_BID.expand(len(weights), -1, -1)
-        w = _blocks(weights if weights.dim() == 4 else weights.unsqueeze(3), groups)
+        w = _blocks(_values(weights), groups)
         used = w.shape[3] * self.head_dim
         first, last = self.mix[0], self.mix[2]
         assert isinstance(first, nn.Linear)
