@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.data import DataLoader, Subset, default_collate
 
 from weightwalk import InputError, Weights
@@ -238,3 +238,11 @@ def test_networks_that_are_not_finite_are_named(tmp_path, draw_zoo, rewrite):
     broken = zoo.broken(zoo.rows()[::-1])
     assert zoo.names(broken) == ["train-4-f1", "train-2-f1"]
     assert len(zoo.broken([])) == 0
+
+
+def test_a_batch_is_a_tree_of_its_tensors(zoo):
+    batch = default_collate([zoo[0], zoo[1]])
+    halves = tree_map(lambda leaf: leaf[:1], batch, is_leaf=lambda leaf: isinstance(leaf, Weights))
+    assert type(halves) is type(batch)
+    assert halves.keys() == batch.keys()
+    assert {len(value) for value in halves.values()} == {1}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, overload
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import register_pytree_node
 from torch.utils.data import default_collate
 from torch.utils.data._utils.collate import default_collate_fn_map
 
@@ -91,6 +92,13 @@ class Batch(dict[str, Any]):
             place.copy_(tensor)
         specs = [text_of_spec(batch.spec) for batch in batches]
         return _as_sent, (packed, formats, [*columns], specs, is_one)
+
+
+def _of_values(values: Iterable[Any], names: list[str]) -> Batch:
+    return Batch(zip(names, values, strict=True))
+
+
+register_pytree_node(Batch, lambda batch: ([*batch.values()], [*batch]), _of_values)
 
 
 def _as_sent(packed: Tensor, formats: list[Format], names: list[str], specs: list[str], is_one: bool) -> Batch:
