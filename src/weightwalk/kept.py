@@ -23,14 +23,15 @@ def kept(owner: nn.Module, name: Hashable, of: Sequence[Tensor], make: Callable[
 
     They are the same if neither place, version nor the numbers at their ends have changed (writing through `.data`
     leaves the version). Where a gradient may be wanted it is made anew, or in a lane (`Common`) once for all of them;
-    under a compiler or in a transform of these tensors it is made anew as well. Then nothing is kept. In a lane `owner`
+    under a compiler, in a transform of these tensors and of parameters on a device it is made anew as well. Then nothing
+    is kept. In a lane `owner`
     and `name` alone say what it is, so one step must not use them for two things, and it is one tensor or None.
     """
     if torch.compiler.is_compiling() or any(map(torch._C._functorch.is_functorch_wrapped_tensor, of)):
         return make()
     store = _KEPT.setdefault(owner, {})
     wanted = torch.is_grad_enabled() and any(x.requires_grad for x in of)
-    if wanted or any(not x.is_cpu or x.is_inference() for x in of):
+    if wanted or any(x.is_inference() or (isinstance(x, nn.Parameter) and not x.is_cpu) for x in of):
         store.pop(name, None)
         lane = getattr(_thread, "lane", None)
         return make() if lane is None or not wanted else lane((owner, name), make)
@@ -94,5 +95,5 @@ def _modes() -> Iterator[Hashable]:
 
 
 def _state(x: Tensor) -> Hashable:
-    ends = x.detach().reshape(-1)[:: max(1, x.numel() - 1)]
-    return x.data_ptr(), x._version, x.shape, x.dtype, *ends.tolist()
+    ends = x.detach().reshape(-1)[:: max(1, x.numel() - 1)].tolist() if x.is_cpu else ()  # a device would be waited for
+    return x.data_ptr(), x._version, x.shape, x.dtype, x.device, *ends
