@@ -23,9 +23,9 @@ def kept(owner: nn.Module, name: Hashable, of: Sequence[Tensor], make: Callable[
 
     They are the same if neither place, version nor the numbers at their ends have changed (writing through `.data`
     leaves the version). Where a gradient may be wanted it is made anew, or in a lane (`Common`) once for all of them;
-    under a compiler, in a transform of these tensors and of parameters on a device it is made anew as well. Then nothing
-    is kept. In a lane `owner`
-    and `name` alone say what it is, so one step must not use them for two things, and it is one tensor or None.
+    under a compiler, in a transform of these tensors and of parameters on a device it is made anew as well. Then
+    nothing is kept. In a lane `owner` and `name` alone say what it is, so one step must not use them for two things,
+    and it is one tensor or None.
     """
     if torch.compiler.is_compiling() or any(map(torch._C._functorch.is_functorch_wrapped_tensor, of)):
         return make()
