@@ -8,7 +8,6 @@ stay the same to the bit. One of them, the leader, writes files and answers. All
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -141,6 +140,5 @@ def joined(device: torch.device) -> Iterator[Team]:
         raise
     else:
         state.destroy_process_group()
-        gc.collect()  # gloo's threads end with its objects, not with the interpreter
     finally:
         _team = _ALONE
