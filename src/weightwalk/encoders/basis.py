@@ -16,7 +16,7 @@ import torch
 from scipy.special import jv
 from torch import Tensor
 
-_FEW = 4096  # numbers that cost less than the calls that work on them
+_FEW = 1024  # numbers that cost less than the calls that work on them
 TOLERANCE = {torch.float32: 1e-7, torch.float64: 1e-15}
 """The bound of a feature's error, by the type of numbers; half ones, whose polynomials would be worse than features,
 have none.
