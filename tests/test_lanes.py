@@ -163,6 +163,7 @@ def test_reading_has_the_same_bits_with_any_number_of_threads(monkeypatch):
 def test_where_lanes_would_be_in_the_way_there_are_none(monkeypatch, two_threads):
     monkeypatch.setattr(lanes, "size", lambda *_: 2)
     monkeypatch.setattr(lanes, "run", lambda *_: pytest.fail("lanes"))
+    monkeypatch.setattr(lanes, "_LARGE", SPEC.num_parameters - 1)
     encoder, _, reader = readers()
     weights = networks(8)
     encoder(weights)  # gradients are on
@@ -170,6 +171,7 @@ def test_where_lanes_would_be_in_the_way_there_are_none(monkeypatch, two_threads
     assert lanes.separable(reader.eval())
     with torch.no_grad():
         encoder(networks(0))
+        encoder(networks(1))  # a large network
         encoder.requires_grad_(False)
         with FlopCounterMode(display=False) as counter:
             encoder(weights)

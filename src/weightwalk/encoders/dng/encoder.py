@@ -249,23 +249,11 @@ class DNGEncoder(Encoder):
         if any(silent):
             each = zip(walks, parted(messages, sizes), silent, strict=True)
             return [
-                self.dropout(own.norm(message)) if quiet else self._update(maps, own, [walk], message)
+                self.dropout(own.norm(message)) if quiet else self._layers(maps, own, [walk], message)[0]
                 for walk, message, quiet in each
             ]
-        return parted(self._update(maps, own, walks, messages, of_hidden), sizes)
-
-    def _update(
-        self,
-        maps: Pass,
-        own: StepMaps | TapMaps,
-        walks: list[Walk],
-        messages: Tensor,
-        of_hidden: Tensor | None = None,
-    ) -> Tensor:
-        """Eq 6."""
-        memory = maps.update(self._update_input(maps, own, walks), messages, of_hidden)
-        normed: Tensor = self.dropout(own.norm(memory))
-        return normed
+        memory = maps.update(self._update_input(maps, own, walks), messages, of_hidden)  # Eq 6
+        return parted(self.dropout(own.norm(memory)), sizes)
 
     def _update_input(self, maps: Pass, own: Any, walks: list[Walk]) -> Tensor:
         """W_ih of what updates the memories of layers: W_b (phi(b) + a), or a map of those of the pass before."""
