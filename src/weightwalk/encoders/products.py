@@ -26,9 +26,6 @@ def gathered(scaled: Tensor, sources: Tensor, coefficients: Tensor) -> Tensor:
     """The messages (B, O, D) of values (B, O, I, C) in [-1, 1], sources (B, I, D) and coefficients (D, C P)."""
     if _FEW * scaled.shape[1] <= scaled.shape[2]:
         return (_products(scaled, sources, coefficients) * coefficients.T[:, None]).sum(1)
-    if len(scaled) == 1:  # one product, which is less to call
-        polynomials = _stacked(scaled, coefficients).transpose(1, 2).flatten(2)
-        return polynomials @ (sources[:, None] * coefficients.T[:, None]).flatten(1, 2)
     constant = torch.zeros_like(coefficients[:, 0])
     total: Tensor | None = None
     for polynomial, of_map in _terms(scaled, coefficients):
