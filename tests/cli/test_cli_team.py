@@ -18,7 +18,7 @@ from weightwalk.training import checkpoint
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
 TRAINS_THREE_TIMES = """
-import itertools, sys
+import itertools, os, sys
 from pathlib import Path
 import torch
 from weightwalk.config import override
@@ -38,6 +38,10 @@ with distributed.joined(torch.device("cpu")) as team:
     stop = lambda: next(steps) == 6 and team.rank == 1
     supervised.train(encoder, zoo, out / "stopped", device=team.device, should_stop=stop)
     supervised.train(encoder, zoo, out / "stopped", device=team.device)
+    import torch._dynamo  # imports torch.distributed.nn
+if os.path.exists("/proc/self/task"):
+    threads = [Path("/proc/self/task", thread, "comm").read_text() for thread in os.listdir("/proc/self/task")]
+    assert not any("gloo" in name for name in threads), threads
 """
 
 FAILS_ALONE = """

@@ -8,6 +8,7 @@ stay the same to the bit. One of them, the leader, writes files and answers. All
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -127,6 +128,9 @@ def joined(device: torch.device) -> Iterator[Team]:
     if not started():
         yield Team(device=device)
         return
+    # Its functions take the group of the moment of their import as a default. Imported later (torch._dynamo does it),
+    # they keep the group, and gloo's threads, which ask for the interpreter's lock, would abort it at its end.
+    importlib.import_module("torch.distributed.nn")
     from accelerate import PartialState  # a third of a second
 
     state = PartialState(cpu=device.type == "cpu")
