@@ -35,5 +35,5 @@ class Moments(Encoder):
 
 if __name__ == "__main__":
     check_encoder("moments")
-    run = config.override(RECIPES["digits_encoder"](), ["encoder=moments", "encoder.width=32"])
+    run = config.override(RECIPES["digits_classify"](), ["encoder=moments", "encoder.width=32"])
     print(f"check_encoder passed; the recipe now reads networks with {run.encoder}")

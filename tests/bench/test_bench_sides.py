@@ -15,7 +15,7 @@ from weightwalk.bench.sides import LOADED, OURS, PLAIN, TINY, Line, Sides, Turns
 from weightwalk.progress import silent
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-RECIPE, SETTINGS = "mnist_encoder_small", train.QUICK.small
+RECIPE, SETTINGS = "mnist_classify_small", train.QUICK.small
 
 
 @pytest.fixture(scope="module")

@@ -52,7 +52,7 @@ def train_arguments() -> Callable[..., list[str]]:
 
     def arguments(zoo: Path, out: Path, recipe: str = "digits_inr2jls", **changes: Any) -> list[str]:
         settings = {**SMALL, **changes}
-        if recipe.endswith("encoder"):
+        if recipe.endswith("classify"):
             settings = {key: value for key, value in settings.items() if not key.startswith(("latents", "pretrain"))}
         sets = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
         return ["train", recipe, "--zoo", str(zoo), "--out", str(out), *sets]

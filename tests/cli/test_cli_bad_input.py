@@ -254,13 +254,13 @@ def test_train_settings(refused, shared_zoo, tmp_path, train_arguments):
 def test_train_without_a_zoo_says_how_to_make_it(refused, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     refused(("train", "digits_inr2jls"), "`weightwalk fit digits --out zoos/digits`")
-    refused(("train", "mnist_encoder"), "`weightwalk fit mnist --root DIR --out zoos/mnist`")
+    refused(("train", "mnist_classify"), "`weightwalk fit mnist --root DIR --out zoos/mnist`")
     assert not list(tmp_path.iterdir())
 
 
 def test_train_on_a_zoo_of_other_pictures(refused, shared_zoo, tmp_path, train_arguments):
     refused(
-        ("train", "mnist_encoder", "--zoo", shared_zoo, "--out", tmp_path / "run"), "reads a zoo of mnist", "digits"
+        ("train", "mnist_classify", "--zoo", shared_zoo, "--out", tmp_path / "run"), "reads a zoo of mnist", "digits"
     )
 
 

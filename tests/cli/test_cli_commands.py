@@ -116,10 +116,10 @@ def test_inspect(call, zoo):
 
 def test_recipes(call):
     every = json.loads(call("recipes", "--json").stdout)
-    assert {"digits_inr2jls", "mnist_inr2jls", "cifar100_encoder_small"} <= set(every)
+    assert {"digits_inr2jls", "mnist_inr2jls", "cifar100_classify_small"} <= set(every)
     assert set(json.loads(call("recipes", "--dataset", "digits", "--json").stdout)) == {
         "digits_inr2jls",
-        "digits_encoder",
+        "digits_classify",
     }
     text = call("recipes", "mnist_inr2jls").stdout
     assert "pretrain.steps" in text
@@ -140,7 +140,7 @@ def test_what_recipes_shows_is_what_set_takes(call, zoo, tmp_path):
         )
 
 
-@pytest.mark.parametrize("recipe", ["digits_inr2jls", "digits_encoder"])
+@pytest.mark.parametrize("recipe", ["digits_inr2jls", "digits_classify"])
 def test_train_evaluate_report(call, shared_zoo, tmp_path, train_arguments, recipe):
     out = tmp_path / "run"
     trained = call(*train_arguments(shared_zoo, out, recipe), "--seed", 3)
@@ -207,7 +207,7 @@ def test_quiet_leaves_one_line(call, shared_run, shared_zoo, tmp_path, train_arg
         ("fit", "digits", "--out", tmp_path / "zoo", "--limit", 10, "--recipe", "tiny"),
         ("inspect", shared_zoo, "--sheet", tmp_path / "sheet.png"),
         ("recipes",),
-        train_arguments(shared_zoo, tmp_path / "run", "digits_encoder"),
+        train_arguments(shared_zoo, tmp_path / "run", "digits_classify"),
         ("evaluate", shared_run),
         ("predict", shared_run, shared_zoo),
         ("report", shared_run, "--out", tmp_path / "report.html"),

@@ -140,7 +140,7 @@ FOLDERS = [
     ("fit", "digits", "--limit", "1", "--out"),
     ("zoo", "cnn", "--dataset", "digits", "--runs", "1", "--out"),
     ("import", "nfn", "ZOO", "--out"),
-    ("train", "digits_encoder", "--zoo", "ZOO", "--out"),
+    ("train", "digits_classify", "--zoo", "ZOO", "--out"),
     ("demo", "--out"),
     ("export", "ZOO", "nfn"),
     ("render", "ZOO", "0", "--out"),
@@ -178,13 +178,13 @@ def test_a_page_may_lie_in_a_run_and_beside_a_stranger_s_manifest(call, run, tmp
 TOO_MUCH = [
     (("fit", "digits", "--limit", 5, "--set", "hidden=9999999999"), "networks of 39,999,999,997 parameters takes"),
     (("fit", "digits", "--limit", 5, "--fits", 10**13), "networks of 1,185 parameters takes"),
-    (("train", "digits_encoder", "--zoo", "ZOO", "--set", "encoder.dim=9999999999"), "fits in memory"),
-    (("train", "digits_encoder", "--zoo", "ZOO", "--set", "classify.batch_size=9999999999999"), "memory"),
+    (("train", "digits_classify", "--zoo", "ZOO", "--set", "encoder.dim=9999999999"), "fits in memory"),
+    (("train", "digits_classify", "--zoo", "ZOO", "--set", "classify.batch_size=9999999999999"), "memory"),
     (("train", "digits_inr2jls", "--zoo", "ZOO", "--set", "latents.theta_dim=9999999999"), "fits in memory"),
     (("render", "ZOO", "0", "--size", "999999999"), "points"),
     (("fit", "digits", "--limit", 5, "--seed", 10**30), "seed"),
-    (("train", "digits_encoder", "--zoo", "ZOO", "--seed", 10**30), "seed must be a whole number of 64 bits"),
-    (("train", "digits_encoder", "--zoo", "ZOO", "--set", "seed=-1"), "seed must be a number of at least 0"),
+    (("train", "digits_classify", "--zoo", "ZOO", "--seed", 10**30), "seed must be a whole number of 64 bits"),
+    (("train", "digits_classify", "--zoo", "ZOO", "--set", "seed=-1"), "seed must be a number of at least 0"),
 ]
 
 
@@ -299,15 +299,15 @@ def test_the_seconds_of_a_zoo(refused, run, zoo):
 
 
 def test_a_configuration_is_saved_and_read_back(call, refused, shared_zoo, tmp_path, train_arguments):
-    saved = json.loads(call("recipes", "digits_encoder", "--json").stdout)
+    saved = json.loads(call("recipes", "digits_classify", "--json").stdout)
     path, out = tmp_path / "mine.json", tmp_path / "run"
     path.write_text(json.dumps(saved))
-    sets = train_arguments(shared_zoo, out, "digits_encoder")[6:]
+    sets = train_arguments(shared_zoo, out, "digits_classify")[6:]
     assert call("train", "--config", path, "--zoo", shared_zoo, "--out", out, *sets, "--quiet").exit_code == 0
     again = json.loads((out / "run.json").read_text())
     assert again["config"]["encoder"]["dim"] == 8
     assert call("train", "--config", out / "run.json", "--zoo", shared_zoo, "--out", out, "--quiet").exit_code == 0
-    refused(("train", "digits_encoder", "--config", path), "got digits_encoder and --config")
+    refused(("train", "digits_classify", "--config", path), "got digits_classify and --config")
     refused(("train",), "expected a RECIPE", "got neither")
     for change in ({"task": "chess"}, {"method": "x"}, {"config": 3}, {"config": {**saved["config"], "seed": "a"}}):
         path.write_text(json.dumps(saved | change))

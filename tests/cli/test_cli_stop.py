@@ -26,7 +26,7 @@ def _as_in_a_terminal():
 
 def test_terminated_and_resumed_is_uninterrupted(call, shared_zoo, tmp_path, train_arguments):
     settings = {"classify.steps": 80, "classify.eval_every": 10, "classify.batch_size": 16}
-    arguments = train_arguments(shared_zoo, tmp_path / "stopped", "digits_encoder", **settings)
+    arguments = train_arguments(shared_zoo, tmp_path / "stopped", "digits_classify", **settings)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", "import weightwalk.cli; weightwalk.cli.main()", *arguments, "--json"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
@@ -44,7 +44,7 @@ def test_terminated_and_resumed_is_uninterrupted(call, shared_zoo, tmp_path, tra
     )
 
     assert call(*arguments, "--resume", "must").exit_code == 0
-    assert call(*train_arguments(shared_zoo, tmp_path / "straight", "digits_encoder", **settings)).exit_code == 0
+    assert call(*train_arguments(shared_zoo, tmp_path / "straight", "digits_classify", **settings)).exit_code == 0
     tensors = [
         checkpoint.load(tmp_path / name / "classify/best.safetensors").tensors for name in ("stopped", "straight")
     ]

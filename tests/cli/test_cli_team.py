@@ -28,7 +28,7 @@ from weightwalk.training import distributed
 from weightwalk.zoos.store import Zoo
 
 zoo, out = Zoo.open(sys.argv[1]), Path(sys.argv[2])
-latents, encoder = override(RECIPES["digits_inr2jls"](), sys.argv[3].split()), RECIPES["digits_encoder"]()
+latents, encoder = override(RECIPES["digits_inr2jls"](), sys.argv[3].split()), RECIPES["digits_classify"]()
 small = ["encoder.dim=8", "encoder.num_frequencies=4", "classify.steps=20", "classify.eval_every=4"]
 encoder = override(encoder, small)
 with distributed.joined(torch.device("cpu")) as team:
@@ -117,7 +117,7 @@ def test_a_team_is_stopped_by_a_signal_and_refuses_other_settings_with_one_sente
     shared_zoo, tmp_path, train_arguments
 ):
     settings = {"classify.steps": 100_000, "classify.eval_every": 10, "classify.batch_size": 16}
-    arguments = ("-m", "weightwalk", *train_arguments(shared_zoo, tmp_path / "run", "digits_encoder", **settings))
+    arguments = ("-m", "weightwalk", *train_arguments(shared_zoo, tmp_path / "run", "digits_classify", **settings))
     process = started(*arguments)
     while not (tmp_path / "run/classify/last.safetensors").exists() and process.poll() is None:
         time.sleep(0.01)

@@ -247,7 +247,7 @@ def test_options_that_make_no_encoder_are_refused_before_there_is_a_spec(options
     [(key, value)] = options.items()
     text = ",".join(value) if isinstance(value, tuple) else str(value)
     with pytest.raises(InputError, match=sentence):
-        config.override(RECIPES["digits_encoder"](), [f"encoder.{key}={text}"])
+        config.override(RECIPES["digits_classify"](), [f"encoder.{key}={text}"])
 
 
 def test_options_of_another_type_are_refused():

@@ -67,6 +67,6 @@ def test_it_is_trained_by_name(registered, tmp_path):
     zoo, run = tmp_path / "zoo", tmp_path / "run"
     call("fit", "digits", "--out", zoo, "--limit", 40, "--recipe", "tiny", "--quiet")
     settings = ("encoder=stranger", "encoder.dim=6", "classify.steps=4", "classify.eval_every=2")
-    call("train", "digits_encoder", "--zoo", zoo, "--out", run, "--quiet", *(f"--set={one}" for one in settings))
+    call("train", "digits_classify", "--zoo", zoo, "--out", run, "--quiet", *(f"--set={one}" for one in settings))
     saved = json.loads((run / "run.json").read_text())["config"]["encoder"]
     assert saved == {"name": "stranger", "dim": 6, "scale": 1.0}

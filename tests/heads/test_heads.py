@@ -56,5 +56,5 @@ def test_options_that_no_head_has_are_refused_before_anything_is_built(settings,
     with pytest.raises(InputError, match=sentence):
         HeadConfig.named("mlp", **settings)
     with pytest.raises(InputError, match=f"{sentence}|head.dropout must be a number|known: head.name"):
-        override(RECIPES["digits_encoder"](), [f"head.{key}={value}" for key, value in settings.items()])
+        override(RECIPES["digits_classify"](), [f"head.{key}={value}" for key, value in settings.items()])
     assert torch.equal(torch.get_rng_state(), state)

@@ -47,7 +47,7 @@ SPEC = NetworkSpec.mlp([2, 32, 32, 1], activation="sine", omega=30.0)
 
 @dataclass(frozen=True)
 class Waiting:
-    """Medians over training steps of a small DNG-Encoder (the recipe `mnist_encoder_small`), milliseconds.
+    """Medians over training steps of a small DNG-Encoder (the recipe `mnist_classify_small`), milliseconds.
 
     `batch_ms` is from the numbers of rows to networks and labels, as tasks read them; `loader_ms` the next batch of a
     shuffling DataLoader without workers; `step_ms` everything from networks to the optimiser's step. Shares are of
@@ -248,7 +248,7 @@ def _read_batches(shelf: _Shelf, batches: int, size: int) -> float:
 
 def _train(shelf: _Shelf, size: int, steps: int) -> Waiting:
     """Train a small encoder, on batches from the zoo and from a DataLoader by turns; the first of each is not timed."""
-    zoo, recipe = shelf.zoo, RECIPES["mnist_encoder_small"]()
+    zoo, recipe = shelf.zoo, RECIPES["mnist_classify_small"]()
     encoder = recipe.encoder.build(zoo.spec)
     reader = Reader(encoder, recipe.head.build(encoder.encoding_shape, len(zoo.label_names)))
     rows = zoo.rows()

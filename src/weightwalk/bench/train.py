@@ -60,7 +60,7 @@ class TrainBench:
     def measure(self, shape: str = "cifar10", threads: int | None = None, progress: Progress = silent) -> Found:
         """Measure with so many threads for each side (None: one per core)."""
         state, batch = Sides.of(shape, self.sizes, threads), self.sizes.batch
-        recipe = f"{shape}_encoder_small"
+        recipe = f"{shape}_classify_small"
         turns = Turns(2 * self.repetitions, progress)
         with Team(1) as team:
             team.give([state])

@@ -55,9 +55,9 @@ class Encoder(nn.Module, ABC):
 
     invariant: bool = True
     """False for one whose answer depends on the order of hidden neurons, and which says so."""
-    access: ClassVar[Literal["weights", "query"]] = "weights"
+    access: Literal["weights", "query"] = "weights"
     """What the encoder takes of a network: its parameters alone, or "query", also its answers, which cost forward
-    passes. Rows of results say it.
+    passes. Rows of results say it. Options may decide, as probes do.
     """
     pooled_dim: int
     shared: bool = False

@@ -27,7 +27,7 @@ def check(names: Sequence[str], image_shape: Sequence[int]) -> tuple[int, int, i
     if len(image_shape) != 3:
         raise InputError(
             f"INR2JLS decodes pictures (C, H, W), got signals of the shape {tuple(image_shape)}; "
-            "choose a recipe of the encoder alone, such as digits_encoder"
+            "choose a recipe of the encoder alone, such as digits_classify"
         )
     channels, height, width = image_shape
     if not names:

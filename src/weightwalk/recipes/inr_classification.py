@@ -128,15 +128,15 @@ def digits_inr2jls() -> INR2JLSConfig:
     )
 
 
-@RECIPES.register("digits_encoder")
-def digits_encoder() -> EncoderOnlyConfig:
+@RECIPES.register("digits_classify")
+def digits_classify() -> EncoderOnlyConfig:
     """The DNG-Encoder alone on the demo's networks."""
-    small = _small_encoder("digits_encoder", "digits")
+    small = _small_encoder("digits_classify", "digits")
     return replace(small, classify=replace(small.classify, steps=1_000, eval_every=100))
 
 
 for _short, _dataset in _DATASETS.items():
     _register(f"{_short}_inr2jls", _dataset, _paper_inr2jls)
-    _register(f"{_short}_encoder", _dataset, _paper_encoder)
+    _register(f"{_short}_classify", _dataset, _paper_encoder)
     _register(f"{_short}_inr2jls_small", _dataset, _small_inr2jls)
-    _register(f"{_short}_encoder_small", _dataset, _small_encoder)
+    _register(f"{_short}_classify_small", _dataset, _small_encoder)

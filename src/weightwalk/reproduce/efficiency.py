@@ -20,7 +20,6 @@ from weightwalk import config as configs
 from weightwalk.bench.costs import Counted, bytes_of, counted, flops, tensors_of
 from weightwalk.bench.load import memory_mib
 from weightwalk.bench.team import Team
-from weightwalk.encoders import encoders
 from weightwalk.progress import Progress, silent
 from weightwalk.report import tables
 from weightwalk.reproduce import published, readings
@@ -229,7 +228,7 @@ def _count(state: _Measured) -> list[Row]:
                 tau_of=way.method if way.kind == "vit" else None,
                 networks=way.kind,
                 does="training step" if way.trains else "inference",
-                access=encoders[way.config.encoder.name].access,
+                access=way.config.encoder.build(given.weights.spec).access,
             )
         )
     return rows

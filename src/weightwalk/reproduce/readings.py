@@ -140,7 +140,7 @@ def ways(kind: str, step: bool = False) -> list[Way]:
             ),
         ]
         return [*dng, *_others(kind, "vit_accuracy", heads)]
-    joint, alone = f"{kind}_inr2jls", f"{kind}_encoder"
+    joint, alone = f"{kind}_inr2jls", f"{kind}_classify"
     if step:
         return [
             Way(kind, "INR2JLS", joint, "step"),

@@ -1,6 +1,6 @@
 """The processes that train together: those that torchrun started, or this one alone.
 
-    torchrun --nproc-per-node 2 -m weightwalk train digits_encoder
+    torchrun --nproc-per-node 2 -m weightwalk train digits_classify
 
 Every process takes its share of a batch's samples, gradients are summed, and all make the same update, so their models
 stay the same to the bit. One of them, the leader, writes files and answers. All read the same folders.
