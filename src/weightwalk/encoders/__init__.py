@@ -3,6 +3,7 @@
 from weightwalk.encoders.base import Encoder, EncoderConfig, Encoding, encoders
 from weightwalk.encoders.dng import DNGEncoder
 from weightwalk.encoders.flat import FlatEncoder
+from weightwalk.encoders.nfn import NFNEncoder
 from weightwalk.encoders.query import QueryEncoder
 from weightwalk.encoders.statnn import StatNNEncoder
 
@@ -12,6 +13,7 @@ __all__ = [
     "EncoderConfig",
     "Encoding",
     "FlatEncoder",
+    "NFNEncoder",
     "QueryEncoder",
     "StatNNEncoder",
     "encoders",
