@@ -52,7 +52,7 @@ class RelationalAttention(nn.Module):
         maps = self.of_pairs.weight.chunk(self.num_maps)
         axes = ("boi", "bo", "bi", "bi", "", *[""] * len(maps))
         total = EdgeSum(attend, axes, ("bo",), per_pair=2 * len(of_q), pull=attend_slopes, whole="i")
-        (found,) = total(pairs, F.linear(gathering, of_q), k, v, self.of_heads, *maps)
+        (found,) = in_blocks(total, pairs, F.linear(gathering, of_q), k, v, self.of_heads, *maps)
         answer: Tensor = self.out(found)
         return answer
 
@@ -162,7 +162,7 @@ class EdgeUpdate(nn.Module):
         axes = ("boi", "boi", "bo", "bi", "boi", "boi", *[""] * len(parameters))
         function = partial(update_pairs, self.norm.eps, 1 / (1 - self.dropout))
         total = EdgeSum(function, axes, ("boi",), 4 * len(there), pull=partial(slopes_again, function))
-        (found,) = total(pairs, turned, source, self.target(nodes), *drops, *parameters)
+        (found,) = in_blocks(total, pairs, turned, source, self.target(nodes), *drops, *parameters)
         return found
 
     def _drops(self, pairs: Tensor) -> Tensor | None:
@@ -216,6 +216,13 @@ def slopes_again(
         answers = function(*leaves)
         chosen = [x for x, one in zip(leaves, wanted, strict=True) if one]
         return torch.autograd.grad(answers, chosen, gradients)
+
+
+def in_blocks(total: EdgeSum, *operands: Tensor | None) -> tuple[Tensor, ...]:
+    """The sum, a block at a time; at once under a compiler, which plans memory itself."""
+    if torch.compiler.is_compiling():
+        return total.function(*operands)
+    return total(*operands)
 
 
 class RelationalLayer(nn.Module):
