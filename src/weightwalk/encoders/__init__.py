@@ -5,6 +5,7 @@ from weightwalk.encoders.dng import DNGEncoder
 from weightwalk.encoders.flat import FlatEncoder
 from weightwalk.encoders.nfn import NFNEncoder
 from weightwalk.encoders.ng_gnn import NGGNNEncoder
+from weightwalk.encoders.ng_t import NGTEncoder
 from weightwalk.encoders.query import QueryEncoder
 from weightwalk.encoders.statnn import StatNNEncoder
 
@@ -16,6 +17,7 @@ __all__ = [
     "FlatEncoder",
     "NFNEncoder",
     "NGGNNEncoder",
+    "NGTEncoder",
     "QueryEncoder",
     "StatNNEncoder",
     "encoders",
