@@ -77,8 +77,8 @@ class Answer(ABC):
         """InputError where outputs are no words about networks."""
         if not self.tells:
             raise InputError(
-                f"expected a model that tells something of networks, got one that makes {self.subject}; use `weightwalk "
-                "edit`, or .edit(networks) of what weightwalk.load gives"
+                f"expected a model that tells something of networks, got one that makes {self.subject}; use "
+                "`weightwalk edit`, or .edit(networks) of what weightwalk.load gives"
             )
 
 

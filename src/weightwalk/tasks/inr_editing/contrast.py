@@ -121,7 +121,8 @@ def from_lab(lab: NDArray[np.uint8]) -> NDArray[np.uint8]:
     linear = _rounded(np.einsum("cx,nx...->nc...", to_rgb, np.stack([x, y, z], axis=1)), _BACK).clip(0, 4095)
     share = np.arange(4096) / 4095
     levels = np.rint(255 * np.where(share > 0.0031308, 1.055 * share ** (1 / 2.4) - 0.055, 12.92 * share))
-    return levels.astype(np.uint8)[linear]
+    pictures: NDArray[np.uint8] = levels.astype(np.uint8)[linear]
+    return pictures
 
 
 def _rounded(numbers: Array, bits: int) -> Array:
