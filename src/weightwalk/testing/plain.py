@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from weightwalk.encoders import DNGEncoder
 from weightwalk.encoders.dng import DETAILS
 from weightwalk.encoders.dng.builder import kind_of
-from weightwalk.encoders.dng.encoder import Pass
+from weightwalk.encoders.dng.passes import Pass
 from weightwalk.frameworks.inr2jls import INR2JLS
 from weightwalk.heads.latents import ConvDecoder, LatentGenerator
 from weightwalk.spec import ACTIVATIONS, Scheduled
