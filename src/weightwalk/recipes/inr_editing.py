@@ -28,7 +28,7 @@ Named = tuple[str, dict[str, Any]]
 
 _NG_GNN: Named = ("ng_gnn", {"dim": 128})
 _NG_T: Named = ("ng_t", {})
-_SMALL: Named = ("ng_gnn", {"dim": 32})
+_SMALL: Named = ("dng", {"dim": 64, "num_frequencies": 32, "backward": True})
 
 
 def _weights(recipe: str, dataset: str, op: str, encoder: Named = _NG_GNN) -> OffsetsConfig:
