@@ -53,7 +53,7 @@ class OffsetSizes:
 
 def _example(encoder: Encoder) -> Encoding:
     """What an encoder makes of a network of zeros, for its shapes."""
-    training, own = encoder.training, next(encoder.parameters())
+    training, own = encoder.training, next(encoder.parameters(), torch.empty(0))
     with torch.no_grad():
         zeros = own.new_zeros(1, encoder.spec.num_parameters)
         encoding: Encoding = encoder.eval()(Weights(encoder.spec, zeros))
