@@ -77,7 +77,7 @@ class DNGEncoder(Encoder):
       Then `nodes` are r, pooled is [s of the outputs, r of the inputs] in order (and the means of `readout`, of r), and
       edges are made of [s, r] at both ends.
 
-    Controls, each of which changes one thing (spec/dng.md 9 names what readers asked for):
+    Controls, each of which changes one thing:
 
     - `order` "shuffled": layers are updated in an order that is a function of `order_seed` and their number, never that
       of inference (`order.Reordered`). A source that has not been updated yet gives what it remembers of the pass
