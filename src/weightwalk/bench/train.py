@@ -77,9 +77,7 @@ class TrainBench:
                 side + SMALL: partial(team.run, _small_step, side, recipe, self.small, self.small_steps)
                 for side in (PLAIN, OURS)
             }
-            more |= {
-                told: partial(team.run, _graph_step, side, name, self.graphs) for told, side, name in graphs.sides()
-            }
+            more |= {told: partial(team.run, _graph_step, *who, self.graphs) for told, who in graphs.sides().items()}
             turns.take({**calls, **more, **products(team)}, self.repetitions)
             turns.loaded(calls, self.repetitions)
         peaks = {side: _peak_of(state, side) for side in (PLAIN, OURS)}
