@@ -107,7 +107,8 @@ class _Heard(torch.autograd.Function):
         shape, dim = film.shape, ctx.dim
 
         def beside(x: Tensor) -> Tensor:
-            return x.unflatten(1, (shape[1], -1)).unsqueeze(dim)
+            apart: Tensor = x.unflatten(1, (shape[1], -1))
+            return apart.unsqueeze(dim)
 
         of_total, of_deviations, *of_extremes = (beside(gradient) for gradient in gradients)
         m, gamma, both = _messages(film, own, others)
