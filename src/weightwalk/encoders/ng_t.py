@@ -5,15 +5,17 @@ Axes: B networks, N nodes, R of them those that are read out, d features.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from weightwalk.config import bounded
-from weightwalk.encoders.base import Encoder, Encoding, encoders
-from weightwalk.encoders.graph_blocks import layer_edges, layer_nodes, pick, pooled
+from weightwalk.encoders.base import Encoding, encoders
+from weightwalk.encoders.graph_blocks import Pool, layer_edges, layer_nodes, pick, pooled, pooled_parts
+from weightwalk.encoders.graph_encoder import GraphEncoder, common_channels
 from weightwalk.encoders.neural_graph import GraphInput
 from weightwalk.encoders.relational import RelationalLayer
 from weightwalk.errors import InputError
@@ -23,7 +25,7 @@ from weightwalk.weights import Weights
 
 
 @encoders.register("ng_t")
-class NGTEncoder(Encoder):
+class NGTEncoder(GraphEncoder):
     """A transformer whose tokens are the nodes of the static neural graph, and which knows the edge of every pair.
 
     By design it is dense: every node attends to every node, connected or not, and all N x N pairs have features, which
@@ -31,18 +33,20 @@ class NGTEncoder(Encoder):
     with N^2, 32 numbers a pair and layer in training; what attention makes of a pair is ten times as wide and never
     lies in memory for more than a block of rows (`relational.py`). For large networks take ng_gnn, or dng.
 
-    Read out are the output nodes, in order. What nobody reads is not computed: the last layer gathers for them alone,
-    and the edges before it are renewed in their rows alone, which changes no number. With `edges` ("edge outputs", for
-    editing) every layer renews all nodes and edges, and both are answered. Defaults are the published ones of MNIST's
-    classification (section 4 of the spec); `scale` 3, `num_heads` 4, `reverse` and `dropout` .3 are those of editing.
-    `output_offset` is added to probes' answers: 0.5 for the published zoos of MNIST and Fashion-MNIST.
+    With `pool` "last" the output nodes are read, in order, and what nobody reads is not computed: the last layer
+    gathers for them alone, and the edges before it are renewed in their rows alone, which changes no number. With
+    `edges` ("edge outputs", for editing) every layer renews all nodes and edges, and both are answered.
+
+    What the first layer reads is `neural_graph.GraphInput`'s, with the options from `num_frequencies` to `standardise`;
+    mixtures (`shared`) are read as `GraphEncoder` says. Defaults are the published ones of INRs' classification;
+    published for editing are `num_heads` 4, `scale` 3, `reverse` and `dropout` .3.
 
     Deviations from the release: networks of several architectures are read by groups of one each, so no node is padded,
     where the release pads and lets every node attend to padding; the head is a module of its own (`heads/mlp.py`).
     There is no class token and no T-Fixup start, which the published runs do not use either.
 
-    Shapes: Weights of B networks -> pooled (B, n_L node_dim) for n_L outputs; with `edges`, nodes (B, n_l, node_dim)
-    and edges (B, O, I[, K], edge_dim).
+    Shapes: Weights of B networks -> pooled (B, n_L node_dim) for n_L outputs, or as `pool` has it; nodes (B, n_l,
+    node_dim) where all of them are computed; with `edges`, edges (B, O, I[, K], edge_dim).
     """
 
     def __init__(
@@ -67,9 +71,15 @@ class NGTEncoder(Encoder):
         activation_embedding: bool = False,
         linear_as_conv: bool = True,
         standardise: bool = True,
+        pool: Pool = "last",
+        shared: bool | None = None,
+        kernel_size: int = 0,
+        kernel_positions: int = 0,
+        max_hidden: int = 0,
     ):
+        self.validate(SimpleNamespace(**locals()))
         super().__init__(spec)
-        self.edges = edges
+        self.shared, self.pool, self.edges = bool(shared), pool, edges
         self.graph_input = GraphInput(
             spec,
             node_dim,
@@ -82,7 +92,9 @@ class NGTEncoder(Encoder):
             positional=positional,
             activation_embedding=activation_embedding,
             linear_as_conv=linear_as_conv,
-            standardise=standardise,
+            standardise=standardise and not shared,
+            channels=common_channels(spec, kernel_size, kernel_positions) if shared else None,
+            max_hidden=max_hidden if shared else 0,
         )
         self.access = self.graph_input.access
         self.layers = nn.ModuleList(
@@ -99,33 +111,26 @@ class NGTEncoder(Encoder):
             )
             for number in range(1, num_layers + 1)
         )
-        self.pooled_dim = len(self.graph_input.graph.outputs) * node_dim
+        self.pooled_dim = pooled_parts(self.graph_input.graph, pool) * node_dim
 
     @classmethod
     def validate(cls, options: Any) -> None:
-        sizes = "node_dim edge_dim attention_dim node_hidden edge_hidden num_layers num_heads"
-        bounded(options, sizes, 1)
-        bounded(options, "num_frequencies num_probes", 0)
-        bounded(options, "scale", above=0)
-        bounded(options, "dropout", 0, below=1)
+        bounded(options, "node_dim edge_dim attention_dim node_hidden edge_hidden num_heads", 1)
+        super().validate(options)
         if options.attention_dim % options.num_heads:
             raise InputError(
                 f"expected an attention_dim that num_heads divides, got {options.attention_dim} and "
                 f"{options.num_heads}; every head has as many numbers"
             )
 
-    def prepare(self, batches: Iterable[Weights]) -> None:
-        """Set the mean and deviation of every layer's weights and biases."""
-        self.graph_input.prepare(batches)
-
     def read(self, weights: Weights) -> Encoding:
         graph = self.graph_input.graph_of(weights.spec)
-        if not self.edges:
+        if self.pool == "last" and not self.edges:
             *_, (outputs, _) = self.states(weights, graph.outputs)
             return Encoding(pooled=outputs.flatten(1))
         *_, (nodes, pairs) = self.states(weights)
-        edges = layer_edges(graph, [of_block(block, pairs) for block in graph.blocks])
-        return Encoding(pooled=pooled(graph, nodes), nodes=layer_nodes(graph, nodes), edges=edges)
+        edges = layer_edges(graph, [of_block(block, pairs) for block in graph.blocks]) if self.edges else ()
+        return Encoding(pooled=pooled(graph, nodes, self.pool), nodes=layer_nodes(graph, nodes), edges=edges)
 
     def states(self, weights: Weights, rows: Nodes | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Nodes (B, N, node_dim) and pairs (B, N, N, edge_dim), [b, i, j] the edge i -> j, as they are at first and

@@ -4,8 +4,8 @@ Axes: B networks, N nodes, O of them those that gather, I those that they gather
 (`edge_dim`), H heads, A numbers of attention in all heads together.
 
 N nodes are N^2 pairs, and each has projections many times as wide as its features. They are made a block of rows at a
-time (`pieces.EdgeSum`), forward and once more backward, so no tensor (B, N, N, A) is ever whole, nor one of a head; what
-lies in memory are the features of the pairs. The answers are those of the equations, but for the order of sums.
+time (`pieces.EdgeSum`), forward and once more backward, so no tensor (B, N, N, A) is ever whole, nor one of a head;
+what lies in memory are the features of the pairs. The answers are those of the equations, but for the order of sums.
 """
 
 from __future__ import annotations
@@ -74,9 +74,7 @@ def attend(pairs: Tensor, q: Tensor, k: Tensor, v: Tensor, heads: Tensor, *maps:
     return ((gathered + added).flatten(2),)
 
 
-def attend_slopes(
-    wanted: Sequence[bool], operands: Sequence[Any], gradients: Sequence[Tensor]
-) -> tuple[Tensor, ...]:
+def attend_slopes(wanted: Sequence[bool], operands: Sequence[Any], gradients: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """The derivative of `attend`, with alpha made again: gradients of the operands that are wanted."""
     (pairs, q, k, v, heads, of_q, of_k, of_a, *of_m), (g,) = operands, gradients
     num_heads, scale = len(heads), heads.shape[1] ** -0.5
@@ -108,11 +106,14 @@ def attend_slopes(
 
 def _attention(product: Tensor, heads: Tensor) -> Tensor:
     """alpha (B, O, I, H) of q * k (B, O, I, A). The sum over a head's numbers is a product, which is faster."""
-    return (F.linear(product, heads) * heads.shape[1] ** -0.5).softmax(2)
+    scores: Tensor = F.linear(product, heads) * heads.shape[1] ** -0.5
+    return scores.softmax(2)
 
 
 def _by_head(x: Tensor, heads: Tensor) -> Tensor:
-    return x.unflatten(-1, (len(heads), -1))
+    """(..., A) -> (..., H, A / H)."""
+    apart: Tensor = x.unflatten(-1, (len(heads), -1))
+    return apart
 
 
 class NodeUpdate(nn.Module):

@@ -67,16 +67,15 @@ def transformer(state_dict: Mapping[str, Tensor], widths: Sequence[int], config:
         **graph_options(state_dict, config),
     )
     names, made, spent = graph_parameters(state_dict, widths, config)
-    for number, layer in enumerate(encoder.layers):
-        own, place = f"layers.{number}.", f"layers.{number}."
+    for place in (f"layers.{number}." for number in range(num_layers)):
         for ours, theirs in _LAYER.items():
-            if f"{place}{theirs}.weight" in state_dict or ours.split(".")[0] != "edges":
-                found = both(own + ours, place + theirs)
-                names |= {f"{own}{ours}.weight": found[f"{own}{ours}.weight"]} if ours in _NO_BIAS else found
+            if f"{place}{theirs}.weight" in state_dict or not ours.startswith("edges."):
+                own = both(place + ours, place + theirs)
+                names |= {name: own[name] for name in own if not (ours in _NO_BIAS and name.endswith("bias"))}
         for ours, theirs in (("of_nodes", "qkv_node"), ("of_pairs", "qkv_edge")):
             spent.add(name := f"{place}self_attn.{theirs}.weight")
             of_heads = get(state_dict, name, 2).unflatten(0, (num_heads, -1, attention_dim // num_heads))
-            made[f"{own}attention.{ours}.weight"] = of_heads.transpose(0, 1).flatten(0, 2)
+            made[f"{place}attention.{ours}.weight"] = of_heads.transpose(0, 1).flatten(0, 2)
     head, head_names = _head(state_dict, encoder)
     names = inside("encoder", names) | inside("head", head_names)
     return fill(Reader(encoder, head), names, state_dict, inside_of("encoder", made), spent)
