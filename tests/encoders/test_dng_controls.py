@@ -216,6 +216,7 @@ REFUSED = [
     ({"edge_dim": -1, "edges": True}, "edge_dim must be"),
     ({"order": "random"}, "order.*'random'"),
     ({"order_seed": 1}, "order_seed=1 is of shuffled layers; set order=shuffled as well"),
+    ({"backward": True, "kinds": ("norm",)}, "of chains, whose steps are of the kind 'message', got kinds=norm"),
     ({"positional": True, "shared": True}, "positions count the layers of one architecture"),
     ({"target": True, "preset": "release-cnn-zoo"}, "preset 'release-cnn-zoo' has no messages that know"),
     ({"backward": True, "preset": "release-vit"}, "preset 'release-vit' has no walk backward"),
@@ -228,9 +229,8 @@ def test_options_that_make_no_encoder_are_refused(options, sentence):
         DNGEncoder(SPECS["siren"], **options)
     with pytest.raises(InputError, match=sentence):
         EncoderConfig.named("dng", **options)
-    settings = [
-        f"encoder.{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in options.items()
-    ]
+    texts = {key: ",".join(x) if isinstance(x, tuple) else str(x).replace("True", "true") for key, x in options.items()}
+    settings = [f"encoder.{key}={text}" for key, text in texts.items()]
     with pytest.raises(InputError, match=sentence):
         config.override(RECIPES["digits_classify"](), settings)
 

@@ -125,6 +125,7 @@ class DNGEncoder(Encoder):
         )
         self.shared, self.readout, self.details = bool(shared), readout, DETAILS[preset]
         self.order, self.order_seed, self.chains_only = order, order_seed, backward or order == "shuffled"
+        self.is_paper = not (target or positional or self.chains_only) and cell == "gru"
         self._check_chain(spec)
         all_kinds = kinds_of([spec], kinds)
         if self.details.heads_by_place and "attention" in all_kinds:
@@ -164,6 +165,11 @@ class DNGEncoder(Encoder):
             raise InputError(f"edge_dim={options.edge_dim} is of edge outputs; set edges=true as well")
         if options.order_seed and options.order == "sequential":
             raise InputError(f"order_seed={options.order_seed} is of shuffled layers; set order=shuffled as well")
+        if {*options.kinds} - {"message"} and (options.backward or options.order == "shuffled"):
+            raise InputError(
+                f"backward walks and shuffled layers are of chains, whose steps are of the kind 'message', got "
+                f"kinds={','.join(options.kinds)}; leave kinds out"
+            )
         if options.positional and options.shared:
             raise InputError("positions count the layers of one architecture; set positional=false, or shared=false")
         if options.target and details.padded_taps:
