@@ -16,7 +16,7 @@ from weightwalk.testing.trained import tiny_trained_zoo
 
 
 def test_every_recipe_is_of_a_task():
-    assert {"inr_classification", "generalization"} <= set(TASKS)
+    assert {"inr_classification", "inr_editing", "generalization"} <= set(TASKS)
     for name, task in TASKS.items():
         assert isinstance(task, Task)
         assert task.name == name
@@ -26,7 +26,7 @@ def test_every_recipe_is_of_a_task():
         assert command.startswith("weightwalk ")
         assert config.reads in command
         assert TASKS[config.task].methods[config.method] is type(config)
-        assert list(config.stages)[-1] in ("classify", "regress")
+        assert list(config.stages)[-1] in ("classify", "regress", "edit")
 
 
 def test_figures():
@@ -90,4 +90,4 @@ def test_the_interval_of_tau_is_over_runs():
 def test_whatever_is_imported_first_knows_all_tasks():
     code = "import weightwalk.tasks.runs; from weightwalk.tasks.base import TASKS; print(*TASKS)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["generalization", "inr_classification"]
+    assert done.stdout.split() == ["generalization", "inr_classification", "inr_editing"]

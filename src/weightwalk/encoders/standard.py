@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -25,21 +25,36 @@ class Standardise(nn.Module):
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("std", torch.ones(dim))
 
-    @torch.no_grad()
     def measure(self, batches: Iterable[Tensor]) -> None:
         """Take the mean and standard deviation over the rows of all batches (B, D), summed in float64."""
-        count, total, squares = (
-            0,
-            torch.zeros_like(self.mean, dtype=torch.float64),
-            torch.zeros_like(self.mean, dtype=torch.float64),
-        )
-        for batch in batches:
-            x = batch.double()
-            count, total, squares = count + len(x), total + x.sum(0), squares + x.square().sum(0)
-        mean = total / count
-        std = (squares / count - mean.square()).clamp(min=0).sqrt()
+        moments = ((len(x), x.double().sum(0), x.double().square().sum(0)) for x in batches)
+        self._set((torch.full_like(total, count), total, squares) for count, total, squares in moments)
+
+    def measure_tensors(self, batches: Iterable[Sequence[Tensor | None]]) -> None:
+        """The same where the numbers of feature f are those of tensor f of every batch, whatever their shape; of a
+        feature without numbers, None, the mean stays 0 and the deviation 1.
+        """
+        self._set(_moments(batch, self.mean) for batch in batches)
+
+    @torch.no_grad()
+    def _set(self, batches: Iterable[tuple[Tensor, Tensor, Tensor]]) -> None:
+        """From how many numbers there are of every feature, their sum and the sum of their squares, per batch."""
+        count, total, squares = (torch.zeros_like(self.mean, dtype=torch.float64) for _ in range(3))
+        for numbers, of_batch, of_squares in batches:
+            count, total, squares = count + numbers, total + of_batch, squares + of_squares
+        mean = total / count.clamp(min=1)
+        std = (squares / count.clamp(min=1) - mean.square()).clamp(min=0).sqrt()
         self.mean.copy_(mean)
         self.std.copy_(std.where(std > CONSTANT, 1.0))
 
     def forward(self, x: Tensor) -> Tensor:
         return (x - self.mean) / self.std
+
+
+def _moments(batch: Sequence[Tensor | None], like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    rows = [
+        [0.0, 0.0, 0.0] if x is None else [float(x.numel()), float(x.double().sum()), float(x.double().square().sum())]
+        for x in batch
+    ]
+    count, total, squares = torch.tensor(rows, dtype=torch.float64, device=like.device).T
+    return count, total, squares

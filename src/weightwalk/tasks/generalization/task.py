@@ -13,6 +13,7 @@ from torch import Tensor
 
 from weightwalk.errors import InputError
 from weightwalk.frameworks.answers import Answer, Share
+from weightwalk.heads import HeadConfig
 from weightwalk.report.words import shell
 from weightwalk.tasks.base import Goal, Task, known, register
 from weightwalk.tasks.config import RunConfig
@@ -39,6 +40,7 @@ class GeneralizationConfig(RunConfig):
     """
 
     task: ClassVar[str] = NAME
+    head: HeadConfig
     kind: str
     checkpoints: Literal["all", "last"]
     loss: Literal["bce", "mse"]
