@@ -6,7 +6,7 @@ import json
 import pytest
 
 from weightwalk import InputError
-from weightwalk.recipes.tables import CELLS, Cell
+from weightwalk.recipes.tables import Cell
 from weightwalk.report import tables
 from weightwalk.reproduce import TABLES, Request, beside, cells, published, zoos
 
@@ -109,10 +109,10 @@ def test_ours_stand_beside_the_published_cells_of_the_same_name():
     assert [beside.number(value) for value in (54.0, 86.53, 0.93, 0.8743)] == ["54.0", "86.53", "0.930", "0.8743"]
 
 
-@pytest.mark.parametrize("table", CELLS)
+@pytest.mark.parametrize("table", cells.CELLS)
 @pytest.mark.parametrize("scale", ["tiny", "small", "full"])
 def test_every_cell_is_a_configuration_with_a_zoo(table, scale):
-    made = CELLS[table](scale)
+    made = cells.CELLS[table](scale)
     assert len({(cell.row, cell.column) for cell in made}) == len(made)
     for cell in made:
         config = cell.make()

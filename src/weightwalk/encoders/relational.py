@@ -74,9 +74,7 @@ def attend(pairs: Tensor, q: Tensor, k: Tensor, v: Tensor, heads: Tensor, *maps:
     return ((gathered + added).flatten(2),)
 
 
-def attend_slopes(
-    wanted: Sequence[bool], operands: Sequence[Any], gradients: Sequence[Tensor]
-) -> tuple[Tensor, ...]:
+def attend_slopes(wanted: Sequence[bool], operands: Sequence[Any], gradients: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """The derivative of `attend`, with alpha made again: gradients of the operands that are wanted."""
     (pairs, q, k, v, heads, of_q, of_k, of_a, *of_m), (g,) = operands, gradients
     num_heads, scale = len(heads), heads.shape[1] ** -0.5

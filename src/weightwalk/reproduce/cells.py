@@ -21,7 +21,9 @@ import torch
 from weightwalk import config as configs
 from weightwalk.errors import InputError
 from weightwalk.progress import Progress, silent
-from weightwalk.recipes.tables import CELLS, Cell
+from weightwalk.recipes.editing_tables import editing
+from weightwalk.recipes.tables import CELLS as TRAINED
+from weightwalk.recipes.tables import Cell
 from weightwalk.report import tables
 from weightwalk.reproduce import beside, measuring, minutes, published, zoos
 from weightwalk.reproduce.beside import Place
@@ -30,6 +32,8 @@ from weightwalk.reproduce.registry import TABLES, Reproduction, Request
 from weightwalk.tasks.config import RunConfig
 from weightwalk.zoos.store import Zoo
 
+CELLS = {**TRAINED, "editing": editing}
+"""By the name of the table: the cells at a scale."""
 SEEDS = {"tiny": (0,), "small": (0, 1, 2), "full": (0, 1, 2)}
 
 _SCALES = {

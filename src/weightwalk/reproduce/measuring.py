@@ -6,6 +6,7 @@ import dataclasses
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,12 @@ from weightwalk.progress import Progress, silent
 from weightwalk.report.tables import ResultRow
 from weightwalk.reproduce import zoos
 from weightwalk.tasks import supervised
-from weightwalk.tasks.config import INRConfig, RunConfig
+from weightwalk.tasks.config import DatasetConfig, RunConfig
 from weightwalk.tasks.runs import Evaluation, Run
 from weightwalk.zoos.store import Zoo
 
 Metric = tuple[str, str, float]
-"""Split ("test", "val" or "details"), name of the figure, factor."""
+"""Split ("test", "val" or "details"), name of the figure (or of one within another, a.b), factor."""
 
 METRICS: dict[str, dict[str, Metric]] = {
     "inr_classification": {f"{split}_accuracy %": (split, "accuracy", 100.0) for split in ("test", "val")},
@@ -31,6 +32,12 @@ METRICS: dict[str, dict[str, Metric]] = {
         "R2 test": ("test", "r2", 1.0),
         "MAE test": ("test", "mae", 1.0),
         "kendall_tau val": ("val", "tau", 1.0),
+    },
+    "inr_editing": {
+        "MSE x 1e-2 test": ("test", "mse_unit", 100.0),
+        "MSE in [-1, 1] test": ("test", "mse", 1.0),
+        "MSE x 1e-2 of doing nothing": ("details", "unedited.mse_unit", 100.0),
+        "MSE x 1e-2 val": ("val", "mse_unit", 100.0),
     },
 }
 """By task: the metrics of result rows in words, the one that tables show first."""
@@ -48,12 +55,17 @@ class Measured:
     @property
     def metrics(self) -> dict[str, Metric]:
         """Those of the task; of one that has none here, all its figures on the test networks."""
-        return METRICS.get(self.config.task) or {f"{name} test": ("test", name, 1.0) for name in self.found[0].test}
+        found = METRICS.get(self.config.task) or {f"{name} test": ("test", name, 1.0) for name in self.found[0].test}
+        op = self.found[0].details.get("op")
+        return found if op is None else {f"{op}: {name}": metric for name, metric in found.items()}
 
     def values(self, metric: str) -> list[float]:
         """A metric of every seed; 0 where a figure is not known, as a tau of predictions that are all NaN."""
         split, figure, factor = self.metrics[metric]
-        return [factor * (getattr(one, split).get(figure) or 0.0) for one in self.found]
+        known = [
+            reduce(lambda value, name: value.get(name), figure.split("."), getattr(one, split)) for one in self.found
+        ]
+        return [factor * (value or 0.0) for value in known]
 
     @property
     def headline(self) -> str:
@@ -91,7 +103,7 @@ class Measured:
             "method": method or method_of(own),
             "access": self.found[0].access,
             "init": str(self.zoo.settings.get("init", "independent")),
-            "fits": (own.fits if isinstance(own, INRConfig) else None) or zoos.fits_of(self.zoo),
+            "fits": (own.fits if isinstance(own, DatasetConfig) else None) or zoos.fits_of(self.zoo),
             "seeds": self.seeds,
             "recipe": f"{own.recipe}@{name_of(own)}",
             "commit": self.runs[0].record.made["commit"],

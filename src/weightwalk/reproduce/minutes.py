@@ -144,7 +144,7 @@ def steps_for(
     progress: Progress = silent,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> RunConfig | None:
-    """`config` with as many steps as fit into `minutes` of a core (on CUDA: of the clock); None if the probe was stopped.
+    """`config` with as many steps as fit into `minutes` of a core (CUDA: of the clock); None if the probe was stopped.
 
     The probe's seconds are kept in the folder `kept` under what they are of (configuration without its seed, zoo), so
     that the same question has the same answer, whatever the machine does meanwhile: seeds have equal steps, and a run

@@ -103,7 +103,9 @@ def _statistics(num_layers: int, config: Mapping[str, Any]) -> dict[str, Tensor]
     stats = setting(config, "stats") or {}
     found = {}
     for ours, missing in (("mean", 0.0), ("std", 1.0)):
-        rows = [[float(x) for x in stats.get(f"{role}_{ours}", [missing] * num_layers)] for role in ("weights", "biases")]
+        rows = [
+            [float(x) for x in stats.get(f"{role}_{ours}", [missing] * num_layers)] for role in ("weights", "biases")
+        ]
         if any(len(row) != num_layers for row in rows):
             raise InputError(
                 f"expected stats of {num_layers} layers, got {[len(row) for row in rows]}; are the widths right?"
