@@ -52,7 +52,7 @@ class Misread(OffsetHead):
 def moved(editor, dtype):
     """Editing and then reordering hidden neurons, and the other way round."""
     networks, editor = WEIGHTS.to(dtype), editor.to(dtype)
-    orders = random_permutations(SPEC, torch.Generator().manual_seed(1))
+    orders = random_permutations(SPEC, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         return editor.edit(networks).permute(orders).flat, editor.edit(networks.permute(orders)).flat
 
@@ -62,8 +62,8 @@ def test_the_edit_of_a_reordered_network_is_the_edit_reordered(editor, dtype):
     first, second = moved(editor, dtype)
     assert_close(second, first, what="edited and permuted")
     editor.head.__class__ = Misread
+    first, second = moved(editor, dtype)
     with pytest.raises(AssertionError, match="edited and permuted"):
-        first, second = moved(editor, dtype)
         assert_close(second, first, what="edited and permuted")
 
 
@@ -138,7 +138,7 @@ def test_what_edits_nothing_is_refused():
     assert isinstance(decoding.reader, PictureEditor)
     with pytest.raises(InputError, match=r"decodes edited pictures: ask \.values\(networks\)"):
         decoding.edit(WEIGHTS)
-    with pytest.raises(InputError, match="but StatNN gives only pooled encodings; choose an encoder with"):
+    with pytest.raises(InputError, match="but StatNNEncoder gives only pooled encodings; choose an encoder with"):
         OffsetSizes().build(EncoderConfig.named("statnn").build(SPEC), SHAPE, DWS)
     for description in (
         Description((SPEC,), ENCODER, None, OFFSETS.answer),

@@ -115,5 +115,5 @@ def test_what_is_no_picture_is_refused(tmp_path):
         Wanted(sounds, "dilate")
     with pytest.raises(InputError, match="'rotate' needs square pictures, got 4 x 5"):
         ops.check("rotate", (1, 4, 5))
-    with pytest.raises(InputError, match="unknown operation 'dilat'; .* did you mean 'dilate'"):
+    with pytest.raises(InputError, match=r"unknown operation 'dilat'; .* did you mean 'dilate'"):
         ops.check("dilat", (1, 5, 5))

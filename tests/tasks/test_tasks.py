@@ -41,6 +41,16 @@ def test_figures():
     assert found["mae"] == pytest.approx((0.1 + 0.3 + 0.1 + 0.6) / 4)
 
 
+def test_no_order_without_ties_has_a_greater_tau_than_the_ties_of_truth_allow():
+    true = np.array([0.1, 0.1, 0.1, 0.4, 0.5, 0.5, 0.9, 0.2])
+    at_most = metrics.tau_max(true)
+    assert at_most == pytest.approx(metrics.figures(true + 1e-6 * np.arange(8), true)["tau"])
+    assert at_most < 1 == metrics.tau_max(np.arange(8) / 8) == metrics.figures(true, true)["tau"]
+    chance = np.random.default_rng(0)
+    assert all(metrics.figures(chance.random(8), true)["tau"] <= at_most for _ in range(50))
+    assert np.isnan(metrics.tau_max(true[:1]))
+
+
 def test_groups_are_of_few_values(tmp_path):
     zoo = tiny_trained_zoo(tmp_path / "zoo", num_runs=20, mixed=True)
     rows = zoo.rows("train")

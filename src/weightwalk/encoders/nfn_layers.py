@@ -146,7 +146,7 @@ class NFNLayer(nn.Module):
 
     def __init__(self, of: Sequence[Matrix], in_channels: int, out_channels: int, learned_ends: bool = False):
         super().__init__()
-        self.of, self.out_channels = tuple(of), out_channels
+        self.of, self.in_channels, self.out_channels = tuple(of), in_channels, out_channels
         nodes = [width * in_channels for width in node_widths(of)]
         network = num_pooled(of) * in_channels
         self.of_weights, self.of_biases = nn.ModuleList(), nn.ModuleList()

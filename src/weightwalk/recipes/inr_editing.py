@@ -26,8 +26,8 @@ _EDITS = {"mnist": ("mnist", "dilate"), "fashion": ("fashion-mnist", "dilate"), 
 
 Named = tuple[str, dict[str, Any]]
 
-_NG_GNN: Named = ("ng_gnn", {"dim": 128})
-_NG_T: Named = ("ng_t", {})
+_NG_GNN: Named = ("ng_gnn", {"dim": 128, "num_frequencies": 0, "reverse": True, "dropout": 0.2})
+_NG_T: Named = ("ng_t", {"num_heads": 4, "scale": 3.0, "reverse": True, "dropout": 0.3})
 _SMALL: Named = ("dng", {"dim": 64, "num_frequencies": 32, "backward": True})
 
 

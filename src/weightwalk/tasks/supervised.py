@@ -224,7 +224,7 @@ def check_zoo(model: Pretrained, zoo: Zoo, name: Path) -> None:
     if offsets is not None and pixel_format(zoo) != offsets.pixels:
         raise InputError(
             f"the model {name} edits INRs of {offsets.pixels}, those of {zoo.path} are of {pixel_format(zoo)}; use a "
-            "zoo that was made as that which the model was trained on"
+            "zoo that was fitted as that which the model was trained on"
         )
     try:
         of_zoo = task.answer(zoo, zoo.rows()[:1]).subject
