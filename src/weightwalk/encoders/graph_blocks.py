@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from weightwalk.graphs.static import Block, Nodes, StaticGraph
+
+Pool = Literal["last", "layers", "mean", "max"]
 
 
 @dataclass(frozen=True)
@@ -53,9 +56,23 @@ def pick(x: Tensor, nodes: Nodes, dim: int = 1) -> Tensor:
     return x.index_select(dim, torch.tensor(nodes, device=x.device))
 
 
-def pooled(graph: StaticGraph, nodes: Tensor) -> Tensor:
-    """The output nodes' features in order: (B, N, d) -> (B, n_L d)."""
-    return pick(nodes, graph.outputs).flatten(1)
+def pooled(graph: StaticGraph, nodes: Tensor, pool: Pool = "last") -> Tensor:
+    """(B, N, d) -> "last": the output nodes' features in order, (B, n_L d); "layers": the means over the nodes of the
+    input and of every layer one after another, (B, (L + 1) d); "mean" and "max" over all nodes, (B, d).
+    """
+    match pool:
+        case "last":
+            return pick(nodes, graph.outputs).flatten(1)
+        case "layers":
+            return torch.cat([part.mean(1) for part in layer_nodes(graph, nodes)], dim=1)
+        case "mean":
+            return nodes.mean(1)
+    return nodes.amax(1)
+
+
+def pooled_parts(graph: StaticGraph, pool: Pool) -> int:
+    """How many times d numbers `pooled` has."""
+    return {"last": len(graph.outputs), "layers": len(graph.layer_groups)}.get(pool, 1)
 
 
 def layer_nodes(graph: StaticGraph, nodes: Tensor) -> tuple[Tensor, ...]:
