@@ -30,33 +30,13 @@ METHODS: dict[str, list[str]] = {
     "statnn": ["encoder=statnn", "head.hidden_dim=1000"],  # the published head
     "flat": ["encoder=flat", "head.hidden_dim=256"],  # whose first layer has a weight per parameter and unit
 }
-METRICS = {
-    "kendall_tau test": ("test", "tau", 1.0),
-    "R2 test": ("test", "r2", 1.0),
-    "MAE test": ("test", "mae", 1.0),
-    "kendall_tau val": ("val", "tau", 1.0),
-}
 
 
 def rows_of(zoo: Zoo, method: str, arguments: argparse.Namespace) -> None:
     """Train and evaluate a method with every seed and write its rows."""
     recipe = arguments.recipe or f"{zoo.kind.replace('-', '_')}_accuracy_small"
-    measure(
-        configs.override(RECIPES[recipe](), [*METHODS[method], *arguments.set]),
-        zoo,
-        f"{zoo.path.name}-{method}",
-        arguments.seeds,
-        arguments.work,
-        arguments.results,
-        METRICS,
-        {
-            "dataset": zoo.settings["dataset"],
-            "zoo": f"{zoo.kind}@{configs.fingerprint(zoo.settings)}",
-            "method": method,
-            "init": "independent",
-            "fits": 1,
-        },
-    )
+    config = configs.override(RECIPES[recipe](), [*METHODS[method], *arguments.set])
+    measure(config, zoo, f"{zoo.path.name}-{method}", arguments.seeds, arguments.work, arguments.results, method)
 
 
 def main() -> None:

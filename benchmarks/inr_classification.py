@@ -31,7 +31,6 @@ from weightwalk.zoos.work import ENGINES
 
 RESULTS = Path(__file__).parents[1] / "results" / "inr_classification.csv"
 SHORT = {"mnist": "mnist", "fashion-mnist": "fashion"}
-METRICS = {f"{split}_accuracy %": (split, "accuracy", 100.0) for split in ("test", "val")}
 
 
 def fit(dataset: str, init: str, arguments: argparse.Namespace) -> Zoo:
@@ -59,23 +58,8 @@ def rows_of(recipe: str, zoo: Zoo, arguments: argparse.Namespace) -> None:
     """Train and evaluate a recipe with every seed and write its rows."""
     base = configs.override(RECIPES[recipe](), arguments.set)
     assert isinstance(base, INR2JLSConfig | EncoderOnlyConfig)
-    fitted, init = inr_zoos.name_of(zoo), zoo.settings["init"]
-    measure(
-        base,
-        zoo,
-        f"{recipe}-{init}-{fitted.partition('@')[0]}",
-        arguments.seeds,
-        arguments.work / "runs",
-        RESULTS,
-        METRICS,
-        {
-            "dataset": base.dataset,
-            "zoo": fitted,
-            "method": f"{base.encoder.name}+{base.method}" if base.method == "inr2jls" else base.encoder.name,
-            "init": init,
-            "fits": base.fits or arguments.fits,
-        },
-    )
+    name = f"{recipe}-{zoo.settings['init']}-{zoo.settings['fit']['name']}"
+    measure(base, zoo, name, arguments.seeds, arguments.work / "runs", RESULTS)
 
 
 def main() -> None:

@@ -9,19 +9,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from weightwalk import config
 from weightwalk.cli.common import times_of
 from weightwalk.report.tables import ResultRow, append, commit, hardware
+from weightwalk.reproduce import zoos
 from weightwalk.zoos.inr.overview import layer_stds, psnr_figures
 from weightwalk.zoos.store import Zoo
 
 RESULTS = Path(__file__).parents[1] / "results" / "inr_zoos.csv"
-
-
-def name_of(zoo: Zoo) -> str:
-    """The recipe that a zoo was fitted by, with the fingerprint of its settings."""
-    recipe = zoo.settings["fit"]
-    return f"{recipe['name']}@{config.fingerprint(recipe)}"
 
 
 def describe(zoo: Zoo) -> None:
@@ -34,16 +28,16 @@ def describe(zoo: Zoo) -> None:
         row = ResultRow(
             task="inr_fitting",
             dataset=zoo.settings["dataset"],
-            zoo=name_of(zoo),
+            zoo=zoos.name_of(zoo),
             method="siren",
             access="weights",
             init=zoo.settings["init"],
-            fits=int(zoo.members.max()) + 1,
+            fits=zoos.fits_of(zoo),
             metric=metric,
             value=round(value, 4),
             std=None,
             seeds=(zoo.settings["seed"],),
-            recipe=name_of(zoo),
+            recipe=zoos.name_of(zoo),
             commit=commit(),
             hardware=hardware(),
             minutes=round(minutes, 1),

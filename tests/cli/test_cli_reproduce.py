@@ -25,8 +25,8 @@ def test_the_command_has_the_published_cells_beside_ours(call, tmp_path):
 
 def test_a_table_that_nobody_knows(call, tmp_path):
     for arguments, words in (
-        (("table9",), "known: efficiency"),
-        (("efficiency", "--out", tmp_path / "a.csv"), ".html"),
+        (("table9",), "known: table1"),
+        (("efficiency", "--out", tmp_path / "a.doc"), ".html"),
     ):
         result = call("reproduce", *arguments)
         assert result.exit_code == 2

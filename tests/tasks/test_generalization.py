@@ -19,6 +19,7 @@ from weightwalk.encoders import EncoderConfig
 from weightwalk.heads import HeadConfig
 from weightwalk.symmetry import random_permutations
 from weightwalk.tasks import TASKS, pages, stages
+from weightwalk.tasks.generalization import metrics
 from weightwalk.tasks.generalization.task import GeneralizationConfig, share_loss
 from weightwalk.tasks.runs import Run
 from weightwalk.tasks.stages import Data, HeadObjective
@@ -96,6 +97,7 @@ def test_a_run_goes_from_a_zoo_to_an_evaluation(trained, zoo):
     answers = load_file(trained.path / "predictions.safetensors")
     assert answers["rows"].tolist() == zoo.rows("test").tolist()
     assert answers["true"].tolist() == zoo.column("test_accuracy")[zoo.rows("test")].tolist()
+    assert found.test["tau"] <= found.details["tau_max"] == metrics.tau_max(answers["true"].numpy()) <= 1
     mae = float((answers["values"] - answers["true"]).abs().mean())
     assert found.test["mae"] == pytest.approx(mae, abs=1e-6)
 

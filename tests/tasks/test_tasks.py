@@ -16,7 +16,7 @@ from weightwalk.testing.trained import tiny_trained_zoo
 
 
 def test_every_recipe_is_of_a_task():
-    assert {"inr_classification", "generalization"} <= set(TASKS)
+    assert {"inr_classification", "inr_editing", "generalization"} <= set(TASKS)
     for name, task in TASKS.items():
         assert isinstance(task, Task)
         assert task.name == name
@@ -26,7 +26,7 @@ def test_every_recipe_is_of_a_task():
         assert command.startswith("weightwalk ")
         assert config.reads in command
         assert TASKS[config.task].methods[config.method] is type(config)
-        assert list(config.stages)[-1] in ("classify", "regress")
+        assert list(config.stages)[-1] in ("classify", "regress", "edit")
 
 
 def test_figures():
@@ -39,6 +39,16 @@ def test_figures():
     found = metrics.figures(predicted, true)
     assert found["tau"] == kendalltau(predicted, true).statistic
     assert found["mae"] == pytest.approx((0.1 + 0.3 + 0.1 + 0.6) / 4)
+
+
+def test_no_order_without_ties_has_a_greater_tau_than_the_ties_of_truth_allow():
+    true = np.array([0.1, 0.1, 0.1, 0.4, 0.5, 0.5, 0.9, 0.2])
+    at_most = metrics.tau_max(true)
+    assert at_most == pytest.approx(metrics.figures(true + 1e-6 * np.arange(8), true)["tau"])
+    assert at_most < 1 == metrics.tau_max(np.arange(8) / 8) == metrics.figures(true, true)["tau"]
+    chance = np.random.default_rng(0)
+    assert all(metrics.figures(chance.random(8), true)["tau"] <= at_most for _ in range(50))
+    assert np.isnan(metrics.tau_max(true[:1]))
 
 
 def test_groups_are_of_few_values(tmp_path):
@@ -80,4 +90,4 @@ def test_the_interval_of_tau_is_over_runs():
 def test_whatever_is_imported_first_knows_all_tasks():
     code = "import weightwalk.tasks.runs; from weightwalk.tasks.base import TASKS; print(*TASKS)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["generalization", "inr_classification"]
+    assert done.stdout.split() == ["generalization", "inr_classification", "inr_editing"]

@@ -250,6 +250,7 @@ def _train(shelf: _Shelf, size: int, steps: int) -> Waiting:
     """Train a small encoder, on batches from the zoo and from a DataLoader by turns; the first of each is not timed."""
     zoo, recipe = shelf.zoo, RECIPES["mnist_classify_small"]()
     encoder = recipe.encoder.build(zoo.spec)
+    assert recipe.head is not None
     reader = Reader(encoder, recipe.head.build(encoder.encoding_shape, len(zoo.label_names)))
     rows = zoo.rows()
     data = Data(zoo, rows, rows, torch.device("cpu"))

@@ -20,7 +20,7 @@ app = typer.Typer(
 )
 for name in (
     *("demo", "fit", "zoo", "inspect", "graph", "verify", "render", "import_", "export"),
-    *("recipes", "train", "evaluate", "predict", "report", "reproduce"),
+    *("recipes", "train", "evaluate", "predict", "edit", "report", "reproduce"),
 ):
     app.command(name.rstrip("_"))(import_module(f"weightwalk.cli.{name}").command)
 app.add_typer(bench.app, name="bench")

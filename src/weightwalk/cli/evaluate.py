@@ -35,5 +35,5 @@ def command(
             {"run": str(run), **asdict(found)},
             f"{run}: {task.headline(found)}",
             facts(f"{opened.config.recipe} on {source.path}", values),
-            next_steps(shell("report", run, *(["--zoo", zoo] if zoo else [])), shell("predict", run, source.path)),
+            next_steps(shell("report", run, *(["--zoo", zoo] if zoo else [])), task.how_to_ask(run, source.path)),
         )

@@ -64,7 +64,9 @@ def command(
         if module is not None and spec is not None:
             raise InputError("--module and --spec both say what architecture the files have; give one of them")
         given = factory(module) if module is not None else None if spec is None else spec_of(str(spec))
-        reader = _Answers(load(run, devices.pick(device)), run, given, activation, screen.progress)
+        model = load(run, devices.pick(device))
+        model.description.answer.demand_told()
+        reader = _Answers(model, run, given, activation, screen.progress)
         found: list[dict[str, Any]] = []
         unread: dict[str, str] = {}
         for text in networks:

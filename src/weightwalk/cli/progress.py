@@ -22,6 +22,7 @@ from rich.text import Text
 from weightwalk.report.words import listed
 
 SECONDS_PER_LINE = 10.0
+MOST_BARS = 10
 
 
 class _Rate(ProgressColumn):
@@ -33,7 +34,9 @@ class _Rate(ProgressColumn):
 
 
 class Bars:
-    """One bar per label, with the rate, the time left (of finished work: the time it took) and the figures."""
+    """One bar for each of the last `MOST_BARS` labels, with the rate, the time left (of finished work: the time it
+    took) and the figures.
+    """
 
     def __init__(self, console: Console):
         self._console = console
@@ -48,6 +51,8 @@ class Bars:
             self._live = Progress(*columns, *left, console=self._console)
             self._live.start()
         if label not in self._tasks:
+            if len(self._tasks) == MOST_BARS:
+                self._live.remove_task(self._tasks.pop(next(iter(self._tasks))))
             self._tasks[label] = self._live.add_task(label, total=total, completed=done, figures="")
         self._live.update(self._tasks[label], total=total, completed=done, figures=listed(figures))
 

@@ -3,7 +3,10 @@
 from weightwalk.encoders.base import Encoder, EncoderConfig, Encoding, encoders
 from weightwalk.encoders.dng import DNGEncoder
 from weightwalk.encoders.flat import FlatEncoder
+from weightwalk.encoders.nfn import NFNEncoder
 from weightwalk.encoders.ng_gnn import NGGNNEncoder
+from weightwalk.encoders.ng_t import NGTEncoder
+from weightwalk.encoders.query import QueryEncoder
 from weightwalk.encoders.statnn import StatNNEncoder
 
 __all__ = [
@@ -12,7 +15,10 @@ __all__ = [
     "EncoderConfig",
     "Encoding",
     "FlatEncoder",
+    "NFNEncoder",
     "NGGNNEncoder",
+    "NGTEncoder",
+    "QueryEncoder",
     "StatNNEncoder",
     "encoders",
 ]

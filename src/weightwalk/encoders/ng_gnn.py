@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 from types import SimpleNamespace
-from typing import Any, get_args
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,13 +17,10 @@ from torch import Tensor, nn
 
 from weightwalk import config
 from weightwalk.encoders.aggregation import Plan, heard
-from weightwalk.encoders.base import Encoder, Encoding, encoders
+from weightwalk.encoders.base import Encoding, encoders
 from weightwalk.encoders.graph_blocks import Pool, layer_edges, layer_nodes, pooled, pooled_parts
-from weightwalk.encoders.neural_graph import GraphInput, mixture
-from weightwalk.errors import InputError
-from weightwalk.graphs.blocks import ROLES, Channels
-from weightwalk.graphs.static import channels_of
-from weightwalk.registry import unknown
+from weightwalk.encoders.graph_encoder import GraphEncoder, common_channels
+from weightwalk.encoders.neural_graph import GraphInput
 from weightwalk.spec import NetworkSpec
 from weightwalk.weights import Weights
 
@@ -69,13 +66,14 @@ class MinibatchNorm(nn.LayerNorm):
 
 
 @encoders.register("ng_gnn")
-class NGGNNEncoder(Encoder):
+class NGGNNEncoder(GraphEncoder):
     """Principal neighbourhood aggregation (Corso et al. 2020) with modulated messages, over nodes x and edges e.
 
     In each of `num_layers` layers every node i hears its neighbours j over the edges that end at it:
 
         m_ji = gamma * message([x_i ; x_j]) + beta,     (gamma, beta) = film(e_ji)
-        x_i' = output(update([x_i ; a_i ; s_i a_i])),  a_i = [mean, min, max, std]_j m_ji,  s_i = log(deg_i + 1) / delta
+        x_i' = output( update( [x_i ; a_i ; s_i a_i] ) ),
+        a_i = [mean, min, max, std]_j m_ji,             s_i = log(deg_i + 1) / delta
 
     and between two of them x = Dropout(SiLU(LayerNorm(x'))), e_ji = output(SiLU(edge e_ji + source x_j + target x_i)).
     Degrees count the edges of all directions, delta is the mean of log(in-degree + 1) over all nodes by the edges as
@@ -85,10 +83,7 @@ class NGGNNEncoder(Encoder):
     With `edges`, for editing, edges are updated after the last layer too, and answered: those from source to target,
     every tap of a kernel its edge's vector. `pool` says what is read of the nodes (`graph_blocks.pooled`).
 
-    With `shared`, any network is read of the same inputs and outputs whose kernels fit: as the spec's or, where they
-    are larger, of `kernel_size` taps along an axis, `kernel_positions` positions, `max_hidden` groups of hidden nodes.
-    Networks are read one architecture at a time, so no node is ever padded and nothing has to be masked; layers are not
-    standardised.
+    Mixtures (`shared`) are read as `GraphEncoder` says.
 
     Deviations: the release's LayerNorm takes mean and deviation over the whole minibatch, so that its answer depends on
     the batch; ours is each node's own. Variances are summed around means, not as differences of squares.
@@ -159,31 +154,8 @@ class NGGNNEncoder(Encoder):
 
     @classmethod
     def validate(cls, options: Any) -> None:
-        config.bounded(options, "dim num_layers", 1)
-        config.bounded(options, "num_frequencies num_probes kernel_size kernel_positions max_hidden", 0)
-        config.bounded(options, "scale", above=0)
-        config.bounded(options, "output_offset")
-        config.bounded(options, "dropout", 0, below=1)
-        if options.pool not in get_args(Pool):
-            raise InputError(unknown("pool", options.pool, list(get_args(Pool))))
-        if options.shared and options.num_probes:
-            raise InputError(
-                "probes have maps for every layer of one architecture, got shared=true; set num_probes=0 for mixtures"
-            )
-        if options.shared and options.pool == "layers":
-            raise InputError('networks of a mixture have unequally many layers; choose another pool than "layers"')
-
-    @classmethod
-    def covering(cls, specs: Sequence[NetworkSpec], options: Any) -> dict[str, Any]:
-        channels, hidden = mixture(specs)
-        sizes = {"kernel_size": channels.kernel_size, "kernel_positions": channels.positions, "max_hidden": hidden}
-        return {name: max(size, getattr(options, name)) for name, size in sizes.items()}
-
-    def check(self, spec: NetworkSpec) -> None:
-        if self.shared:
-            self.graph_input.check(spec)
-        else:
-            super().check(spec)
+        config.bounded(options, "dim", 1)
+        super().validate(options)
 
     def prepare(self, batches: Iterable[Weights]) -> None:
         """Set means and deviations of layers, and delta."""
@@ -196,7 +168,7 @@ class NGGNNEncoder(Encoder):
                 found[1] += len(weights) * len(logs)
                 yield weights
 
-        self.graph_input.prepare(counted())
+        super().prepare(counted())
         self.delta.fill_(found[0] / found[1])
 
     def read(self, weights: Weights) -> Encoding:
@@ -253,9 +225,3 @@ def _through(x: Tensor, first: nn.Linear | None, then: nn.Linear) -> Tensor:
 
 def _logs(degrees: Sequence[int]) -> list[float]:
     return [math.log(degree + 1) for degree in degrees]
-
-
-def common_channels(spec: NetworkSpec, kernel_size: int, positions: int) -> Channels:
-    """The channels of a mixture's edges: the spec's, at least so large, with all roles."""
-    own = channels_of(spec)
-    return Channels(max(own.kernel_size, kernel_size), own.axes, max(own.positions, positions), ROLES)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice, product
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -42,6 +42,8 @@ class EdgeSum:
     pull: Callable[[Sequence[bool], Sequence[Any], Sequence[Tensor]], tuple[Tensor, ...]] | None = None
     """`function`'s derivative by hand: (wanted, operands, gradients) -> gradients of the operands that are wanted."""
     rows: Tensor | None = None
+    whole: Literal["", "i"] = ""
+    """"i" where `function` has to see all sources of a target at once, as a softmax over them has."""
 
     def __call__(self, *operands: Tensor | None) -> tuple[Tensor, ...]:
         return together([(self, operands)])[0]
@@ -56,7 +58,7 @@ class EdgeSum:
             return vjp(self.function, wanted, operands)[1](gradients)
 
         outputs = tuple(axes for axes, one in zip(self.inputs, wanted, strict=True) if one)
-        return EdgeSum(function, self.inputs + self.outputs, outputs, self.per_pair, rows=self.rows)
+        return EdgeSum(function, self.inputs + self.outputs, outputs, self.per_pair, rows=self.rows, whole=self.whole)
 
 
 Operands = tuple[Tensor | None, ...]
@@ -98,7 +100,7 @@ class _EdgeSum(torch.autograd.Function):
             if "n" in axes and x is not None:
                 sizes["n"] = x.shape[_first(x, axes)]
         answers: list[Tensor] = []
-        for piece in pieces(edges, total.per_pair):
+        for piece in pieces(edges, total.per_pair, total.whole):
             cut = {axis: part for axis, part in piece.items() if part.stop - part.start < sizes[axis]}
             rows = total.rows if total.rows is None or "b" not in cut else total.rows[cut["b"]]
             found = total.function(
@@ -217,18 +219,18 @@ def _part(x: Tensor, axes: str, cut: dict[str, slice], rows: Tensor | None) -> T
     return part.index_select(_first(x, axes), rows) if "n" in axes and rows is not None else part
 
 
-def pieces(edges: Tensor, per_pair: int) -> Iterator[dict[str, slice]]:
+def pieces(edges: Tensor, per_pair: int, whole: str = "") -> Iterator[dict[str, slice]]:
     """Slices of the networks, targets and sources of `edges` (B, O, I, ...), of about PIECE_BYTES at `per_pair` numbers
     a pair.
 
-    Whole networks where one takes less than that, else targets of one network, else sources of one target. Where there
-    is no edge, one empty piece.
+    Whole networks where one takes less than that, else targets of one network, else sources of one target unless they
+    are `whole`. Where there is no edge, one empty piece.
     """
     num_networks, num_targets, num_sources = edges.shape[:3]
     budget = PIECE_BYTES["cuda" if edges.is_cuda else "cpu"] // max(1, per_pair * edges.element_size())  # pairs
-    sources = max(1, min(num_sources, budget))
-    targets = max(1, min(num_targets, budget // sources)) if sources == num_sources else 1
-    networks = max(1, budget // (sources * targets)) if targets == num_targets else 1
+    sources = num_sources if whole else max(1, min(num_sources, budget))
+    targets = max(1, min(num_targets, budget // max(1, sources))) if sources == num_sources else 1
+    networks = max(1, budget // max(1, sources * targets)) if targets == num_targets else 1
     steps = {"b": (num_networks, networks), "o": (num_targets, targets), "i": (num_sources, sources)}
     parts = ([slice(x, min(x + step, size)) for x in range(0, max(1, size), step)] for size, step in steps.values())
     for piece in product(*parts):

@@ -5,6 +5,7 @@ Axes: B networks, K classes.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ class Answer(ABC):
 
     ranked: ClassVar[bool] = False
     """Whether networks are shown in the order of what is said of them, from much to little."""
+    tells: ClassVar[bool] = True
+    """Whether there are words for what is said of a network."""
     columns: ClassVar[tuple[str, ...]]
     """The heads of the columns that `cells` fills."""
     output: ClassVar[str] = "values"
@@ -69,6 +72,14 @@ class Answer(ABC):
     @abstractmethod
     def agreement(self, told: Sequence[Told], truths: Sequence[Any]) -> tuple[str, float, str]:
         """How well answers agree with what is true: the name of the figure, the figure, and it in words."""
+
+    def demand_told(self) -> None:
+        """InputError where outputs are no words about networks."""
+        if not self.tells:
+            raise InputError(
+                f"expected a model that tells something of networks, got one that makes {self.subject}; use "
+                "`weightwalk edit`, or .edit(networks) of what weightwalk.load gives"
+            )
 
 
 @ANSWERS.register("classes")
@@ -206,3 +217,43 @@ class Number(_OneNumber):
 
     def written(self, value: float) -> str:
         return f"{value:.4g} {self.unit}".rstrip()
+
+
+@ANSWERS.register("picture")
+@dataclass(frozen=True)
+class Picture(Answer):
+    """A picture (C, H, W) after the operation `op`, -1 black and 1 white: outputs are pixels, not words."""
+
+    tells = False
+    columns = ()
+    output = "pictures"
+
+    name: str = "picture"
+    op: str = ""
+    image_shape: tuple[int, ...] = ()
+
+    @property
+    def num_outputs(self) -> int:
+        return math.prod(self.image_shape)
+
+    @property
+    def subject(self) -> str:
+        return f"pictures {'x'.join(map(str, self.image_shape))} after {self.op}"
+
+    def values(self, outputs: Tensor) -> Tensor:
+        """As they are, in float32, of which there may be many."""
+        return outputs.float()
+
+    def tell(self, values: Tensor) -> list[dict[str, Any]]:
+        self.demand_told()
+        return []
+
+    def truth(self, target: float) -> object:
+        return None
+
+    def cells(self, told: Told) -> list[str]:
+        return []
+
+    def agreement(self, told: Sequence[Told], truths: Sequence[Any]) -> tuple[str, float, str]:
+        self.demand_told()
+        return "", math.nan, ""

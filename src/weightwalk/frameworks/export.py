@@ -31,7 +31,6 @@ from weightwalk.encoders.edges import EdgeMap
 from weightwalk.errors import InputError
 from weightwalk.frameworks.answers import Answer
 from weightwalk.frameworks.pretrained import Pretrained
-from weightwalk.frameworks.reader import Reader
 from weightwalk.networks import starts
 from weightwalk.registry import Registry, unknown
 from weightwalk.spec import Field, NetworkSpec
@@ -157,7 +156,7 @@ def _quiet() -> Iterator[None]:
 class Program(nn.Module):
     """From flat weights (B, P) of one architecture to what a reader says of them (`Answer.values`)."""
 
-    def __init__(self, reader: Reader, answer: Answer, spec: NetworkSpec):
+    def __init__(self, reader: nn.Module, answer: Answer, spec: NetworkSpec):
         super().__init__()
         self.reader, self.answer, self.spec = reader, answer, spec
 

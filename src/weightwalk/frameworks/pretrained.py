@@ -4,6 +4,8 @@
     reader.predict(zoo.weights(zoo.rows("test")))  # or a state dict, a module with an example of its input, a sequence
     [{'class': '7', 'probability': 0.99, 'runner_up': '9', 'runner_up_probability': 0.004}, ...]
 
+Of a run that edits networks, `edit` gives what `predict` gives of others: the edited networks, as Weights.
+
 The file is a checkpoint (`training/checkpoint.py`: safetensors with a checksum, no pickle). Nothing in it is a path, or
 code: names are looked up in registries, and every value has its type.
 """
@@ -19,10 +21,11 @@ import torch
 from torch import Tensor, nn
 
 from weightwalk import config as configs
-from weightwalk.encoders import EncoderConfig
+from weightwalk.encoders import Encoder, EncoderConfig
 from weightwalk.errors import InputError
 from weightwalk.frameworks.answers import Answer
-from weightwalk.frameworks.inr2jls import LatentSizes
+from weightwalk.frameworks.editor import Editor, OffsetSizes, PictureEditor
+from weightwalk.frameworks.inr2jls import INR2JLS, LatentSizes
 from weightwalk.frameworks.reader import Reader
 from weightwalk.heads import HeadConfig
 from weightwalk.networks.files import check_finite, to_network
@@ -31,9 +34,13 @@ from weightwalk.registry import unknown
 from weightwalk.spec import NetworkSpec
 from weightwalk.training import checkpoint
 from weightwalk.weights import Weights
+from weightwalk.zoos.inr.pixels import PixelFormat
 
 FILE = "model.safetensors"
 BATCH = 256  # networks that are read at once
+
+Model = Reader | Editor | PictureEditor
+"""A module from networks to outputs, with the part that reads them as its `encoder`."""
 
 Asked = Weights | Mapping[str, Any] | nn.Module | Sequence[Weights]
 
@@ -47,8 +54,17 @@ class Latents:
 
 
 @dataclass(frozen=True)
+class Offsets:
+    """An editor around the encoder: its head's sizes, and the shape (C, H, W) and pixels of what INRs show."""
+
+    sizes: OffsetSizes
+    image_shape: tuple[int, ...]
+    pixels: PixelFormat
+
+
+@dataclass(frozen=True)
 class Description:
-    """What a reader is, beside its parameters.
+    """What a reader is, beside its parameters; without a head it is an editor (`frameworks/editor.py`).
 
     `specs` are the architectures that it was built for. What encoders measure of training networks (mean and deviation,
     say) is among the parameters; what outputs are scaled by, in `answer`. Where it comes from is said by `task`,
@@ -58,21 +74,34 @@ class Description:
 
     specs: tuple[NetworkSpec, ...]
     encoder: EncoderConfig
-    head: HeadConfig
+    head: HeadConfig | None
     answer: Answer
     latents: Latents | None = None
+    offsets: Offsets | None = None
     task: str = ""
     recipe: str = ""
     zoo: dict[str, str] = field(default_factory=dict)
     made: dict[str, str] = field(default_factory=dict)
 
-    def build(self) -> Reader:
-        """The reader, its parameters drawn from torch's generator."""
+    def build(self) -> Model:
+        """The reader or editor, its parameters drawn from torch's generator."""
         if not self.specs or self.answer.num_outputs < 1:
             raise InputError("expected a model of at least one architecture and one output, got none")
+        if (self.head is not None) + (self.offsets is not None) > 1 or not (self.head or self.latents or self.offsets):
+            raise InputError(
+                "expected a model with a head, or one that edits networks or decodes pictures, got neither"
+            )
         encoder = self.encoder.build(*self.specs)
-        part = encoder if self.latents is None else self.latents.sizes.build(encoder, self.latents.image_shape)
-        return Reader(part, self.head.build(part.encoding_shape, self.answer.num_outputs))
+        if self.offsets is not None:
+            return self.offsets.sizes.build(encoder, self.offsets.image_shape, self.offsets.pixels)
+        if self.latents is None:
+            part: Encoder | INR2JLS = encoder
+        else:
+            part = self.latents.sizes.build(encoder, self.latents.image_shape)
+        if self.head is not None:
+            return Reader(part, self.head.build(part.encoding_shape, self.answer.num_outputs))
+        assert isinstance(part, INR2JLS)
+        return PictureEditor(part)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; `from_dict` is the inverse."""
@@ -88,9 +117,9 @@ class Description:
 
 
 class Pretrained(nn.Module):
-    """A `reader` and its `description`: what `load` gives."""
+    """A `reader`, or an editor in its place, and its `description`: what `load` gives."""
 
-    def __init__(self, reader: Reader, description: Description):
+    def __init__(self, reader: Model, description: Description):
         super().__init__()
         self.reader, self.description = reader, description
         self._channels = {(spec.widths[0], spec.num_outputs) for spec in description.specs}
@@ -151,7 +180,38 @@ class Pretrained(nn.Module):
         `asked`: a batch of networks, a sequence of such batches, a state dict, or a module with an `example` of its
         input. InputError for what the model does not read, and for networks that are not finite.
         """
+        self.description.answer.demand_told()
         return self.description.answer.tell(self.values(self._networks(asked, example)))
+
+    @torch.no_grad()
+    def edit(self, asked: Asked, example: Any = None) -> Weights:
+        """The edited networks, one for every network that `predict` would tell something of; of their device and dtype.
+
+        InputError for a model that edits no networks, and as of `predict`.
+        """
+        if not isinstance(self.reader, Editor):
+            what = (
+                "decodes edited pictures: ask .values(networks)"
+                if isinstance(self.reader, PictureEditor)
+                else "tells: ask .predict"
+            )
+            raise InputError(f"expected a model that edits networks, got one that {what}")
+        networks = self._networks(asked, example)
+        edited: list[Weights] = []
+        for batch in [networks] if isinstance(networks, Weights) else networks:
+            self.check(batch.spec)
+            own = next(self.reader.parameters())
+            for start in range(0, len(batch), BATCH):
+                part = batch[start : start + BATCH]
+                found = self.reader.edit(part.to(own.dtype).to(own.device)).to(part.dtype).to(part.device)
+                if not found.flat.isfinite().all():
+                    raise InputError(
+                        "an edited network is not finite: the weights that were given are not, or too large"
+                    )
+                edited.append(found)
+        if not edited:
+            raise InputError("expected at least one network, got none")
+        return Weights.cat(edited)
 
     @torch.no_grad()
     def values(self, networks: Weights | Sequence[Weights]) -> Tensor:

@@ -58,6 +58,39 @@ def csv(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return buffer.getvalue()
 
 
+def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A table of Markdown (GitHub's), its columns of numbers flush right."""
+    shown = cells(header, rows)
+    sides = ["---:" if right else "---" for right in numeric(shown, len(header))]
+    lines = [list(header), sides, *([cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in shown)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+_LATEX = {
+    **{letter: f"\\{letter}" for letter in "&%$#_{}"},
+    **{
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "\\": r"\textbackslash{}",
+        "±": r"$\pm$",
+        "×": r"$\times$",
+    },
+}
+
+
+def latex(header: Sequence[str], rows: Sequence[Sequence[object]], caption: str = "") -> str:
+    """A `table` of LaTeX with booktabs' rules, its columns of numbers flush right."""
+
+    def line(values: Sequence[str]) -> str:
+        return " & ".join("".join(_LATEX.get(letter, letter) for letter in value) for value in values) + r" \\"
+
+    shown = cells(header, rows)
+    sides = "".join("r" if right else "l" for right in numeric(shown, len(header)))
+    lines = [r"\begin{table}", r"\centering", *([rf"\caption{{{line([caption])[:-3]}}}"] if caption else [])]
+    lines += [rf"\begin{{tabular}}{{{sides}}}", r"\toprule", line(header), r"\midrule", *map(line, shown)]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
+
+
 # ---- results
 
 

@@ -1,6 +1,6 @@
 """Published tables, made again: `weightwalk reproduce TABLE`, with the published cells beside ours."""
 
-from weightwalk.reproduce import efficiency
-from weightwalk.reproduce.registry import TABLES, Part, Reproduction
+from weightwalk.reproduce import cells, efficiency
+from weightwalk.reproduce.registry import TABLES, Part, Reproduction, Request
 
-__all__ = ["TABLES", "Part", "Reproduction", "efficiency"]
+__all__ = ["TABLES", "Part", "Reproduction", "Request", "cells", "efficiency"]

@@ -6,12 +6,12 @@ Ours are measured in one process of one thread, all ways in turns; published cel
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -24,7 +24,7 @@ from weightwalk.progress import Progress, silent
 from weightwalk.report import tables
 from weightwalk.reproduce import published, readings
 from weightwalk.reproduce.readings import Networks, Way
-from weightwalk.reproduce.registry import TABLES, Part, Reproduction
+from weightwalk.reproduce.registry import TABLES, Part, Reproduction, Request
 
 PREPARED = 16  # networks that an encoder is prepared on; the first is read
 RESULTS = Path(weightwalk.__file__).parents[2] / "results" / "generalization.csv"
@@ -62,6 +62,7 @@ class Row:
 class Efficiency:
     """How much is measured: every reading and training step so many times, and the networks of a training step."""
 
+    resumes: ClassVar[bool] = False
     repetitions: int = 15
     steps: int = 3
     batch: int = 64
@@ -72,7 +73,7 @@ class Efficiency:
     def amounts(self) -> dict[str, Any]:
         return {"repetitions": self.repetitions, "steps": self.steps, "batch": self.batch, "inrs": self.inrs}
 
-    def measure(self, progress: Progress = silent) -> Reproduction:
+    def measure(self, progress: Progress = silent, should_stop: Callable[[], bool] = lambda: False) -> Reproduction:
         """All ways in turns in one process of one thread."""
         with Team(1) as team:
             team.give([_Measured(self.batch if self.steps else 0, self.inrs)])
@@ -111,7 +112,13 @@ class Efficiency:
 
 
 QUICK = Efficiency(repetitions=1, steps=0, inrs=("mnist",))
-TABLES.register("efficiency")(lambda quick: QUICK if quick else Efficiency())
+
+
+@TABLES.register("efficiency")
+def _efficiency(request: Request) -> Efficiency:
+    request.demand_unset("efficiency", *(field.name for field in fields(request) if field.name != "scale"))
+    return QUICK if request.scale == "tiny" else Efficiency()
+
 
 _TABLE_5, _TABLE_8 = "Table 5: one MNIST INR, inference", "Table 8: one ViT of the ViT zoo, inference"
 _STEPS = {

@@ -85,6 +85,7 @@ class Way:
             sizes = config.latent_sizes
             assert sizes is None or given.pictures is not None
             part = encoder if sizes is None else sizes.build(encoder, given.pictures.shape[1:])  # type: ignore[union-attr]
+            assert config.head is not None, "a way to read has a head"
             outputs = 1 if self.kind == "vit" else CLASSES
             reader = Reader(part, config.head.build(part.encoding_shape, outputs)).eval()
         part.prepare([weights])

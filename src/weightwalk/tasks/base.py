@@ -23,10 +23,11 @@ from weightwalk.errors import InputError
 from weightwalk.frameworks import views
 from weightwalk.frameworks.answers import Answer
 from weightwalk.frameworks.inr2jls import INR2JLS
+from weightwalk.frameworks.pretrained import Model
 from weightwalk.frameworks.reader import Reader
 from weightwalk.registry import Registry, unknown
 from weightwalk.report.words import shell
-from weightwalk.tasks.config import INRConfig, RunConfig
+from weightwalk.tasks.config import DatasetConfig, RunConfig
 from weightwalk.tasks.stages import Data, Rows, Stage
 from weightwalk.training.stage import StageConfig
 from weightwalk.zoos.inr.pixels import to_unit
@@ -61,6 +62,10 @@ class Task(ABC, Generic[C]):
     keeps_features: ClassVar[bool] = False
     """Whether the encodings of test networks are kept, for a map of them."""
 
+    def of(self, settings: C | Answer) -> Task[C]:
+        """The task under the settings of a configuration, or of what a model answers; itself where it has none."""
+        return self
+
     # ---------------------------------------------------------------- which networks
 
     @abstractmethod
@@ -79,6 +84,10 @@ class Task(ABC, Generic[C]):
     def rows(self, config: C, zoo: Zoo, split: str) -> Rows:
         """The networks of a split that count."""
 
+    def how_to_ask(self, run: Path, zoo: Path) -> str:
+        """The command that makes use of a trained run."""
+        return shell("predict", run, zoo)
+
     # ---------------------------------------------------------------- what is told of them
 
     @abstractmethod
@@ -87,7 +96,7 @@ class Task(ABC, Generic[C]):
 
     @abstractmethod
     def target(self, zoo: Zoo, rows: Rows) -> Tensor:
-        """What is true of networks: (n,) int64 or float32; NaN where it is not known."""
+        """What is true of networks: (n,) int64 or float32, NaN where not known; or pictures (n, C, H, W) uint8."""
 
     @abstractmethod
     def goal(self, config: C, answer: Answer) -> Goal:
@@ -117,12 +126,13 @@ class Task(ABC, Generic[C]):
 
     # ---------------------------------------------------------------- stages
 
-    def stages(self, config: C, reader: Reader, answer: Answer, data: Data) -> tuple[Stage, ...]:
+    def stages(self, config: C, reader: Model, answer: Answer, data: Data) -> tuple[Stage, ...]:
         """In the order of training: of a reader with latents, INR2JLS's pre-training on the pictures, then the head;
         else all of the reader.
         """
         goal, (*first, (name, last)) = self.goal(config, answer), config.stages.items()
         zoo, encoder = data.zoo, reader.encoder
+        assert isinstance(reader, Reader), "a task whose models have no head has stages of its own"
         stages: list[Stage] = []
         if isinstance(encoder, INR2JLS):
             stages += [pretraining(*stage, encoder, config, data) for stage in first]
@@ -177,7 +187,7 @@ class INRTask(Task[C]):
 
     def rows(self, config: C, zoo: Zoo, split: str) -> Rows:
         """Of the training images as many fits as the configuration says, of the others one."""
-        assert isinstance(config, INRConfig)
+        assert isinstance(config, DatasetConfig)
         rows: Rows = zoo.rows(split, config.fits if split == "train" else 1)
         return rows
 

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from weightwalk.config import bounded
 from weightwalk.encoders import EncoderConfig
+from weightwalk.frameworks.editor import OffsetSizes
 from weightwalk.frameworks.inr2jls import LatentSizes
 from weightwalk.heads import HeadConfig
 from weightwalk.training.stage import StageConfig
@@ -18,14 +19,14 @@ class RunConfig(ABC):
     """The recipe's name, the encoder and the head of the reader, the seed of everything that is drawn.
 
     A subclass says what it reads, and has a `StageConfig` for every stage of training, in their order; a stage has the
-    name of its field.
+    name of its field. `head` is None where networks are edited, which no head of pooled encodings does.
     """
 
     task: ClassVar[str]
     method: ClassVar[str] = "encoder"
     recipe: str
     encoder: EncoderConfig
-    head: HeadConfig
+    head: HeadConfig | None
     seed: int
 
     def __post_init__(self) -> None:
@@ -42,13 +43,18 @@ class RunConfig(ABC):
         return None
 
     @property
+    def offset_sizes(self) -> OffsetSizes | None:
+        """Of the head that changes the parameters of networks; None where none is changed."""
+        return None
+
+    @property
     def stages(self) -> dict[str, StageConfig]:
         """The stages of training by name, in their order."""
         return {name: value for name, value in vars(self).items() if isinstance(value, StageConfig)}
 
 
 @dataclass(frozen=True)
-class INRConfig(RunConfig):
+class DatasetConfig(RunConfig):
     """Reads a zoo of INRs of a data set: `fits` of every training image (None: all), one of the others."""
 
     dataset: str
@@ -61,3 +67,10 @@ class INRConfig(RunConfig):
     @property
     def reads(self) -> str:
         return self.dataset
+
+
+@dataclass(frozen=True)
+class INRConfig(DatasetConfig):
+    """Tells something of INRs, which takes a head."""
+
+    head: HeadConfig

@@ -43,8 +43,8 @@ class Evaluated:
     @classmethod
     def of(cls, run: Run, zoo: Zoo) -> Evaluated:
         """InputError for a run that was not evaluated, or not on this zoo."""
-        task = TASKS[run.config.task]
-        found, answers = run.evaluation(zoo), run.answers(zoo, task.target(zoo, zoo.rows()).numpy())
+        task = TASKS[run.config.task].of(run.config)
+        found, answers = run.evaluation(zoo), run.answers(zoo, lambda rows: task.target(zoo, rows).numpy())
         figures = task.figures(torch.from_numpy(answers.values), torch.from_numpy(answers.true))
         return cls(run, zoo, replace(found, test=dict(figures)), answers)  # of what is shown, not of what a file says
 

@@ -11,7 +11,7 @@ RUN/on-ID/                   both of another zoo, or of a zoo that has grown: ID
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -180,10 +180,8 @@ class Run:
         except InputError as error:
             raise InputError(f"expected an evaluation at {path}, got another JSON: {error}; evaluate again") from None
 
-    def answers(self, zoo: Zoo, true: NDArray[Any]) -> Answers:
-        """Its answers on a zoo, network by network; InputError if they are not of this zoo, where `true` (N,) holds of
-        all rows.
-        """
+    def answers(self, zoo: Zoo, true: Callable[[Rows], NDArray[Any]]) -> Answers:
+        """Its answers on a zoo, network by network; InputError if they are not of it, by what is `true` of rows."""
         path = self.folder(zoo) / "predictions.safetensors"
         arrays = {name: tensor.numpy() for name, tensor in read_tensors(path, "the predictions of a run").items()}
         rows, known = arrays.get("rows"), arrays.get("true")
@@ -195,8 +193,8 @@ class Run:
             or rows.dtype != np.int64
             or {len(array) if array.ndim else -1 for array in arrays.values()} != {len(rows)}
             or not len(rows)
-            or not (rows.min() >= 0 and rows.max() < len(true))
-            or not np.array_equal(true[rows], known)
+            or not (rows.min() >= 0 and rows.max() < len(zoo))
+            or not np.array_equal(true(rows), known)
         ):
             raise InputError(
                 f"expected answers about the zoo {zoo.path} at {path}, got others, or a changed zoo; evaluate again"

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from weightwalk import config as configs
 from weightwalk.errors import InputError
-from weightwalk.frameworks.pretrained import FILE, Description, Latents, Pretrained
+from weightwalk.frameworks.pretrained import FILE, Description, Latents, Offsets, Pretrained
+from weightwalk.frameworks.reader import Reader
 from weightwalk.progress import Progress, silent
 from weightwalk.tasks.base import TASKS, Task
 from weightwalk.tasks.config import RunConfig
@@ -24,6 +25,7 @@ from weightwalk.training.loop import Outcome
 from weightwalk.training.loop import train as train_stage
 from weightwalk.training.samplers import batches, check_sampling
 from weightwalk.training.stage import StageConfig
+from weightwalk.zoos.inr.rendering import pixel_format
 from weightwalk.zoos.store import Zoo
 
 _NAMED = 3  # networks that a sentence lists
@@ -49,7 +51,7 @@ def train(
     (`distributed.joined`) the leader alone writes.
     """
     tracking.check(track)
-    task, out = TASKS[config.task], Path(out)
+    task, out = TASKS[config.task].of(config), Path(out)
     task.check_zoo(config, zoo)
     data = Data(zoo, task.rows(config, zoo, "train"), task.rows(config, zoo, "val"), device)
     for split, rows in (("training", data.train), ("validation", data.val)):
@@ -99,13 +101,14 @@ def train(
 
 def describe(task: Task[Any], config: RunConfig, zoo: Zoo, train: Rows) -> Description:
     """The reader that `config` makes for the networks of a zoo."""
-    sizes = config.latent_sizes
+    sizes, offsets = config.latent_sizes, config.offset_sizes
     return Description(
         specs=zoo.specs,
         encoder=config.encoder,
         head=config.head,
         answer=task.answer(zoo, train),
         latents=None if sizes is None else Latents(sizes, zoo.image_shape),
+        offsets=None if offsets is None else Offsets(offsets, zoo.image_shape, pixel_format(zoo)),
         task=config.task,
         recipe=config.recipe,
         zoo=identity(zoo),
@@ -143,8 +146,14 @@ def read(
     features: list[Tensor] = []
     done = 0
     for part in batches(rows):
-        encodings = reader.encoder.encode(data.networks(part))
-        found = model.description.answer.values(reader.head(encodings).double()).cpu()
+        networks = data.networks(part)
+        if isinstance(reader, Reader):
+            encodings = reader.encoder.encode(networks)
+            outputs = reader.head(encodings)
+        else:
+            assert not keep, "an editor's encodings are not kept"
+            outputs = reader(networks)
+        found = model.description.answer.values(outputs.double()).cpu()
         bad = ~found.reshape(len(part), -1).isfinite().all(1).numpy()
         if bad.any():
             raise InputError(
@@ -165,7 +174,7 @@ def evaluate(run: Run, zoo: Zoo, *, device: torch.device, progress: Progress = s
     InputError for a zoo of networks or answers that the run does not know, without test networks, or with networks that
     are not finite.
     """
-    task, model = TASKS[run.config.task], run.load(device)
+    task, model = TASKS[run.config.task].of(run.config), run.load(device)
     check_zoo(model, zoo, run.path)
     rows = {split: task.rows(run.config, zoo, split) for split in ("val", "test")}
     _demand_networks(task, zoo, rows["test"], "test")
@@ -210,7 +219,13 @@ def check_zoo(model: Pretrained, zoo: Zoo, name: Path) -> None:
             model.check(spec)
         except InputError as error:
             raise InputError(f"{zoo.path}: {error}") from None
-    task, told = TASKS[model.description.task], model.description.answer.subject
+    task, told = TASKS[model.description.task].of(model.description.answer), model.description.answer.subject
+    offsets = model.description.offsets
+    if offsets is not None and pixel_format(zoo) != offsets.pixels:
+        raise InputError(
+            f"the model {name} edits INRs of {offsets.pixels}, those of {zoo.path} are of {pixel_format(zoo)}; use a "
+            "zoo that was fitted as that which the model was trained on"
+        )
     try:
         of_zoo = task.answer(zoo, zoo.rows()[:1]).subject
     except InputError:

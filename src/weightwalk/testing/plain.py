@@ -20,12 +20,12 @@ from torch import Tensor, nn
 
 from weightwalk.encoders import DNGEncoder
 from weightwalk.encoders.dng import DETAILS
-from weightwalk.encoders.dng.builder import kind_of
-from weightwalk.encoders.dng.encoder import Pass
+from weightwalk.encoders.dng.builder import off_chain, where
+from weightwalk.encoders.dng.passes import Pass
 from weightwalk.frameworks.inr2jls import INR2JLS
 from weightwalk.heads.latents import ConvDecoder, LatentGenerator
 from weightwalk.spec import ACTIVATIONS, Scheduled
-from weightwalk.steps import Conv, Dense, Step
+from weightwalk.steps import Conv
 from weightwalk.weights import Weights
 
 
@@ -93,16 +93,18 @@ def _bias_features(encoder: DNGEncoder, weights: Weights, layer: int) -> Tensor:
 
 
 def _check(encoder: DNGEncoder, weights: Weights) -> None:
-    if encoder.details != DETAILS["paper"] or encoder.readout != "output":
-        raise ValueError("the plain form is that of preset 'paper' and readout 'output'; make an encoder with these")
-    for at in weights.spec.schedule:
-        step, passes_on = at.step, kind_of(at.step) is None and type(at.step).links is Step.links
-        layer = isinstance(step, (Dense, Conv)) and (not isinstance(step, Conv) or step.groups == 1)
-        if not (layer or passes_on) or at.sources != (at.value - 1,):
-            raise ValueError(
-                f"expected a chain of dense layers and convolutions, got step {at.value - 1} ({step.kind}) in "
-                f"{weights.spec}; the plain form has no other"
-            )
+    if encoder.details != DETAILS["paper"] or encoder.readout != "output" or not encoder.is_paper:
+        raise ValueError(
+            "the plain form is that of preset 'paper' and readout 'output', without controls and walks backward; make "
+            "an encoder with these"
+        )
+    in_groups = (at for at in weights.spec.schedule if isinstance(at.step, Conv) and at.step.groups > 1)
+    at = off_chain(weights.spec) or next(in_groups, None)
+    if at is not None:
+        raise ValueError(
+            f"expected a chain of dense layers and convolutions, got {where(at, weights.spec)}; the plain form has no "
+            "other"
+        )
 
 
 def pooled(encoder: DNGEncoder, weights: Weights) -> Tensor:

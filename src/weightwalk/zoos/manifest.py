@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from weightwalk import config, files
 from weightwalk.errors import InputError
@@ -37,6 +37,12 @@ _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}")
 
 Table = Literal["rows", "sources"]
 
+
+class _Edit(TypedDict):
+    op: str
+    by: str
+
+
 _SETTINGS: dict[str, Any] = {
     "kind": str,
     "dataset": str,
@@ -48,6 +54,7 @@ _SETTINGS: dict[str, Any] = {
     "recipe": dict[str, Any],
     "init": str,
     "layout": str,
+    "edit": _Edit,
     "seed": int,
     "runs": int,
     "train_images": int,

@@ -9,6 +9,7 @@ from torch import nn
 
 from weightwalk.encoders.dng import maps
 from weightwalk.encoders.dng.details import Details
+from weightwalk.encoders.dng.targets import ToldMaps, ToldTapMaps
 from weightwalk.errors import InputError
 from weightwalk.graphs.features import FourierFeatures
 from weightwalk.spec import NetworkSpec, Scheduled
@@ -43,6 +44,17 @@ def most_taps(spec: NetworkSpec) -> int:
     return max(map(taps_of, spec.steps))
 
 
+def off_chain(spec: NetworkSpec) -> Scheduled | None:
+    """The first step that is not of a chain of dense layers and convolutions, with others that leave nodes as they are
+    (pooling, activations) between them; None if there is none.
+    """
+    for at in spec.schedule:
+        passes_on = kind_of(at.step) is None and not at.step.has_timestamp and type(at.step).links is Step.links
+        if not (passes_on or isinstance(at.step, (Dense, Conv))) or at.sources != (at.value - 1,):
+            return at
+    return None
+
+
 def places_of(at: Scheduled) -> tuple[int, ...]:
     """How many rows the map of a step has that counts nodes by their place; (0,) for any other step.
 
@@ -70,6 +82,8 @@ class MapBuilder:
     head_dim: int
     details: Details
     kinds: tuple[str, ...] = ()
+    told: bool = False
+    """Whether messages are told of their targets (`targets.py`)."""
     places: dict[str, tuple[int, ...]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -96,6 +110,10 @@ class MapBuilder:
     def _make(self, kind: str, number: int, heads: int, places: int) -> nn.Module:
         later = number > 0
         match kind:
+            case "message" if heads and self.told:
+                return ToldTapMaps(self.features, self.dim, later, heads, self.head_dim)
+            case "message" if self.told:
+                return ToldMaps(self.features, self.dim, later)
             case "message" if heads:
                 padded = self.details.padded_taps
                 return maps.TapMaps(self.features, self.dim, later, heads, self.head_dim, padded)
@@ -121,15 +139,15 @@ class MapBuilder:
         for at in spec.schedule:
             step, kind = at.step, kind_of(at.step)
             if kind is None and (step.has_timestamp or (step.joins and not isinstance(step, Multiply))):
-                raise InputError(f"the DNG-Encoder can't read {_where(at, spec)}")
+                raise InputError(f"the DNG-Encoder can't read {where(at, spec)}")
             if self.kinds and kind not in (None, *self.kinds):
                 raise InputError(
-                    f"this model was made for steps of the kinds {', '.join(self.kinds)}, but {_where(at, spec)} is "
+                    f"this model was made for steps of the kinds {', '.join(self.kinds)}, but {where(at, spec)} is "
                     f"{kind!r}"
                 )
             if taps_of(step) > max(1, self.taps):
                 raise InputError(
-                    f"this model reads layers of up to {max(1, self.taps)} taps, but {_where(at, spec)} has "
+                    f"this model reads layers of up to {max(1, self.taps)} taps, but {where(at, spec)} has "
                     f"{taps_of(step)}; make one with more max_taps"
                 )
             by_place = kind == "patches" or (kind == "attention" and self.details.heads_by_place)
@@ -137,15 +155,15 @@ class MapBuilder:
                 continue
             if len(set(places_of(at))) > 1:
                 raise InputError(
-                    f"published attention needs as many queries as values in a head, unlike {_where(at, spec)}"
+                    f"published attention needs as many queries as values in a head, unlike {where(at, spec)}"
                 )
             own = places_of(self.spec.schedule[at.value - 1]) if not self.kinds else self.places.get(str(kind), (0,))
             if places_of(at) != own:
                 raise InputError(
-                    f"this model has learned {own[0]} places for {kind}, but {_where(at, spec)} has {places_of(at)[0]}"
+                    f"this model has learned {own[0]} places for {kind}, but {where(at, spec)} has {places_of(at)[0]}"
                 )
 
 
-def _where(at: Scheduled, spec: NetworkSpec) -> str:
+def where(at: Scheduled, spec: NetworkSpec) -> str:
     """Which step, for a sentence."""
     return f"step {at.value - 1} ({at.step.kind}) of {spec}"

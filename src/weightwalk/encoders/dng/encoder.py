@@ -7,63 +7,31 @@ Axes: B networks, I source nodes, O target nodes, F Fourier features, D memory.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import partial
 from types import SimpleNamespace
 from typing import Any, Literal, get_args
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from weightwalk import config
 from weightwalk.encoders.base import Encoder, Encoding, encoders
-from weightwalk.encoders.dng.builder import KINDS, MapBuilder, kind_of, kinds_of, most_taps
+from weightwalk.encoders.dng.builder import KINDS, MapBuilder, kind_of, kinds_of, most_taps, off_chain, where
+from weightwalk.encoders.dng.cells import CELLS
 from weightwalk.encoders.dng.details import DETAILS
-from weightwalk.encoders.dng.gathering import Gatherer, Layer
-from weightwalk.encoders.dng.maps import JoinMaps, LearnedMaps, NormMaps, StepMaps, TapMaps
-from weightwalk.encoders.dng.rows import joined, parted
-from weightwalk.encoders.dng.walk import Walk, lockstep
+from weightwalk.encoders.dng.edges import EdgeOutputs
+from weightwalk.encoders.dng.order import Backward, Reordered, both_walks, num_initial, shuffled
+from weightwalk.encoders.dng.passes import Pass, Writer
+from weightwalk.encoders.dng.positions import Positions
+from weightwalk.encoders.dng.walk import Walk
 from weightwalk.encoders.edges import FourierMap
-from weightwalk.encoders.recurrence import recurrence
 from weightwalk.errors import InputError
 from weightwalk.graphs.features import FourierFeatures
 from weightwalk.registry import unknown
-from weightwalk.spec import ACTIVATIONS, NetworkSpec, Scheduled
-from weightwalk.steps import Conv
+from weightwalk.spec import ACTIVATIONS, NetworkSpec
 from weightwalk.weights import Weights
 
 Readout = Literal["output", "layers"]
-
-
-class Pass(nn.Module):
-    """One walk over all timestamps. The recurrent cell is shared by them; maps are each step's own, or each kind's
-    (`kinds`).
-    """
-
-    def __init__(self, builder: MapBuilder, number: int):
-        super().__init__()
-        layers, between, kinds = builder.modules(number)
-        self.steps = nn.ModuleList(layers)
-        self.between = nn.ModuleDict(between)
-        self.kinds = nn.ModuleDict(kinds)
-        self.cell = nn.GRUCell(builder.dim, builder.dim)
-
-    def of(self, at: Scheduled) -> Any:
-        """The maps of a step, None for one without."""
-        kind = kind_of(at.step)
-        if kind is None or len(self.kinds):
-            return None if kind is None else self.kinds[kind]
-        return self.between[str(at.value)] if at.layer is None else self.steps[at.layer]
-
-    def update(self, of_input: Tensor, hidden: Tensor, of_hidden: Tensor | None = None) -> Tensor:
-        """The recurrent cell at every node, (B, O, D), from W_ih x without its bias, (B, O, 3 D) or broadcast to it.
-
-        `of_hidden` is W_hh h, where it is known.
-        """
-        known = F.linear(hidden, self.cell.weight_hh) if of_hidden is None else of_hidden
-        of_hidden = known + self.cell.bias_hh
-        return recurrence((of_input + self.cell.bias_ih).expand_as(of_hidden), of_hidden, hidden)
+Order = Literal["sequential", "shuffled"]
 
 
 @encoders.register("dng")
@@ -96,6 +64,29 @@ class DNGEncoder(Encoder):
     the output nodes' memories in order. `readout` "layers", ours, appends the mean memory of every layer's nodes, (B, L
     * dim), or with `shared` the mean of these means, (B, dim). Nothing is kept per edge: memory grows with nodes, time
     with parameters.
+
+    For editing, ours (the paper's encoder says nothing of single weights):
+
+    - `edges`: also edges (B, O, I[, K], edge_dim), `edge_dim` left out as many as `dim`, of every layer's weights and
+      the memories at both ends, of the sources when they were used and of the targets after the update, in the last
+      pass (`edges.EdgeMaps`). Memory grows with them: `edge_dim` numbers per parameter, and nothing else per edge.
+    - `backward`: behind the passes a walk from the outputs to the inputs, with maps and a cell of its own, so that
+      early layers know what comes after. Of a chain of dense layers and convolutions only. With s the memories of the
+      last pass and o learned vectors of the outputs, r_i = s_i + o_i for an output node, and for nodes j of the groups
+      before, r_j = Dropout(LayerNorm(GRU(input = W_b s_j, hidden = sum_i W_e phi(w_ij) * (W_s r_i)))), or Eq 5's sum.
+      Then `nodes` are r, pooled is [s of the outputs, r of the inputs] in order (and the means of `readout`, of r), and
+      edges are made of [s, r] at both ends.
+
+    Controls, each of which changes one thing:
+
+    - `order` "shuffled": layers are updated in an order that is a function of `order_seed` and their number, never that
+      of inference (`order.Reordered`). A source that has not been updated yet gives what it remembers of the pass
+      before, in the first pass a learned vector of its layer (with `shared`, of all layers). Of chains only. What an
+      output hears in one pass are the layers at the end that stand in order; more passes or `readout` reach others.
+    - `target`: messages know their targets: W_s s_j becomes W_s s_j + W_t u_i (`targets.py`).
+    - `cell`: "gru", "lstm", "mingru" or "residual" (`cells.py`).
+    - `positional`: learned vectors of hidden layers and of output nodes are added to new memories (`positions.py`), in
+      passes forward (Table 6).
     """
 
     def __init__(
@@ -113,43 +104,78 @@ class DNGEncoder(Encoder):
         shared: bool | None = None,
         kinds: tuple[str, ...] = (),
         preset: str = "paper",
+        edges: bool = False,
+        edge_dim: int = 0,
+        backward: bool = False,
+        order: Order = "sequential",
+        order_seed: int = 0,
+        target: bool = False,
+        cell: str = "gru",
+        positional: bool = False,
     ):
         super().__init__(spec)
         self.validate(
             SimpleNamespace(
                 **{"dim": dim, "num_frequencies": num_frequencies, "scale": scale, "num_passes": num_passes},
                 **{"dropout": dropout, "readout": readout, "head_dim": head_dim, "max_taps": max_taps},
-                **{"kinds": kinds, "preset": preset},
+                **{"kinds": kinds, "preset": preset, "shared": shared, "edges": edges, "edge_dim": edge_dim},
+                **{"backward": backward, "order": order, "order_seed": order_seed, "target": target, "cell": cell},
+                **{"positional": positional},
             )
         )
         self.shared, self.readout, self.details = bool(shared), readout, DETAILS[preset]
+        self.order, self.order_seed, self.chains_only = order, order_seed, backward or order == "shuffled"
+        self.is_paper = not (target or positional or self.chains_only) and cell == "gru"
+        self._check_chain(spec)
         all_kinds = kinds_of([spec], kinds)
         if self.details.heads_by_place and "attention" in all_kinds:
             self.invariant = False
         self.features = FourierFeatures(num_frequencies, scale)
         taps = max_taps or most_taps(spec)
-        self.builder = MapBuilder(
-            spec, self.features, dim, taps if taps > 1 else 0, head_dim, self.details, all_kinds if shared else ()
-        )
+        taps, own_kinds = taps if taps > 1 else 0, all_kinds if shared else ()
+        self.builder = MapBuilder(spec, self.features, dim, taps, head_dim, self.details, own_kinds, target)
         means = 0 if readout == "output" else 1 if shared else len(spec.layers)
-        self.pooled_dim = (spec.num_outputs + means) * dim
+        self.pooled_dim = (spec.num_outputs + means + (spec.widths[0] if backward else 0)) * dim
         self.input_memory = nn.Parameter(torch.randn(spec.widths[0], dim))
-        self.passes = nn.ModuleList(Pass(self.builder, number) for number in range(num_passes))
+        self.passes = nn.ModuleList(Pass(self.builder, number, cell) for number in range(num_passes))
         self.dropout = nn.Dropout(dropout)
         self.activations = nn.Embedding(len(ACTIVATIONS), self.features.dim) if activation_embedding else None
+        self.positions = Positions(spec, dim) if positional else None
+        rows = num_initial(spec, self._order(spec), self.shared)
+        self.initial_memory = nn.Parameter(torch.randn(rows, dim)) if rows else None
+        self.output_memory = nn.Parameter(torch.randn(spec.num_outputs, dim)) if backward else None
+        self.backward_pass = Pass(self.builder, 1, cell) if backward else None
+        self.edge_outputs = EdgeOutputs(self.builder, 2 * dim if backward else dim, edge_dim or dim) if edges else None
 
     @classmethod
     def validate(cls, options: Any) -> None:
         config.bounded(options, "dim num_frequencies num_passes head_dim", 1)
-        config.bounded(options, "max_taps", 0)
+        config.bounded(options, "max_taps edge_dim order_seed", 0)
         config.bounded(options, "scale", above=0)
         config.bounded(options, "dropout", 0, below=1)
-        if options.readout not in get_args(Readout):
-            raise InputError(unknown("readout", options.readout, list(get_args(Readout))))
+        for name, known in (("readout", get_args(Readout)), ("order", get_args(Order))):
+            if getattr(options, name) not in known:
+                raise InputError(unknown(name, getattr(options, name), list(known)))
         for kind in options.kinds:
             if kind not in KINDS:
                 raise InputError(unknown("kind of step", kind, list(KINDS)))
-        DETAILS[options.preset]
+        details = DETAILS[options.preset]
+        CELLS[options.cell]
+        if options.edge_dim and not options.edges:
+            raise InputError(f"edge_dim={options.edge_dim} is of edge outputs; set edges=true as well")
+        if options.order_seed and options.order == "sequential":
+            raise InputError(f"order_seed={options.order_seed} is of shuffled layers; set order=shuffled as well")
+        if {*options.kinds} - {"message"} and (options.backward or options.order == "shuffled"):
+            raise InputError(
+                f"backward walks and shuffled layers are of chains, whose steps are of the kind 'message', got "
+                f"kinds={','.join(options.kinds)}; leave kinds out"
+            )
+        if options.positional and options.shared:
+            raise InputError("positions count the layers of one architecture; set positional=false, or shared=false")
+        if options.target and details.padded_taps:
+            raise InputError(f"preset {options.preset!r} has no messages that know their targets; set target=false")
+        if options.backward and details.silent_unbiased:
+            raise InputError(f"preset {options.preset!r} has no walk backward; set backward=false")
 
     @classmethod
     def covering(cls, specs: Sequence[NetworkSpec], options: Any) -> dict[str, Any]:
@@ -169,6 +195,21 @@ class DNGEncoder(Encoder):
                 f"{spec}; use a model trained on such networks"
             )
         self.builder.check(spec)
+        self._check_chain(spec)
+
+    def _check_chain(self, spec: NetworkSpec) -> None:
+        """InputError for networks that the orders of `order.py` are not defined for."""
+        off = off_chain(spec) if self.chains_only else None
+        if off is not None:
+            raise InputError(
+                f"backward walks and shuffled layers are defined for chains of dense layers and convolutions, got "
+                f"{where(off, spec)}; set backward=false and order=sequential"
+            )
+
+    def _order(self, spec: NetworkSpec) -> tuple[int, ...]:
+        """The order in which layers are updated."""
+        layers = len(spec.layers)
+        return tuple(range(layers)) if self.order == "sequential" else shuffled(layers, self.order_seed)
 
     def prepare(self, batches: Iterable[Weights]) -> None:
         """Let polynomials cover the weights and biases of the networks that are to be read (`edges.FourierMap`)."""
@@ -177,14 +218,17 @@ class DNGEncoder(Encoder):
             for at in weights.spec.schedule:
                 if at.layer is None or kind_of(at.step) != "message":
                     continue
-                read = (weights.weights[at.layer], weights.biases[at.layer])
-                for walk in self.passes:
-                    assert isinstance(walk, Pass)
-                    own = walk.of(at)
-                    for of_map, x in zip((own.edge, own.input), read, strict=True):
-                        if isinstance(of_map, FourierMap) and x is not None and x.numel():
-                            most = x.detach().abs().max().to(of_map.reach)[None]
-                            largest[of_map] = torch.maximum(largest.get(of_map, most), most)
+                w, b = weights.weights[at.layer], weights.biases[at.layer]
+                read: list[tuple[nn.Module, Tensor | None]] = []
+                for walk in [*self.passes, self.backward_pass]:
+                    if isinstance(walk, Pass):
+                        read += [(walk.of(at).edge, w), (walk.of(at).input, b)]
+                if self.edge_outputs is not None:
+                    read.append((self.edge_outputs.of(at.layer, at.step).edge, w))
+                for of_map, x in read:
+                    if isinstance(of_map, FourierMap) and x is not None and x.numel():
+                        most = x.detach().abs().max().to(of_map.reach)[None]
+                        largest[of_map] = torch.maximum(largest.get(of_map, most), most)
         for of_map, most in largest.items():
             of_map.cover(most)
 
@@ -194,107 +238,35 @@ class DNGEncoder(Encoder):
     def read_each(self, batches: Sequence[Weights]) -> list[Encoding]:
         walks: list[Walk] = []
         for number, maps in enumerate(self.passes):
-            assert isinstance(maps, Pass)
             earlier = [walk.nodes if number else [] for walk in walks] or [[] for _ in batches]
-            walks = [
-                Walk(weights, self.input_memory[None], nodes) for weights, nodes in zip(batches, earlier, strict=True)
-            ]
-            lockstep(walks, maps.of, partial(self._written, maps, {}))
-        return [self._encoding(walk) for walk in walks]
+            keeps = self.edge_outputs is not None and number == len(self.passes) - 1
+            walks = [self._walk(weights, nodes, keeps) for weights, nodes in zip(batches, earlier, strict=True)]
+            self._writer(maps, self.positions).walk(walks)
+        if self.backward_pass is None:
+            return [self._encoding(walk, None) for walk in walks]
+        assert self.output_memory is not None
+        backs = [Backward(walk.weights, walk.output + self.output_memory, walk.nodes) for walk in walks]
+        self._writer(self.backward_pass, None).walk(backs)
+        return [self._encoding(walk, back) for walk, back in zip(walks, backs, strict=True)]
 
-    def _encoding(self, walk: Walk) -> Encoding:
-        pooled, nodes = walk.output.flatten(1), walk.nodes
+    def _walk(self, weights: Weights, earlier: Sequence[Tensor], keeps: bool) -> Walk:
+        inputs = self.input_memory[None]
+        if self.order == "sequential":
+            return Walk(weights, inputs, earlier, keeps)
+        return Reordered(weights, inputs, earlier, keeps, self._order(weights.spec), self.initial_memory)
+
+    def _writer(self, maps: nn.Module, positions: Positions | None) -> Writer:
+        assert isinstance(maps, Pass)
+        return Writer(maps, self.features, self.details, self.dropout, self.activations, positions)
+
+    def _encoding(self, walk: Walk, back: Backward | None) -> Encoding:
+        pooled, nodes, ends = walk.output.flatten(1), walk.nodes, walk.ends
+        if back is not None:
+            nodes = back.nodes
+            pooled = torch.cat([pooled, nodes[0].flatten(1)], dim=1)
+            ends = both_walks(ends, back.ends) if ends else []
         if self.readout == "layers":
             means_BLD = torch.stack([memory.mean(1) for memory in nodes[1:]], dim=1)
             pooled = torch.cat([pooled, means_BLD.mean(1) if self.shared else means_BLD.flatten(1)], dim=1)
-        return Encoding(nodes=tuple(nodes), pooled=pooled)
-
-    def _written(
-        self, maps: Pass, gatherers: dict[nn.Module, Gatherer], own: Any, walks: list[Walk]
-    ) -> Sequence[Tensor]:
-        """The memories that the walks' steps write, which all have the maps `own`."""
-        first = walks[0]
-        if isinstance(own, StepMaps) and len(walks) == 1 and first.source is first.inputs:
-            through = own.gather_through(first.weights.weights[first.layer], first.source, maps.cell.weight_hh)
-            if through is not None:
-                return self._layers(maps, own, walks, *through)
-        if isinstance(own, (StepMaps, TapMaps)):
-            gather = gatherers.setdefault(own, Gatherer(own))
-            return self._layers(maps, own, walks, gather([_heard(walk) for walk in walks]))
-        if isinstance(own, LearnedMaps):
-            return [own(walk.weights.weights[walk.layer], self.features) for walk in walks]
-        if isinstance(own, NormMaps):
-            memories = [walk.read[0] for walk in walks]
-            scale = self.features(joined([walk.weights.weights[walk.layer] for walk in walks]))
-            shift = self.features(_biases(walks))
-            if self.activations is not None:
-                table = self.activations.weight
-                shift = shift + (table[self._met(walks[0])] if len(walks) == 1 else table[self._all_met(walks)])
-            return parted(own(joined(memories), scale, shift), [(walk.size, walk.here.step.fan_out) for walk in walks])
-        if isinstance(own, JoinMaps):
-            return own.of_many([(walk.read, walk.here, walk.flow) for walk in walks])
-        return [own(walk.read, walk.here, walk.flow) for walk in walks]
-
-    def _layers(
-        self,
-        maps: Pass,
-        own: StepMaps | TapMaps,
-        walks: list[Walk],
-        messages: Tensor,
-        of_hidden: Tensor | None = None,
-    ) -> Sequence[Tensor]:
-        """The memories of the nodes of layers, from their messages (`rows.joined`); `of_hidden` as in `Pass.update`."""
-        sizes = [(walk.size, walk.here.step.fan_out) for walk in walks]
-        silent = [self.details.silent_unbiased and walk.weights.biases[walk.layer] is None for walk in walks]
-        if any(silent):
-            each = zip(walks, parted(messages, sizes), silent, strict=True)
-            return [
-                self.dropout(own.norm(message)) if quiet else self._layers(maps, own, [walk], message)[0]
-                for walk, message, quiet in each
-            ]
-        memory = maps.update(self._update_input(maps, own, walks), messages, of_hidden)  # Eq 6
-        return parted(self.dropout(own.norm(memory)), sizes)
-
-    def _update_input(self, maps: Pass, own: Any, walks: list[Walk]) -> Tensor:
-        """W_ih of what updates the memories of layers: W_b (phi(b) + a), or a map of those of the pass before."""
-        outer = maps.cell.weight_ih
-        if walks[0].earlier:
-            return F.linear(own.input(joined([walk.earlier[walk.layer + 1] for walk in walks])), outer)
-        biases = _biases(walks).unsqueeze(-1)
-        updates: Tensor
-        if self.activations is None or len(walks) == 1:
-            shift = None if self.activations is None else self.activations.weight[self._met(walks[0])]
-            updates = own.input.through(biases, outer, shift)
-        else:
-            table = F.linear(F.linear(self.activations.weight, own.input.weight), outer)
-            updates = own.input.through(biases, outer) + F.embedding(self._all_met(walks), table)
-        return updates
-
-    def _met(self, walk: Walk) -> int:
-        """The number of the activation that a layer's values meet next."""
-        return list(ACTIVATIONS).index(walk.flow.activations[0 if self.details.one_activation else walk.layer])
-
-    def _all_met(self, walks: list[Walk]) -> Tensor:
-        """`_met` of all nodes, (1, sum of B O)."""
-        counts = [walk.size * walk.here.step.fan_out for walk in walks]
-        numbers = np.repeat([self._met(walk) for walk in walks], counts)
-        return torch.from_numpy(numbers[None]).to(walks[0].weights.device)
-
-
-def _heard(walk: Walk) -> Layer:
-    step = walk.here.step
-    return Layer(walk.weights.weights[walk.layer], walk.source, step.groups if isinstance(step, Conv) else 1)
-
-
-def _biases(walks: list[Walk]) -> Tensor:
-    """The biases of layers, (B, O) of one walk, (1, sum of B O) of several; zero where a layer has none, (1, 1) if that
-    is the only one.
-    """
-    found = []
-    for walk in walks:
-        bias_BO = walk.weights.biases[walk.layer]
-        if bias_BO is None:
-            zero = walk.weights.flat.new_zeros(1, 1)
-            bias_BO = zero if len(walks) == 1 else zero.expand(walk.size, walk.here.step.fan_out)
-        found.append(bias_BO)
-    return joined(found)
+        edges = () if self.edge_outputs is None else self.edge_outputs(walk.weights, ends)
+        return Encoding(nodes=tuple(nodes), edges=edges, pooled=pooled)

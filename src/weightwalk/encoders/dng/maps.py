@@ -43,7 +43,7 @@ class StepMaps(nn.Module):
         Block g of the targets hears block g of the sources alone.
         """
         sources = self.source(sources_BID if groups == 1 else sources_BID.expand(len(weights), -1, -1))
-        message = messages(_blocks(_values(weights), groups), self.edge, _blocks(sources, groups))
+        message = messages(blocks(values_of(weights), groups), self.edge, blocks(sources, groups))
         return message.reshape(*weights.shape[:2], sources.shape[2])
 
     def gather_through(self, weights: Tensor, sources_1ID: Tensor, outer: Tensor) -> tuple[Tensor, Tensor] | None:
@@ -57,7 +57,7 @@ class StepMaps(nn.Module):
             return None
         products, rows = weights.shape[2] * basis.count, weights.shape[0] * weights.shape[1]
         again = torch.is_grad_enabled() and rows < 2 * products  # then M would be applied to more than there are nodes
-        if products >= outer.shape[1] or again or not basis.covers(_values(weights)):
+        if products >= outer.shape[1] or again or not basis.covers(values_of(weights)):
             return None
 
         def both() -> Tensor:
@@ -67,11 +67,11 @@ class StepMaps(nn.Module):
             return torch.cat([maps_IPD, maps_IPD @ outer.T], dim=-1)
 
         of = (*self.edge.operands(), self.edge.reach, *self.source.parameters(), sources_1ID, outer)
-        found = of_common_sources(_values(weights), basis, kept(self, "through", of, both))
+        found = of_common_sources(values_of(weights), basis, kept(self, "through", of, both))
         return found[..., : outer.shape[1]], found[..., outer.shape[1] :]
 
 
-def _values(weights: Tensor) -> Tensor:
+def values_of(weights: Tensor) -> Tensor:
     """Weights (B, O, I), or of a convolution (B, O, I, K), as (B, O, I, K): the values of parallel edges, or of one."""
     return weights if weights.dim() == 4 else weights.unsqueeze(3)
 
@@ -97,17 +97,17 @@ class TapMaps(nn.Module):
     def gather(self, weights: Tensor, sources_BID: Tensor, groups: int) -> Tensor:
         """The message of every target, (B, O, D), of sources as in `StepMaps`."""
         sources_BID = sources_BID.expand(len(weights), -1, -1)
-        w = _blocks(_values(weights), groups)
+        w = blocks(values_of(weights), groups)
         used = w.shape[3] * self.head_dim
         first, last = self.mix[0], self.mix[2]
         assert isinstance(first, nn.Linear)
         assert isinstance(last, nn.Linear)
-        sources = _blocks(F.linear(sources_BID, self.source.weight[:used], self.source.bias[:used]), groups)
+        sources = blocks(F.linear(sources_BID, self.source.weight[:used], self.source.bias[:used]), groups)
         offset = first.bias.expand(*sources.shape[:2], -1)
         if self.padded and w.shape[3] < self.heads:
             missing = F.linear(sources_BID, self.source.weight[used:], self.source.bias[used:])
             product = missing.unflatten(2, (-1, self.head_dim)) * self.edge.bias
-            offset = offset + _blocks(F.linear(product.flatten(2), first.weight[:, used:]), groups)
+            offset = offset + blocks(F.linear(product.flatten(2), first.weight[:, used:]), groups)
         heads = sources.unflatten(2, (-1, self.head_dim))
         summed = messages(w.unsqueeze(-1), self.edge, heads, first.weight[:, :used], offset)
         # The MLP's last map is the same for all pairs, so it is done once for their sum.
@@ -115,7 +115,7 @@ class TapMaps(nn.Module):
         return message.reshape(*weights.shape[:2], message.shape[2])
 
 
-def _blocks(x: Tensor, groups: int) -> Tensor:
+def blocks(x: Tensor, groups: int) -> Tensor:
     """Blocks of nodes as networks of their own: (B, G n, ...) -> (B G, n, ...)."""
     return x if groups == 1 else x.unflatten(1, (groups, -1)).flatten(0, 1)
 

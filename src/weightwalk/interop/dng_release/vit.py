@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from weightwalk.encoders.dng import DNGEncoder
-from weightwalk.encoders.dng.encoder import Pass
+from weightwalk.encoders.dng.passes import Pass
 from weightwalk.errors import InputError
 from weightwalk.interop.dng_release.names import fill, get
 from weightwalk.interop.dng_release.predictors import AccuracyPredictor, common_sizes, head_names

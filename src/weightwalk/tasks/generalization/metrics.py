@@ -36,6 +36,19 @@ def figures(predicted: Array, true: Array) -> dict[str, float]:
     return {"tau": tau, "r2": float(r2), "mae": float(np.abs(true - predicted).mean())}
 
 
+def tau_max(true: Array) -> float:
+    """The largest tau that predictions without ties can have of truth (n,) with ties; NaN for fewer than two networks.
+
+    tau-b is (C - D) / sqrt((P - X) (P - Y)) of C concordant and D discordant of P pairs, X tied in the predictions, Y
+    in truth. At best every pair that truth can order is concordant, C = P - Y, and without ties of predictions X = 0:
+    tau_max = sqrt((P - Y) / P). A reader of weights hardly ever says the same of two networks, so that a zoo with many
+    networks at the same accuracy (SVHN-GS: those that never learnt) caps every method's tau.
+    """
+    pairs = len(true) * (len(true) - 1)
+    counts = np.unique(np.asarray(true), return_counts=True)[1]
+    return math.sqrt(1 - float((counts * (counts - 1)).sum()) / pairs) if pairs else math.nan
+
+
 def tau_interval(predicted: Array, true: Array, runs: Array, draws: int = 200) -> list[float] | None:
     """Between which values 90 % of Kendall's taus lie if as many `runs` (n,) are drawn anew, with replacement, each
     with all its networks.
@@ -102,7 +115,7 @@ def by_group(zoo: Zoo, rows: NDArray[np.int64], predicted: Array, true: Array) -
                 "networks": len(at),
                 **{
                     key: None if math.isnan(figure) else figure
-                    for key, figure in figures(predicted[at], true[at]).items()
+                    for key, figure in {**figures(predicted[at], true[at]), "tau_max": tau_max(true[at])}.items()
                 },
             }
             for value, at in values.items()

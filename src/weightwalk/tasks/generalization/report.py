@@ -30,6 +30,7 @@ def page(evaluated: Evaluated) -> Page:
         f"runs. Access to the networks that it reads: {access(found)}.",
         key_figures={
             "Kendall's tau": _three(test["tau"]),
+            "the largest that ties allow": _three(metrics.tau_max(true)),
             "R²": _three(test["r2"]),
             "mean absolute error": _points(test["mae"]),
             "test networks": f"{found.networks['test']:,}",
@@ -65,12 +66,13 @@ def _agreement(zoo: Zoo, answers: Answers) -> list[html.Block]:
 def _groups(found: Mapping[str, list[dict[str, Any]]]) -> list[html.Block]:
     return [
         html.Table(
-            [name.replace("_", " "), "networks", "Kendall's tau", "R²", "mean absolute error"],
+            [name.replace("_", " "), "networks", "Kendall's tau", "at most, by ties", "R²", "mean absolute error"],
             [
                 [
                     row["value"],
                     row["networks"],
                     _three(row["tau"]),
+                    _three(row["tau_max"]),
                     _three(row["r2"]),
                     _points(row["mae"]),
                 ]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from weightwalk.errors import InputError
 from weightwalk.frameworks.answers import Answer, Share
+from weightwalk.heads import HeadConfig
 from weightwalk.report.words import shell
 from weightwalk.tasks.base import Goal, Task, known, register
 from weightwalk.tasks.config import RunConfig
@@ -39,6 +40,7 @@ class GeneralizationConfig(RunConfig):
     """
 
     task: ClassVar[str] = NAME
+    head: HeadConfig
     kind: str
     checkpoints: Literal["all", "last"]
     loss: Literal["bce", "mse"]
@@ -93,10 +95,11 @@ class Generalization(Task[GeneralizationConfig]):
         return metrics.figures(values.cpu().numpy(), target.cpu().numpy())
 
     def details(self, zoo: Zoo, rows: Rows, values: Tensor, target: Tensor) -> dict[str, Any]:
-        """tau's interval, and figures group by group."""
+        """tau's interval, the largest tau that ties allow, and figures group by group."""
         predicted, true = values.numpy(), target.numpy()
         return {
             "tau_interval": metrics.tau_interval(predicted, true, zoo.groups[rows]),
+            "tau_max": metrics.tau_max(true) if len(true) > 1 else None,
             "groups": metrics.by_group(zoo, rows, predicted, true),
         }
 
@@ -108,6 +111,7 @@ class Generalization(Task[GeneralizationConfig]):
         mae = found.test["mae"]
         return {
             "Kendall's tau": _number(found.test["tau"]),
+            "the largest tau that ties of the true accuracies allow": _number(found.details.get("tau_max")),
             "if other runs had been drawn": metrics.between(found.details["tau_interval"]),
             "R2": _number(found.test["r2"]),
             "mean absolute error": "" if mae is None else f"{100 * mae:.2f} points of accuracy",

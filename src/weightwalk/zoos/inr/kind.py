@@ -31,6 +31,7 @@ from weightwalk.zoos.store import Zoo
 FIGURES = {"psnr": "float32"}
 DECIBEL = 0.01  # what a stored PSNR may be off by, where its error is far above rounding
 FLOOR = 1e-6  # of the peak, root mean square: what two float32 evaluations of an ordinary SIREN may differ by
+_SOURCES = {"rendered": "rendered from the INRs", "edited": "what the edited INRs should show"}
 ROUNDING, MOST_ROUNDING = 8.0, 1e-3  # times this network's own float32 rounding, but at most this share of the peak
 
 
@@ -59,9 +60,8 @@ class INR(Kind):
             {
                 "signals": f"{'x'.join(map(str, zoo.image_shape))}, {settings['image_dtype']}",
                 "classes": textwrap.shorten(", ".join(zoo.label_names), 80, placeholder=" ..."),
-                "source images": {"rendered": "rendered from the INRs"}.get(
-                    settings.get("images", ""), "of the data set"
-                ),
+                "source images": _SOURCES.get(settings.get("images", ""), "of the data set"),
+                **({"edit": f"{settings['edit']['op']} by {settings['edit']['by']}"} if "edit" in settings else {}),
                 "init": settings.get("init"),
                 "fit recipe": settings.get("fit", {}).get("name"),
                 "fits per training image": fits,

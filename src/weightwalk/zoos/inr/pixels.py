@@ -67,6 +67,10 @@ class PixelFormat:
         if not -math.inf < self.low < self.high < math.inf:
             raise InputError(f"expected outputs from low to a greater high, got {self.low} and {self.high}")
 
+    def __str__(self) -> str:
+        features = f", {self.fourier.num} Fourier features of them" if self.fourier else ""
+        return f"outputs from {self.low:g} to {self.high:g} at points in the order {self.axes}{features}"
+
     def num_inputs(self, num_axes: int) -> int:
         """Numbers that the network reads of a point of a grid; InputError for "xy" on a grid of other than 2 axes."""
         if self.axes == "xy" and num_axes != 2:
