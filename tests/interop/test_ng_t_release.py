@@ -127,11 +127,11 @@ def test_settings_that_do_not_fit_are_refused():
     for config, sentence in (
         ({}, "expected in config the release's n_heads"),
         (settings | {"n_heads": 5}, "n_heads, which divides the attention's width 16, got 5"),
-        (settings | {"use_ln": False}, "expected the release's use_ln to be True"),
+        (settings | {"use_ln": False}, "expected use_ln=True in the release's settings"),
     ):
         with pytest.raises(InputError, match=sentence):
             ng_release.load(parameters, weights.spec.widths, "ng_t", config)
-    with pytest.raises(InputError, match="a number for each of 4 layers"):
+    with pytest.raises(InputError, match="stats of 4 layers"):
         ng_release.load(parameters, (2, 8, 8, 8, 1), "ng_t", settings)
     with pytest.raises(InputError, match="for these widths"):
         ng_release.load(parameters, (3, 8, 8, 1), "ng_t", settings)

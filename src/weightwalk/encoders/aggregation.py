@@ -107,8 +107,7 @@ class _Heard(torch.autograd.Function):
         shape, dim = film.shape, ctx.dim
 
         def beside(x: Tensor) -> Tensor:
-            apart: Tensor = x.unflatten(1, (shape[1], -1))
-            return apart.unsqueeze(dim)
+            return x.reshape(shape[0], shape[1], -1, x.shape[-1]).unsqueeze(dim)
 
         of_total, of_deviations, *of_extremes = (beside(gradient) for gradient in gradients)
         m, gamma, both = _messages(film, own, others)

@@ -72,7 +72,8 @@ class NGGNNEncoder(GraphEncoder):
     In each of `num_layers` layers every node i hears its neighbours j over the edges that end at it:
 
         m_ji = gamma * message([x_i ; x_j]) + beta,     (gamma, beta) = film(e_ji)
-        x_i' = output(update([x_i ; a_i ; s_i a_i])),  a_i = [mean, min, max, std]_j m_ji,  s_i = log(deg_i + 1) / delta
+        x_i' = output( update( [x_i ; a_i ; s_i a_i] ) ),
+        a_i = [mean, min, max, std]_j m_ji,             s_i = log(deg_i + 1) / delta
 
     and between two of them x = Dropout(SiLU(LayerNorm(x'))), e_ji = output(SiLU(edge e_ji + source x_j + target x_i)).
     Degrees count the edges of all directions, delta is the mean of log(in-degree + 1) over all nodes by the edges as

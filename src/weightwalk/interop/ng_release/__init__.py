@@ -2,9 +2,9 @@
 
 | kind | the release's class | what comes back |
 |---|---|---|
-| ng_gnn | the PNA graph network | `Reader` of an `NGGNNEncoder` and its head: weights -> (B, d_out) |
-| ng_t | `RelationalTransformer` | `Reader` of an `NGTEncoder` and its head: weights -> (B, d_out) |
-| ng_t | `RelationalTransformerParams` | `Offsets`: weights -> (B, P), what it adds to them |
+| ng_gnn | `GNNForClassification` with PNA | `Reader` of an `NGGNNEncoder` and its head: weights -> (B, d_out) |
+| ng_t | `RelationalTransformer` | the same of an `NGTEncoder` |
+| ng_t | `RelationalTransformerParams`, which edits | `Offsets`: weights -> (B, P), what it adds to them |
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch import Tensor
 from weightwalk.errors import InputError
 from weightwalk.frameworks.reader import Reader
 from weightwalk.interop.ng_release.gnn import gnn
+from weightwalk.interop.ng_release.graph import settings
 from weightwalk.interop.ng_release.transformer import Offsets, transformer
 from weightwalk.registry import unknown
 
@@ -38,14 +39,14 @@ def load(
     """A reader in evaluation mode with the release's parameters, for MLPs of `widths` n_0 ... n_L.
 
     Sizes, depth, probes, reverse edges and Fourier features are read off the parameters. `config` are the release's own
-    settings, as plain values; those that parameters don't tell are read, others may be there:
+    settings, as plain values or texts of JSON, in groups or not; these are read, others may be there:
 
     - `stats`: `weights_mean`, `weights_std`, `biases_mean`, `biases_std`, a number per layer; left out, nothing is
       standardised;
     - `omega` (30) and `activation` ("sine") of the networks, and `output_offset` (0.5), what they add to their output,
       which probes see;
+    - `n_heads` of a transformer;
     - `pooling_method` "cat" with `pooling_layer_idx` "last", or "mean" or "max" with "all";
-    - of a transformer `n_heads`, which is demanded;
     - of a graph network `norm`: "minibatch" (left out) as the release normalises, or "node", as we do, so that answers
       do not depend on the batch.
 
@@ -53,4 +54,4 @@ def load(
     """
     if kind not in KINDS:
         raise InputError(unknown("kind", kind, list(KINDS)))
-    return KINDS[kind](state_dict, widths, {} if config is None else config)
+    return KINDS[kind](state_dict, widths, settings({} if config is None else config))

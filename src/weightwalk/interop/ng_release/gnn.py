@@ -10,8 +10,8 @@ from torch import Tensor
 from weightwalk.encoders.ng_gnn import MinibatchNorm, NGGNNEncoder
 from weightwalk.errors import InputError
 from weightwalk.frameworks.reader import Reader
-from weightwalk.interop.dng_release.names import both, fill, get
-from weightwalk.interop.ng_release import front
+from weightwalk.interop.dng_release.names import both, fill, get, inside
+from weightwalk.interop.ng_release.graph import counted, graph_options, graph_parameters, head, network
 from weightwalk.registry import unknown
 
 _FIXED = {
@@ -31,22 +31,22 @@ _EDGES = {"edge": "lin_e", "source": "lin_s", "target": "lin_t", "output": "lin1
 
 def gnn(state_dict: Mapping[str, Tensor], widths: Sequence[int], config: Mapping[str, Any]) -> Reader:
     """A reader of MLPs of these widths."""
-    given = front.settings(config)
     for name, value in _FIXED.items():
-        if name in given and given[name] != value:
-            raise InputError(f"expected the release's {name} to be {value}, got {given[name]}")
-    norm = given.get("norm", "minibatch")
+        if name in config and config[name] != value:
+            raise InputError(f"expected the release's {name} to be {value}, got {config[name]}")
+    norm = config.get("norm", "minibatch")
     if norm not in ("minibatch", "node", "layernorm"):  # theirs is called layernorm, and looks at the batch
-        raise InputError(unknown("norm", norm, ["minibatch", "node"]))
-    num_layers = front.counted(state_dict, r"gnn\.convs\.(\d+)\.")
+        raise InputError(unknown("norm", str(norm), ["minibatch", "node"]))
+    num_layers = counted(state_dict, r"gnn\.convs\.(\d+)\.")
     dim = len(get(state_dict, "construct_graph.proj_node_in.weight", 2))
-    encoder = NGGNNEncoder(front.network(widths, given), dim, num_layers, **front.options(state_dict, given))
+    encoder = NGGNNEncoder(network(widths, config), dim, num_layers, **graph_options(state_dict, config))
     if norm != "node":
         for number in range(len(encoder.norms)):
             encoder.norms[number] = MinibatchNorm(dim)
-    head, names = front.head(state_dict, encoder.pooled_dim)
-    of_front, made, spent = front.front(encoder.graph_input, state_dict, given)
-    names |= of_front
+    classifier, names = head(state_dict, encoder.pooled_dim)
+    of_graph, of_buffers, spent = graph_parameters(state_dict, widths, config)
+    names |= inside("encoder", of_graph)
+    made = {f"encoder.{ours}": x for ours, x in of_buffers.items()}
     for number in range(num_layers):
         for ours, theirs in _CONVOLUTION.items():
             names |= both(f"encoder.convolutions.{number}.{ours}", f"gnn.convs.{number}.{theirs}")
@@ -57,4 +57,4 @@ def gnn(state_dict: Mapping[str, Tensor], widths: Sequence[int], config: Mapping
             names |= both(f"encoder.edge_updates.{number}.{ours}", f"gnn.edge_update.{number}.{theirs}")
     degrees = state_dict.get("gnn.convs.0.aggr_module.avg_deg_log", encoder.delta)
     made["encoder.delta"] = degrees.reshape(())
-    return fill(Reader(encoder, head), names, state_dict, made, spent)
+    return fill(Reader(encoder, classifier), names, state_dict, made, spent)

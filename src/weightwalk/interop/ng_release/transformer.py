@@ -12,21 +12,9 @@ from weightwalk.encoders.ng_t import NGTEncoder
 from weightwalk.errors import InputError
 from weightwalk.frameworks.reader import Reader
 from weightwalk.heads.edit import OffsetHead
-from weightwalk.interop.dng_release.names import both, fill, get
-from weightwalk.interop.ng_release import front
+from weightwalk.interop.dng_release.names import both, fill, get, inside
+from weightwalk.interop.ng_release.graph import counted, graph_options, graph_parameters, head, network
 from weightwalk.weights import Weights
-
-_FIXED = {
-    "zero_out_bias": False,
-    "zero_out_weights": False,
-    "input_layers": 1,
-    "node_update_type": "rt",
-    "disable_edge_updates": False,
-    "use_cls_token": False,
-    "use_ln": True,
-    "normalize": False,
-}
-"""The release's settings that our encoder has no other values of."""
 
 _LAYER = {  # ours: theirs
     "attention.out": "self_attn.proj_out",
@@ -64,11 +52,7 @@ class Offsets(nn.Module):
 
 def transformer(state_dict: Mapping[str, Tensor], widths: Sequence[int], config: Mapping[str, Any]) -> Reader | Offsets:
     """NG-T for MLPs of these widths with its MLP as head, or with the head that answers nodes and edges."""
-    given = front.settings(config)
-    for name, value in _FIXED.items():
-        if given.get(name, value) != value:
-            raise InputError(f"expected the release's {name} to be {value}, got {given[name]}")
-    num_layers, num_heads = front.counted(state_dict, r"layers\.(\d+)\."), given.get("n_heads")
+    num_layers, num_heads = counted(state_dict, r"layers\.(\d+)\."), config.get("n_heads")
     place, last = "layers.0.", f"layers.{num_layers - 1}."
     attention_dim = len(get(state_dict, f"{place}self_attn.qkv_node.weight", 2)) // 3
     if not isinstance(num_heads, int) or num_heads < 1 or attention_dim % num_heads:
@@ -79,7 +63,7 @@ def transformer(state_dict: Mapping[str, Tensor], widths: Sequence[int], config:
     per_pair, edge_dim = get(state_dict, f"{place}self_attn.qkv_edge.weight", 2).shape
     node_hidden, node_dim = get(state_dict, f"{place}node_mlp.0.weight", 2).shape
     encoder = NGTEncoder(
-        front.network(widths, given),
+        network(widths, config),
         node_dim=node_dim,
         edge_dim=edge_dim,
         attention_dim=attention_dim,
@@ -89,9 +73,10 @@ def transformer(state_dict: Mapping[str, Tensor], widths: Sequence[int], config:
         num_heads=num_heads,
         modulated=per_pair == 4 * attention_dim,
         edges=f"{last}edge_updates.edge_mlp1.0.weight" in state_dict,
-        **front.options(state_dict, given),
+        **graph_options(state_dict, config),
     )
-    names, made, spent = front.front(encoder.graph_input, state_dict, given)
+    of_graph, of_buffers, spent = graph_parameters(state_dict, widths, config)
+    names, made = inside("encoder", of_graph), {f"encoder.{ours}": x for ours, x in of_buffers.items()}
     for place in (f"layers.{number}." for number in range(num_layers)):
         for ours, theirs in _LAYER.items():
             if place != last or encoder.edges or not ours.startswith("edges."):
@@ -102,8 +87,8 @@ def transformer(state_dict: Mapping[str, Tensor], widths: Sequence[int], config:
             of_heads = get(state_dict, name, 2).unflatten(0, (num_heads, -1, attention_dim // num_heads))
             made[f"encoder.{place}attention.{ours}.weight"] = of_heads.transpose(0, 1).flatten(0, 2)
     if "proj_edge.0.weight" not in state_dict:
-        head, of_head = front.head(state_dict, encoder.pooled_dim)
-        return fill(Reader(encoder, head), names | of_head, state_dict, made, spent)
+        classifier, of_head = head(state_dict, encoder.pooled_dim)
+        return fill(Reader(encoder, classifier), names | of_head, state_dict, made, spent)
     for ours, theirs in (("edges", "proj_edge"), ("nodes", "proj_node")):
         names |= both(f"head.{ours}.0", f"{theirs}.0") | both(f"head.{ours}.2", f"{theirs}.2")
     for ours, theirs in (("weight_scales", "weight_scale"), ("bias_scales", "bias_scale")):
