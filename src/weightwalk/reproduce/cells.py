@@ -108,7 +108,7 @@ class Cells:
                 break
             state.found[place] = found
             if self.request.rows is not None:
-                for row in found.rows(cell.method):
+                for row in found.rows(cell.method or cell.row):
                     tables.append(self.request.rows, row)
         return self._answer(state, cells)
 
