@@ -188,5 +188,5 @@ def _folder(runs: Path, zoo: Zoo, config: RunConfig) -> Path:
     return runs / f"{config.recipe}-{zoo.path.name}-{measuring.name_of(config)}-s{config.seed}"
 
 
-for _table in published.TABLES:
+for _table in CELLS:
     TABLES.register(_table)(partial(Cells, _table))

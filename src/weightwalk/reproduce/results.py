@@ -44,19 +44,21 @@ as explained. `weightwalk reproduce TABLE` makes such rows.
 {traps}
 """
 _PROTOCOL = {
-    "INR classification": "Differences of protocol: our zoos hold the first 12,000 training images (published: 45,000 to 55,000) with "
-    "1 or 2 fits (published in Table 1: 11) of 400 steps (published: 5,000), the networks that read them are "
-    "narrower and trained for a hundredth of the steps, validation images are every 10th or 12th of the "
-    "training file. A lower number than the published one therefore says little about a method; rows of one zoo "
-    "can be compared.",
-    "Editing weights": "The edited network is evaluated on its pixel grid. Errors are those of pixels in [0, 1], times 1e-2, as "
-    "published for dilation. Published on the DWS zoo of all 60,000 images.",
-    "Decoding the edited picture": "No network is edited: a decoder draws the picture. Errors are those of pixels in [-1, 1]. Its authors "
-    "report .0486 in this range for the best editor of weights on their zoo, which is the other task.",
-    "Generalization": "Differences of protocol: our zoos have 1,000 small CNNs, 500 of mixed architectures and 120 ViTs, trained "
-    "for fewer epochs on fewer pictures (published: 30,000, 1,000 and 1,000). `tau / tau_max`: how much of the "
-    "largest tau that ties of the true accuracies leave to predictions without ties.",
-    "Efficiency": "Times of other machines can't be compared with ours; GFLOPs can, where the same operations are counted.",
+    "INR classification": "Differences of protocol: our zoos hold the first 12,000 training images (published: "
+    "45,000 to 55,000) with 1 or 2 fits (published in Table 1: 11) of 400 steps (published: 5,000), the networks "
+    "that read them are narrower and trained for a hundredth of the steps, validation images are every 10th or "
+    "12th of the training file. A lower number than the published one therefore says little about a method; rows "
+    "of one zoo can be compared.",
+    "Editing weights": "The edited network is evaluated on its pixel grid. Errors are those of pixels in [0, 1], "
+    "times 1e-2, as published for dilation. Published on the DWS zoo of all 60,000 images.",
+    "Decoding the edited picture": "No network is edited: a decoder draws the picture. Errors are those of pixels "
+    "in [-1, 1]. Its authors report .0486 in this range for the best editor of weights on their zoo, which is the "
+    "other task.",
+    "Generalization": "Differences of protocol: our zoos have 1,000 small CNNs, 500 of mixed architectures and "
+    "120 ViTs, trained for fewer epochs on fewer pictures (published: 30,000, 1,000 and 1,000). `tau / tau_max`: "
+    "how much of the largest tau that ties of the true accuracies leave to predictions without ties.",
+    "Efficiency": "Times of other machines can't be compared with ours; GFLOPs can, where the same operations are "
+    "counted.",
 }
 
 
