@@ -35,6 +35,8 @@ def test_ours_have_the_published_number_of_their_name_and_what_was_spent():
     assert line(page, "INR2JLS", "97.2 ± 0.5")[-3:] == ["500", "12.0", "mnist_inr2jls_small@2, abc"]
     assert all(trap in page for trap in published.TRAPS)
     assert "(recalled)" in line(page, "NG-T, K = 0", "92.4 ± 0.3")[-1]
+    again = results.page({"inr_classification": [ROW, replace(ROW, method="the same run")]})
+    assert "the same run" not in again  # one run, which two tables have
     dws = replace(ROW, zoo="dws@1", value=11.5)
     page = results.page({"inr_classification": [ROW, dws]})
     assert page.index("97.2") < page.index("### MNIST, test accuracy %, INRs by the DWS") < page.index("11.5")
@@ -42,10 +44,14 @@ def test_ours_have_the_published_number_of_their_name_and_what_was_spent():
 
 def test_two_formulations_of_editing_never_share_a_table():
     weights = replace(ROW, task="inr_editing", method="NG-T, K = 64", metric="dilate: MSE x 1e-2 test", value=1.9)
-    decoded = replace(weights, method="dng+decode", metric="dilate: MSE in [-1, 1] test", value=0.0123)
-    page = results.page({"inr_editing": [weights, replace(weights, metric=decoded.metric, value=0.076), decoded]})
+    decoded = replace(
+        weights, method="INR2JLS", metric="dilate, decoded: MSE in [-1, 1] test", value=0.0123, recipe="r@3"
+    )
+    page = results.page(
+        {"inr_editing": [weights, replace(weights, metric="dilate: MSE in [-1, 1] test", value=0.076), decoded]}
+    )
     first, second = page.split("## Decoding the edited picture")
-    assert line(first, "NG-T, K = 64", "1.9000")[3] == "1.75"
+    assert line(first, "NG-T, K = 64", "1.90")[3] == "1.75"
     assert "0.0123" not in first
     assert "0.0123" in second
     assert "1.75" not in second

@@ -62,7 +62,10 @@ class Measured:
                 name.replace("1e-2", "1e-3"): (split, figure, factor * (10.0 if "1e-2" in name else 1.0))
                 for name, (split, figure, factor) in found.items()
             }
-        return found if op is None else {f"{op}: {name}": metric for name, metric in found.items()}
+        if op is None:
+            return found
+        formulation = f"{op}, decoded" if self.config.method == "decode" else op
+        return {f"{formulation}: {name}": metric for name, metric in found.items()}
 
     def values(self, metric: str) -> list[float]:
         """A metric of every seed; 0 where a figure is not known, as a tau of predictions that are all NaN."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from weightwalk.report import tables
@@ -94,11 +95,14 @@ class Group:
 
 
 def grouped(rows: Sequence[ResultRow]) -> list[Group]:
-    """The rows by what they are of, in the order of the file."""
+    """The rows by what they are of, in the order of the file. A run that is a cell of several tables, under a name in
+    each, has the name that was written first.
+    """
     found: dict[tuple[object, ...], dict[str, ResultRow]] = {}
     for row in rows:
-        of = (row.task, row.dataset, row.zoo, row.method, row.access, row.init, row.fits, row.recipe)
-        found.setdefault(of, {})[row.metric] = row
+        way = row.method if row.task == "efficiency" else ""  # there one recipe is read in several ways
+        of = (row.task, row.dataset, row.zoo, row.access, row.init, row.fits, row.recipe, way)
+        found.setdefault(of, {}).setdefault(row.metric, row)
     return [Group(metrics) for metrics in found.values()]
 
 
@@ -148,19 +152,21 @@ def _zoo(cell: Cell) -> str:
 
 
 def _editing(groups: Sequence[Group], decoded: bool) -> str:
-    error = "MSE in [-1, 1] test" if decoded else "MSE x "
-    own = [group for group in groups if group.any.method.endswith("+decode") == decoded]
+    own = [group for group in groups if (", decoded: " in next(iter(group.rows))) == decoded]
     parts = []
-    for dataset, op in dict.fromkeys((g.any.dataset, next(iter(g.rows)).partition(":")[0]) for g in own):
-        some = [group for group in own if group.any.dataset == dataset and f"{op}: " in next(iter(group.rows))]
-        metric = next(name for name in some[0].rows if name.startswith(f"{op}: {error}"))
+    for dataset, prefix in dict.fromkeys((g.any.dataset, next(iter(g.rows)).partition(": ")[0]) for g in own):
+        op = prefix.removesuffix(", decoded")
+        unit = "in [-1, 1]" if decoded else "x 1e-3" if op == "contrast" else "x 1e-2"
         column = f"{_NAMES.get(dataset, dataset)} {_OPS.get(op, op)}"
         cells = _cells(published.TABLES["editing"], column, decoded)
-
-        def text(group: Group, name: str = metric) -> str:
-            return group.shown(name, 4)
-
-        parts.append(f"### {column}, {metric.partition(': ')[2].removesuffix(' test')}\n{_beside(some, cells, text)}")
+        some = [g for g in own if g.any.dataset == dataset and next(iter(g.rows)).startswith(f"{prefix}: ")]
+        nothing = (
+            {}
+            if decoded
+            else {"doing nothing": partial(Group.shown, metric=f"{prefix}: MSE {unit} of doing nothing", digits=2)}
+        )
+        text = partial(Group.shown, metric=f"{prefix}: MSE {unit} test", digits=4 if decoded else 2)
+        parts.append(f"### {column}, MSE {unit}\n{_beside(some, cells, text, nothing)}")
     for column in () if decoded else ("MNIST dilation", "CIFAR-10 contrast"):
         if not any(column in part for part in parts):
             cells = _cells(published.TABLES["editing"], column, decoded)
