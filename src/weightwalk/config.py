@@ -140,7 +140,8 @@ def typed(hint: Any, value: Any, key: str) -> Any:
         elif origin in (dict, Mapping):
             return {name: typed(inner[1], entry, f"{key}.{name}") for name, entry in value.items()}
         elif hasattr(hint, "named"):
-            return from_dict(type(hint.named(typed(str, value.get("name"), f"{key}.name"))), value, key)
+            usual = getattr(hint, "name", None)  # of one that has a name of its own
+            return from_dict(type(hint.named(typed(str, value.get("name", usual), f"{key}.name"))), value, key)
         elif hasattr(hint, "from_dict"):
             return hint.from_dict(value)
         elif dataclasses.is_dataclass(hint):

@@ -62,7 +62,11 @@ def cut(num_samples: int, lane: int) -> list[slice]:
 
 
 def separable(model: nn.Module) -> bool:
-    """Whether a sample's answer is its own: not where normalisation looks at the batch, or keeps what it saw."""
+    """Whether a sample's answer is its own: not where normalisation looks at the batch (or a module says that it
+    `sees_batch`), or keeps what it saw.
+    """
+    if any(getattr(module, "sees_batch", False) for module in model.modules()):
+        return False
     norms = (module for module in model.modules() if isinstance(module, _NormBase))
     return not any(norm.training and (norm.track_running_stats or isinstance(norm, _BatchNorm)) for norm in norms)
 

@@ -41,18 +41,22 @@ class Way:
         return len(self.sending) // self.block.groups
 
     def grouped(self, edges: Tensor) -> Tensor:
-        """(B, G T, S, d) -> (B, G, T, S, d)."""
-        return edges.unflatten(1, (self.block.groups, -1))
+        """(B, G T S, d) -> (B, G, T, S, d)."""
+        groups, (targets, sources) = self.block.groups, self.block.shape
+        return edges.reshape(len(edges), groups, targets // groups, sources, edges.shape[-1])
 
     def at_hearing(self, nodes_BND: Tensor) -> Tensor:
         """What the edges' ends have, shaped to meet edges: (B, N, d) -> (B, G, T, 1, d) or, back, (B, G, 1, S, d)."""
         return self._ends(nodes_BND, self.hearing, 2 if self.back else 3)
 
     def at_sending(self, nodes_BND: Tensor) -> Tensor:
+        """The same of the nodes from which the edges come, in the other one of these shapes."""
         return self._ends(nodes_BND, self.sending, 3 if self.back else 2)
 
     def _ends(self, nodes_BND: Tensor, nodes: Nodes, dim: int) -> Tensor:
-        return pick(nodes_BND, nodes).unflatten(1, (self.block.groups, -1)).unsqueeze(dim)
+        shape = [self.block.groups, len(nodes) // self.block.groups]
+        shape.insert(dim - 1, 1)
+        return pick(nodes_BND, nodes).reshape(len(nodes_BND), *shape, nodes_BND.shape[-1])
 
 
 def heard(film: Tensor, own: Tensor, others: Tensor, back: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -64,7 +68,11 @@ def heard(film: Tensor, own: Tensor, others: Tensor, back: bool) -> tuple[Tensor
     gradient, not kept.
     """
     dtype = torch.promote_types(torch.promote_types(film.dtype, own.dtype), others.dtype)  # of autocast
-    operands = (film.to(dtype), own.to(dtype), others.to(dtype), 2 if back else 3)
+    film, own, others, dim = film.to(dtype), own.to(dtype), others.to(dtype), 2 if back else 3
+    if film.shape[dim] == 1:  # one message
+        m = _messages(film, own, others)[0].flatten(1, 3)
+        return m, torch.zeros_like(m), m, m
+    operands = (film, own, others, dim)
     if torch.compiler.is_compiling():  # an exported program has no Function
         return _Heard.forward(*operands)
     found: tuple[Tensor, Tensor, Tensor, Tensor] = _Heard.apply(*operands)  # type: ignore[no-untyped-call]
@@ -73,7 +81,7 @@ def heard(film: Tensor, own: Tensor, others: Tensor, back: bool) -> tuple[Tensor
 
 def _messages(film: Tensor, own: Tensor, others: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     gamma, beta = film.chunk(2, dim=-1)
-    both = own + others
+    both: Tensor = own + others
     return torch.addcmul(beta, gamma, both), gamma, both
 
 
@@ -99,7 +107,7 @@ class _Heard(torch.autograd.Function):
         shape, dim = film.shape, ctx.dim
 
         def beside(x: Tensor) -> Tensor:
-            return x.unflatten(1, (shape[1], -1)).unsqueeze(dim)
+            return x.reshape(shape[0], shape[1], -1, x.shape[-1]).unsqueeze(dim)
 
         of_total, of_deviations, *of_extremes = (beside(gradient) for gradient in gradients)
         m, gamma, both = _messages(film, own, others)
@@ -115,7 +123,8 @@ class _Heard(torch.autograd.Function):
 
 def _where_zero(x: Tensor, below: Tensor) -> Tensor:
     """x where `below` is 0, and 0 where it is less; four times as fast as torch.where."""
-    return torch.ops.aten.threshold_backward(x, below, -1e-38)  # type: ignore[no-any-return]
+    kept: Tensor = torch.ops.aten.threshold_backward(x, below, -1e-38)
+    return kept
 
 
 @dataclass(frozen=True)
@@ -151,39 +160,41 @@ class Plan:
         std is 0 where the variance is below FLAT; a node that hears nothing has zeros.
         """
         groups = zip(self.graph.groups, self.hearing, strict=True)
-        return torch.cat([self._neighbourhood(group.size, hearing, found) for group, hearing in groups], dim=1)
+        parts = [self._neighbourhood(group.size, hearing, found) for group, hearing in groups]
+        mean, low, high, variance = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
+        std = variance.clamp(min=FLAT).sqrt()
+        std = torch.where(std > FLAT**0.5, std, torch.zeros_like(std))
+        return torch.cat([mean, low, high, std], dim=-1)
 
     def _neighbourhood(
         self,
         size: int,
         hearing: Sequence[tuple[int, tuple[int, ...] | None]],
         found: Sequence[tuple[Tensor, Tensor, Tensor, Tensor]],
-    ) -> Tensor:
-        some = found[0][0]
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Mean, least, largest and variance at the nodes of one group, (B, size, D) each."""
         if not hearing:
-            return some.new_zeros(1, 1, 1).expand(len(some), size, 4 * some.shape[-1])
+            nothing = torch.zeros_like(found[0][0][:, :1]).expand(-1, size, -1)
+            return nothing, nothing, nothing, nothing
         whole = [
             (float(self.ways[number].count), *found[number])
             if rows is None
             else _spread(self.ways[number].count, found[number], rows)
             for number, rows in hearing
         ]
-        counts, totals, deviations, lows, highs = zip(*whole, strict=True)
-        if len(whole) == 1 and hearing[0][1] is None:
-            mean, variance, low, high = totals[0] / counts[0], deviations[0] / counts[0], lows[0], highs[0]
-        else:
-            count = sum(counts)
-            covered = None if isinstance(count, float) else count > 0
-            count = count if isinstance(count, float) else count.clamp(min=1)
-            mean = torch.stack(totals).sum(0) / count
-            low, high = torch.stack(lows).amin(0), torch.stack(highs).amax(0)
-            if covered is not None:
-                low, high = (torch.where(covered, x, torch.zeros_like(x)) for x in (low, high))
-            apart = [_apart(*each, mean) for each in zip(counts, totals, deviations, strict=True)]
-            variance = torch.stack(apart).sum(0) / count
-        std = variance.clamp(min=FLAT).sqrt()
-        std = torch.where(std > FLAT**0.5, std, torch.zeros_like(std))
-        return torch.cat([mean, low, high, std], dim=-1)
+        count, total, deviations, low, high = whole[0]
+        if len(whole) == 1 and isinstance(count, float):
+            return total / count, low, high, deviations / count
+        for own, of_part, _, lower, higher in whole[1:]:
+            count, total = count + own, total + of_part
+            low, high = torch.minimum(low, lower), torch.maximum(high, higher)
+        if isinstance(count, Tensor):
+            low, high = (torch.where(count > 0, x, torch.zeros_like(x)) for x in (low, high))
+            count = count.clamp(min=1)
+        mean = total / count
+        apart = [_apart(own, of_part, deviations, mean) for own, of_part, deviations, _, _ in whole]
+        variance: Tensor = sum(apart[1:], apart[0]) / count
+        return mean, low, high, variance
 
 
 def _apart(count: float | Tensor, total: Tensor, deviations: Tensor, mean: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import zip_longest
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from weightwalk import config
-from weightwalk.encoders.aggregation import Plan, Way, heard
+from weightwalk.encoders.aggregation import Plan, heard
 from weightwalk.encoders.base import Encoding, encoders
 from weightwalk.encoders.graph_blocks import Pool, layer_edges, layer_nodes, pooled, pooled_parts
 from weightwalk.encoders.graph_encoder import GraphEncoder, common_channels
@@ -45,7 +46,7 @@ class Convolution(nn.Module):
 
 
 class EdgeUpdate(nn.Module):
-    """The maps of edges between two layers. Linear maps alone read what they make, and `output` is joined to these."""
+    """The maps of edges between two layers; `output` is done together with the linear maps that read it."""
 
     def __init__(self, dim: int):
         super().__init__()
@@ -173,28 +174,38 @@ class NGGNNEncoder(GraphEncoder):
     def read(self, weights: Weights) -> Encoding:
         plan = self._plan(weights.spec)
         features = self.graph_input(weights)
-        nodes, edges = features.nodes, [*features.edges, *features.reverse]
-        logs = torch.tensor(_logs(plan.degrees)).to(nodes)
-        amplification = (logs / self.delta)[:, None]
-        output: nn.Linear | None = None  # the map that is still to be done of the edges
-        for number, convolution in enumerate(self.convolutions):
+        nodes = features.nodes
+        edges = torch.cat([x.flatten(1, 2) for x in (*features.edges, *features.reverse)], dim=1)
+        ways, counts = plan.ways, [way.block.num_edges for way in plan.ways]
+        amplification = (torch.tensor(_logs(plan.degrees)).to(nodes) / self.delta)[:, None]
+        pending: nn.Linear | None = None  # the map of edges that is still to be done, with the next one
+        for number, (convolution, update) in enumerate(zip_longest(self.convolutions, self.edge_updates)):
             assert isinstance(convolution, Convolution)
+            assert update is None or isinstance(update, EdgeUpdate)
             own, others = convolution.ends(nodes)
-            found = []
-            for way, x in zip(plan.ways, edges, strict=True):
-                film = way.grouped(_through(x, output, convolution.film))
-                found.append(heard(film, way.at_hearing(own), way.at_sending(others), way.back))
+            films = _through(edges, pending, convolution.film).split(counts, dim=1)
+            found = [
+                heard(way.grouped(film), way.at_hearing(own), way.at_sending(others), way.back)
+                for way, film in zip(ways, films, strict=True)
+            ]
             around = plan.neighbourhoods(found)
             nodes = convolution.updated(nodes, around, amplification * around)
             if number < len(self.norms):
                 nodes = self.dropout(F.silu(self.norms[number](nodes)))
-            if number < len(self.edge_updates):
-                update = self.edge_updates[number]
-                last = number == len(self.convolutions) - 1  # where edges that go back are of no use
-                ways = plan.ways[: len(features.edges)] if last else plan.ways
-                edges = [_updated(x, nodes, way, update, output) for way, x in zip(ways, edges, strict=False)]
-                output = update.output
-        answers = layer_edges(plan.graph, [output(x) for x in edges]) if self.edges and output is not None else ()
+            elif update is not None:  # edges that go back are read no more
+                ways = ways[: len(features.edges)]
+                edges = edges[:, : sum(counts[: len(ways)])]
+            if update is not None:
+                source, target = update.source(nodes), update.target(nodes)
+                ends = [(way.at_hearing(target) + way.at_sending(source)).flatten(1, 3) for way in ways]
+                edges = F.silu(_through(edges, pending, update.edge) + torch.cat(ends, dim=1))
+                pending = update.output
+        answers: tuple[Tensor, ...] = ()
+        if self.edges and pending is not None:
+            parts = pending(edges).split(counts[: len(ways)], dim=1)
+            answers = layer_edges(
+                plan.graph, [x.unflatten(1, way.block.shape) for way, x in zip(ways, parts, strict=True)]
+            )
         return Encoding(
             pooled=pooled(plan.graph, nodes, self.pool), nodes=layer_nodes(plan.graph, nodes), edges=answers
         )
@@ -203,12 +214,6 @@ class NGGNNEncoder(GraphEncoder):
         if spec not in self._plans:
             self._plans[spec] = Plan.of(self.graph_input.graph_of(spec), self.graph_input.reverse)
         return self._plans[spec]
-
-
-def _updated(edges: Tensor, nodes: Tensor, way: Way, update: EdgeUpdate, output: nn.Linear | None) -> Tensor:
-    """SiLU(edge e_ji + source x_j + target x_i), which `update.output` is still to be done of; `output` of `edges`."""
-    ends = way.at_hearing(update.target(nodes)) + way.at_sending(update.source(nodes))
-    return F.silu(_through(edges, output, update.edge) + ends.flatten(1, 2))
 
 
 def _through(x: Tensor, first: nn.Linear | None, then: nn.Linear) -> Tensor:

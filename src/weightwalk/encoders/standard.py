@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+
+B = TypeVar("B")
 
 CONSTANT = 1e-6  # a feature that varies less among the training networks is only centred
 
@@ -35,6 +38,16 @@ class Standardise(nn.Module):
         feature without numbers, None, the mean stays 0 and the deviation 1.
         """
         self._set(_moments(batch, self.mean) for batch in batches)
+
+    def passing(self, batches: Iterable[B], tensors: Callable[[B], Sequence[Tensor | None]]) -> Iterator[B]:
+        """The batches, for somebody else to look at; when the last has passed, it is as after `measure_tensors` of
+        theirs.
+        """
+        moments = []
+        for batch in batches:
+            moments.append(_moments(tensors(batch), self.mean))
+            yield batch
+        self._set(moments)
 
     @torch.no_grad()
     def _set(self, batches: Iterable[tuple[Tensor, Tensor, Tensor]]) -> None:

@@ -25,7 +25,8 @@ from weightwalk.encoders import Encoder, EncoderConfig
 from weightwalk.errors import InputError
 from weightwalk.frameworks.answers import Answer
 from weightwalk.frameworks.editor import Editor, OffsetSizes, PictureEditor
-from weightwalk.frameworks.inr2jls import INR2JLS, LatentSizes
+from weightwalk.frameworks.inr2jls import INR2JLS
+from weightwalk.frameworks.pretraining import Pretext, Pretraining
 from weightwalk.frameworks.reader import Reader
 from weightwalk.heads import HeadConfig
 from weightwalk.networks.files import check_finite, to_network
@@ -47,9 +48,9 @@ Asked = Weights | Mapping[str, Any] | nn.Module | Sequence[Weights]
 
 @dataclass(frozen=True)
 class Latents:
-    """INR2JLS around the encoder: its sizes, and the shape (C, H, W) of the pictures that it decodes."""
+    """What is built around the encoder, INR2JLS for example: its sizes, and the shape (C, H, W) of the pictures."""
 
-    sizes: LatentSizes
+    sizes: Pretext
     image_shape: tuple[int, ...]
 
 
@@ -95,12 +96,13 @@ class Description:
         if self.offsets is not None:
             return self.offsets.sizes.build(encoder, self.offsets.image_shape, self.offsets.pixels)
         if self.latents is None:
-            part: Encoder | INR2JLS = encoder
+            part: Encoder | Pretraining = encoder
         else:
             part = self.latents.sizes.build(encoder, self.latents.image_shape)
         if self.head is not None:
             return Reader(part, self.head.build(part.encoding_shape, self.answer.num_outputs))
-        assert isinstance(part, INR2JLS)
+        if not isinstance(part, INR2JLS):
+            raise InputError(f"expected a model without a head to be INR2JLS, got {type(part).__name__}")
         return PictureEditor(part)
 
     def to_dict(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from weightwalk.weights import Weights
 
 
 class Encodes(Protocol):
-    """The encoder part of a reader, which is a module: an `Encoder`, or a framework such as `INR2JLS`."""
+    """The encoder part of a reader, which is a module: an `Encoder`, or a `Pretraining` such as `INR2JLS`."""
 
     @property
     def encoding_shape(self) -> tuple[int, ...]:

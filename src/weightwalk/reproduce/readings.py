@@ -82,9 +82,9 @@ class Way:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)
             encoder = config.encoder.build(weights.spec)
-            sizes = config.latent_sizes
-            assert sizes is None or given.pictures is not None
-            part = encoder if sizes is None else sizes.build(encoder, given.pictures.shape[1:])  # type: ignore[union-attr]
+            pretext = config.pretext
+            assert pretext is None or given.pictures is not None
+            part = encoder if pretext is None else pretext.build(encoder, given.pictures.shape[1:])  # type: ignore[union-attr]
             assert config.head is not None, "a way to read has a head"
             outputs = 1 if self.kind == "vit" else CLASSES
             reader = Reader(part, config.head.build(part.encoding_shape, outputs)).eval()

@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypedDict, TypeVar
 
@@ -20,16 +21,16 @@ from torch import Tensor
 from weightwalk import config as configs
 from weightwalk import files
 from weightwalk.errors import InputError
-from weightwalk.frameworks import views
 from weightwalk.frameworks.answers import Answer
-from weightwalk.frameworks.inr2jls import INR2JLS
 from weightwalk.frameworks.pretrained import Model
+from weightwalk.frameworks.pretraining import Pretraining
 from weightwalk.frameworks.reader import Reader
 from weightwalk.registry import Registry, unknown
 from weightwalk.report.words import shell
 from weightwalk.tasks.config import DatasetConfig, RunConfig
 from weightwalk.tasks.stages import Data, Rows, Stage
 from weightwalk.training.stage import StageConfig
+from weightwalk.weights import Weights
 from weightwalk.zoos.inr.pixels import to_unit
 from weightwalk.zoos.store import Zoo
 
@@ -127,14 +128,12 @@ class Task(ABC, Generic[C]):
     # ---------------------------------------------------------------- stages
 
     def stages(self, config: C, reader: Model, answer: Answer, data: Data) -> tuple[Stage, ...]:
-        """In the order of training: of a reader with latents, INR2JLS's pre-training on the pictures, then the head;
-        else all of the reader.
-        """
+        """In the order of training: of a reader with a pretext task that one, then the head; else all of the reader."""
         goal, (*first, (name, last)) = self.goal(config, answer), config.stages.items()
         zoo, encoder = data.zoo, reader.encoder
         assert isinstance(reader, Reader), "a task whose models have no head has stages of its own"
         stages: list[Stage] = []
-        if isinstance(encoder, INR2JLS):
+        if isinstance(encoder, Pretraining):
             stages += [pretraining(*stage, encoder, config, data) for stage in first]
         stages.append(
             Stage(
@@ -146,26 +145,45 @@ class Task(ABC, Generic[C]):
                 figures=lambda outputs, target: self.figures(answer.values(outputs.double()), target),
                 monitor=goal.monitor,
                 maximise=goal.maximise,
-                frozen=isinstance(encoder, INR2JLS),
+                frozen=isinstance(encoder, Pretraining),
                 samples=encoder.encoding_shape[0] if getattr(reader.head, "averages", False) else 1,
             )
         )
         return tuple(stages)
 
 
-def pretraining(name: str, stage: StageConfig, model: INR2JLS, config: RunConfig, data: Data) -> Stage:
-    """Decode the picture behind every network, under every view; the picture is the one that the INR was fitted to.
+@dataclass(frozen=True)
+class _Shown:
+    """Rows of a zoo, as pretext tasks ask about them."""
 
-    The loss is the mean squared error in [-1, 1].
+    data: Data
+    rows: Rows
+
+    def networks(self) -> Weights | list[Weights]:
+        return self.data.networks(self.rows)
+
+    def pictures(self) -> Tensor:
+        return to_unit(self.data.zoo.images(self.rows).to(self.data.device))
+
+
+def pretraining(name: str, stage: StageConfig, model: Pretraining, config: RunConfig, data: Data) -> Stage:
+    """Say what the pretext task wants of every network, INR2JLS for example the picture behind it under every view; the
+    loss is the mean squared error.
     """
-    assert config.latent_sizes is not None
-    names = config.latent_sizes.views
+    pretext = config.pretext
+    assert pretext is not None
 
-    def pictures(rows: Rows) -> Tensor:
-        """(B, V, C, H, W)."""
-        return views.transform(to_unit(data.zoo.images(rows).to(data.device)), names)
+    def wanted(rows: Rows, training: bool) -> Tensor:
+        return pretext.wanted(model, _Shown(data, rows), training)
 
-    return Stage(name, stage, model, target=pictures, loss=torch.nn.functional.mse_loss)
+    return Stage(
+        name,
+        stage,
+        model,
+        target=partial(wanted, training=False),
+        trained_target=partial(wanted, training=True),
+        loss=torch.nn.functional.mse_loss,
+    )
 
 
 class INRTask(Task[C]):

@@ -9,7 +9,7 @@ from typing import ClassVar
 from weightwalk.config import bounded
 from weightwalk.encoders import EncoderConfig
 from weightwalk.frameworks.editor import OffsetSizes
-from weightwalk.frameworks.inr2jls import LatentSizes
+from weightwalk.frameworks.pretraining import Pretext
 from weightwalk.heads import HeadConfig
 from weightwalk.training.stage import StageConfig
 
@@ -38,9 +38,9 @@ class RunConfig(ABC):
         """Which zoos, in a word: a data set of INRs, or a kind of trained networks."""
 
     @property
-    def latent_sizes(self) -> LatentSizes | None:
-        """Of INR2JLS around the encoder; None for the encoder alone."""
-        return None
+    def pretext(self) -> Pretext | None:
+        """What the encoder is trained on without labels, INR2JLS for example; None for the encoder alone."""
+        return next((value for value in vars(self).values() if isinstance(value, Pretext)), None)
 
     @property
     def offset_sizes(self) -> OffsetSizes | None:

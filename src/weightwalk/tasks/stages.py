@@ -58,6 +58,8 @@ class Stage:
     - `module`: networks -> outputs (B, ...); where `frozen`, a reader whose head alone is trained.
     - `target`: rows -> what the outputs should be; `loss`: outputs and targets -> (), the mean over the batch.
     - `figures`: outputs and targets of all validation networks -> figures by name. The loss is always one of them.
+    - `trained_target`: what the outputs should be in training, where that is not the `target`; it may draw from torch's
+      global generator, and then is a function of the seed, the step and the places in the batch.
     - `monitor`: the figure (`val_NAME`) that chooses the checkpoint.
     - `samples`: for a head that averages over the first axis of frozen encodings: how long it is; each entry is a
       sample in training.
@@ -73,6 +75,7 @@ class Stage:
     maximise: bool = False
     frozen: bool = False
     samples: int = 1
+    trained_target: Callable[[Rows], Tensor] | None = None
 
     def objective(self, data: Data) -> Objective:
         """What the training loop trains. A reader whose encoder has nothing to train is frozen, whatever `frozen`
@@ -103,6 +106,9 @@ class _StageObjective:
     def _target(self, rows: Rows) -> Tensor:
         return self._stage.target(rows).to(self._data.device)
 
+    def _trained_target(self, rows: Rows) -> Tensor:
+        return (self._stage.trained_target or self._stage.target)(rows).to(self._data.device)
+
     def _validated(self, read: Callable[[slice], Tensor]) -> dict[str, float]:
         """Figures of what is read of the validation networks, in parts of at most `BATCH`."""
         stage, val = self._stage, self._data.val
@@ -128,7 +134,7 @@ class ModuleObjective(_StageObjective):
     def loss(self, indices: Tensor) -> Tensor:
         """Mean over the networks of the batch."""
         rows = self._data.train[indices.numpy()]
-        return self._stage.loss(self.model(self._data.networks(rows)), self._target(rows))
+        return self._stage.loss(self.model(self._data.networks(rows)), self._trained_target(rows))
 
     def validate(self) -> dict[str, float]:
         """The stage's figures and its loss on the validation networks."""
@@ -181,7 +187,9 @@ class HeadObjective(_StageObjective):
         if samples > 1:
             encodings = encodings.flatten(0, 1)
         encodings = encodings.index_select(0, chosen.to(encodings.device))
-        return self._stage.loss(self.model(encodings[:, None] if samples > 1 else encodings), self._target(rows))
+        return self._stage.loss(
+            self.model(encodings[:, None] if samples > 1 else encodings), self._trained_target(rows)
+        )
 
     def validate(self) -> dict[str, float]:
         """The stage's figures and its loss on the validation networks, all samples of one together."""

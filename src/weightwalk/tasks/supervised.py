@@ -101,13 +101,13 @@ def train(
 
 def describe(task: Task[Any], config: RunConfig, zoo: Zoo, train: Rows) -> Description:
     """The reader that `config` makes for the networks of a zoo."""
-    sizes, offsets = config.latent_sizes, config.offset_sizes
+    pretext, offsets = config.pretext, config.offset_sizes
     return Description(
         specs=zoo.specs,
         encoder=config.encoder,
         head=config.head,
         answer=task.answer(zoo, train),
-        latents=None if sizes is None else Latents(sizes, zoo.image_shape),
+        latents=None if pretext is None else Latents(pretext, zoo.image_shape),
         offsets=None if offsets is None else Offsets(offsets, zoo.image_shape, pixel_format(zoo)),
         task=config.task,
         recipe=config.recipe,

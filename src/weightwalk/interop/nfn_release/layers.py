@@ -61,13 +61,14 @@ class LayerReader:
         self.taps = [matrix.num_taps for matrix in self.of]
         self.inputs, self.outputs = self.of[0].fixed[1], self.of[-1].fixed[0]
         network = get(own, "bias_0_rc.weight", 2).shape[1]
-        self.in_channels = network // sum(piece.taps * piece.nodes for piece in self._network())
+        seen = sum(piece.taps * piece.nodes for piece in self._network())
+        self.in_channels = _share(network, seen, "columns of bias_0_rc.weight")
 
     def _taps(self, number: int, before: int, after: int) -> int:
         name, nodes = f"layer_{number}", 1
         if self.hnp and number in (0, self.last):
             name, nodes = ("w0_rpt", before) if number == 0 else ("wfin_cpt", after)
-        return len(get(self.own, f"{name}.weight")) // nodes // self.out_channels
+        return _share(len(get(self.own, f"{name}.weight")), nodes * self.out_channels, f"rows of {name}.weight")
 
     def layer(self) -> tuple[NFNLayer, tuple[Matrix, ...]]:
         """Our layer with their parameters, and what it reads."""
@@ -206,3 +207,10 @@ def _turned(x: Tensor, dim: int, taps: int, nodes: int) -> Tensor:
     """An axis of (channels, taps, nodes) as one of (nodes, taps, channels)."""
     turned: Tensor = x.unflatten(dim, (-1, taps, nodes)).transpose(dim, dim + 2).flatten(dim, dim + 2)
     return turned
+
+
+def _share(count: int, of: int, what: str) -> int:
+    """A whole number of times."""
+    if count < of or count % of:
+        raise InputError(f"expected a multiple of {of} {what}, got {count}; are the widths right?")
+    return count // of

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from weightwalk.errors import InputError
+from weightwalk.heads.mlp import MLPHead
 from weightwalk.interop.dng_release.names import both, get
+from weightwalk.spec import NetworkSpec
 
 INR_OFFSET = 0.5
 """What the release's INRs, which probes run, add to their output."""
@@ -21,29 +26,42 @@ _FIXED = {
     "use_ln": True,
     "disable_edge_updates": False,
     "normalize": False,
-    "pooling_method": "cat",
-    "pooling_layer_idx": "last",
 }
 """Settings of the release that have one value here."""
+_POOLS = {("cat", "last"): "last", ("mean", "all"): "mean", ("max", "all"): "max"}
+"""Our `pool` for its `pooling_method` and `pooling_layer_idx`."""
 
 
-def setting(config: Mapping[str, Any], name: str, default: Any = None) -> Any:
-    """A setting of the release, wherever its configuration has it: at the top, under `model`, or in
-    `graph_constructor`.
-    """
-    for inner in ("model", "graph_constructor"):
-        if isinstance(config.get(inner), Mapping) and name not in config:
-            found = setting(config[inner], name)
-            if found is not None:
-                return found
-    return config.get(name, default)
+def settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The release's settings in one dictionary: groups of them are opened, and texts of JSON read."""
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, str):
+            with suppress(json.JSONDecodeError):
+                value = json.loads(value)
+        if isinstance(value, Mapping) and key != "stats":
+            found |= settings(value)
+        else:
+            found[key] = value
+    return found
+
+
+def network(widths: Sequence[int], config: Mapping[str, Any]) -> NetworkSpec:
+    """The networks that are read; probes are run on them."""
+    return NetworkSpec.mlp(widths, str(config.get("activation", "sine")), float(config.get("omega", 30.0)))
 
 
 def check_settings(config: Mapping[str, Any]) -> None:
     """InputError for what no published run uses, and our encoders have not."""
     for name, value in _FIXED.items():
-        if (found := setting(config, name, value)) != value:
+        if (found := config.get(name, value)) != value:
             raise InputError(f"expected {name}={value!r} in the release's settings, got {found!r}; no other is read")
+    if _pooling(config) not in _POOLS:
+        raise InputError(f"expected pooling_method and pooling_layer_idx of {[*_POOLS]}, got {_pooling(config)}")
+
+
+def _pooling(config: Mapping[str, Any]) -> tuple[str, str]:
+    return config.get("pooling_method", "cat"), config.get("pooling_layer_idx", "last")
 
 
 def graph_options(state_dict: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,8 +78,9 @@ def graph_options(state_dict: Mapping[str, Tensor], config: Mapping[str, Any]) -
         "num_frequencies": num_frequencies,
         "reverse": channels == 3,
         "num_probes": 0 if probes is None else probes.shape[-2],
-        "output_offset": 0.0 if probes is None else float(setting(config, "output_offset", INR_OFFSET)),
-        "positional": bool(setting(config, "use_pos_embed", True)),
+        "output_offset": 0.0 if probes is None else float(config.get("output_offset", INR_OFFSET)),
+        "pool": _POOLS[_pooling(config)],
+        "positional": bool(config.get("use_pos_embed", True)),
     }
 
 
@@ -85,7 +104,7 @@ def graph_parameters(
         names[f"{own}{ours}.linear.bias"] = f"{place}{theirs}.1.bias"
         spent |= {f"{place}{theirs}.0.b", f"{place}{theirs}.1.weight"}
     names |= both(f"{own}node_map", f"{place}proj_node_in") | both(f"{own}edge_map", f"{place}proj_edge_in")
-    if setting(config, "use_pos_embed", True):
+    if config.get("use_pos_embed", True):
         names[f"{own}positions"] = f"{place}pos_embed"
     else:
         spent.add(f"{place}pos_embed")
@@ -100,7 +119,7 @@ def graph_parameters(
 
 def _statistics(num_layers: int, config: Mapping[str, Any]) -> dict[str, Tensor]:
     """The means and deviations of `stats`, as `GraphInput.standardise` has them: of each layer's weight, then bias."""
-    stats = setting(config, "stats") or {}
+    stats = config.get("stats") or {}
     found = {}
     for ours, missing in (("mean", 0.0), ("std", 1.0)):
         rows = [
@@ -112,3 +131,22 @@ def _statistics(num_layers: int, config: Mapping[str, Any]) -> dict[str, Tensor]
             )
         found[ours] = torch.tensor(rows).T.flatten()
     return found
+
+
+def counted(state_dict: Mapping[str, Tensor], pattern: str) -> int:
+    """One more than the largest number in names of `pattern`; 0 if there are none."""
+    numbers = [int(found[1]) for name in state_dict if (found := re.match(pattern, name))]
+    return 1 + max(numbers, default=-1)
+
+
+def head(state_dict: Mapping[str, Tensor], pooled_dim: int) -> tuple[MLPHead, dict[str, str]]:
+    """The head `proj_out`, linear maps with ReLU between them, and its names."""
+    places = sorted(int(found[1]) for name in state_dict if (found := re.fullmatch(r"proj_out\.(\d+)\.weight", name)))
+    if not places or places != list(range(0, 2 * len(places), 2)):
+        raise InputError(f"expected a head of linear maps proj_out.0, proj_out.2, ..., got the numbers {places}")
+    rows = [len(get(state_dict, f"proj_out.{place}.weight", 2)) for place in places]
+    made = MLPHead((pooled_dim,), rows[-1], hidden_dim=rows[0], num_hidden=len(places) - 1)
+    names: dict[str, str] = {}
+    for number, place in enumerate(places):
+        names |= both(f"head.layers.{3 * number}", f"proj_out.{place}")
+    return made, names

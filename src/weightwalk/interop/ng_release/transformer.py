@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,10 +10,8 @@ from torch import Tensor
 from weightwalk.encoders.ng_t import NGTEncoder
 from weightwalk.errors import InputError
 from weightwalk.frameworks.reader import Reader
-from weightwalk.heads.mlp import MLPHead
 from weightwalk.interop.dng_release.names import both, fill, get, inside
-from weightwalk.interop.ng_release.graph import graph_options, graph_parameters, setting
-from weightwalk.spec import NetworkSpec
+from weightwalk.interop.ng_release.graph import counted, graph_options, graph_parameters, head, network
 
 _LAYER = {  # ours: theirs
     "attention.out": "self_attn.proj_out",
@@ -41,9 +38,8 @@ def transformer(state_dict: Mapping[str, Tensor], widths: Sequence[int], config:
     Everything is read off the parameters but the setting `n_heads`, and `stats` (`weights_mean`, `weights_std`,
     `biases_mean`, `biases_std` per layer; without them nothing is standardised).
     """
-    spec = NetworkSpec.mlp(widths)
-    numbers = [int(found[1]) for name in state_dict if (found := re.match(r"layers\.(\d+)\.", name))]
-    num_layers, num_heads = max(numbers, default=-1) + 1, setting(config, "n_heads")
+    spec = network(widths, config)
+    num_layers, num_heads = counted(state_dict, r"layers\.(\d+)\."), config.get("n_heads")
     if num_heads is None:
         raise InputError("expected the release's setting n_heads in config, which the parameters do not tell, got none")
     first = "layers.0."
@@ -76,24 +72,11 @@ def transformer(state_dict: Mapping[str, Tensor], widths: Sequence[int], config:
             spent.add(name := f"{place}self_attn.{theirs}.weight")
             of_heads = get(state_dict, name, 2).unflatten(0, (num_heads, -1, attention_dim // num_heads))
             made[f"{place}attention.{ours}.weight"] = of_heads.transpose(0, 1).flatten(0, 2)
-    head, head_names = _head(state_dict, encoder)
-    names = inside("encoder", names) | inside("head", head_names)
-    return fill(Reader(encoder, head), names, state_dict, inside_of("encoder", made), spent)
+    classifier, of_head = head(state_dict, encoder.pooled_dim)
+    names = inside("encoder", names) | of_head
+    return fill(Reader(encoder, classifier), names, state_dict, inside_of("encoder", made), spent)
 
 
 def inside_of(module: str, made: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The same where ours are the tensors of a submodule."""
     return {f"{module}.{ours}": tensor for ours, tensor in made.items()}
-
-
-def _head(state_dict: Mapping[str, Tensor], encoder: NGTEncoder) -> tuple[MLPHead, dict[str, str]]:
-    """The MLP `proj_out`, and its names."""
-    places = sorted(int(found[1]) for name in state_dict if (found := re.fullmatch(r"proj_out\.(\d+)\.weight", name)))
-    if len(places) < 2:
-        raise InputError("expected the release's MLP `proj_out`, of at least two linear maps; is `kind` right?")
-    sizes = [len(get(state_dict, f"proj_out.{place}.weight", 2)) for place in places]
-    head = MLPHead(encoder.encoding_shape, sizes[-1], hidden_dim=sizes[0], num_hidden=len(places) - 1)
-    names: dict[str, str] = {}
-    for number, place in enumerate(places):
-        names |= both(f"layers.{3 * number}", f"proj_out.{place}")
-    return head, names

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from weightwalk.frameworks.inr2jls import INR2JLS
+from weightwalk.frameworks.pretraining import Pretraining
 from weightwalk.report import html, pictures, plots
 from weightwalk.report.projection import plane
 from weightwalk.report.words import percent
@@ -82,11 +82,12 @@ def _seen(answers: _Told) -> list[html.Block]:
     rows = answers.rows[order]
     shown = {"the picture": zoo.images(rows).numpy(), "its INR, drawn": render(zoo, rows).numpy()}
     model = answers.run.load().reader.encoder
-    decoded, sizes = isinstance(model, INR2JLS), answers.run.config.latent_sizes
-    if isinstance(model, INR2JLS) and sizes is not None:
+    pretext = answers.run.config.pretext
+    decoded = () if pretext is None else pretext.views
+    if isinstance(model, Pretraining) and decoded:
         with torch.no_grad():
             decoded_BVCHW: Tensor = model(zoo.weights(rows))
-        for view, name in enumerate(sizes.views):
+        for view, name in enumerate(decoded):
             shown[f"decoded, {_VIEWS.get(name, name)}"] = decoded_BVCHW[:, view].numpy()
     names = [answers.names[label] for label in answers.labels[order]]
     words = (

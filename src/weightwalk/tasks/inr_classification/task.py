@@ -12,6 +12,9 @@ from torch import Tensor
 from weightwalk.errors import InputError
 from weightwalk.frameworks.answers import Answer, Classes
 from weightwalk.frameworks.inr2jls import LatentSizes
+from weightwalk.frameworks.inr_inr import WeightSizes
+from weightwalk.frameworks.no_generator import ChannelSizes
+from weightwalk.frameworks.pretraining import Pretext
 from weightwalk.report.words import percent
 from weightwalk.tasks.base import Goal, INRTask, register
 from weightwalk.tasks.config import INRConfig
@@ -35,25 +38,46 @@ class EncoderOnlyConfig(INRConfig):
 
 
 @dataclass(frozen=True)
-class INR2JLSConfig(INRConfig):
-    """INR2JLS: pre-train encoder, latent generator and decoder on pictures; then a head on the frozen latents."""
+class PretextConfig(INRConfig):
+    """An encoder is trained on a pretext task, with what the task puts behind it; then a head on what is frozen."""
 
     task: ClassVar[str] = NAME
-    method: ClassVar[str] = "inr2jls"
-    latents: LatentSizes
+    latents: Pretext
     pretrain: StageConfig
     classify: StageConfig
 
-    @property
-    def latent_sizes(self) -> LatentSizes | None:
-        return self.latents
+
+@dataclass(frozen=True)
+class INR2JLSConfig(PretextConfig):
+    """INR2JLS: pre-train encoder, latent generator and decoder on pictures; then a head on the frozen latents."""
+
+    method: ClassVar[str] = "inr2jls"
+    latents: LatentSizes
+
+
+@dataclass(frozen=True)
+class INRINRConfig(PretextConfig):
+    """INR-INR: pre-train on the weights instead of pictures; then a head on the frozen latents."""
+
+    method: ClassVar[str] = "inr_inr"
+    latents: WeightSizes
+
+
+@dataclass(frozen=True)
+class NoGeneratorConfig(PretextConfig):
+    """Without the latent generator: pre-train on pictures; then a head on the frozen encoding."""
+
+    method: ClassVar[str] = "no_generator"
+    latents: ChannelSizes
 
 
 @register(NAME)
 class INRClassification(INRTask[INRConfig]):
     """Which class the picture behind an INR is of."""
 
-    methods: ClassVar = {config.method: config for config in (INR2JLSConfig, EncoderOnlyConfig)}
+    methods: ClassVar = {
+        config.method: config for config in (INR2JLSConfig, EncoderOnlyConfig, INRINRConfig, NoGeneratorConfig)
+    }
     keeps_features = True
 
     def answer(self, zoo: Zoo, train: Rows) -> Answer:

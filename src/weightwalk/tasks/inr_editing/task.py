@@ -90,15 +90,12 @@ class DecodeConfig(EditConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if len(self.latents.views) != 1:
+        if self.latents.views != ("identity",) or self.latents.noise:
+            noise = f" with noise {self.latents.noise:g}" if self.latents.noise else ""
             raise InputError(
-                f"expected one view of an edited picture, got {', '.join(self.latents.views)}; set "
-                "latents.views=identity"
+                f"expected one view of an edited picture, got {', '.join(self.latents.views)}{noise}; set "
+                "latents.views=identity latents.noise=0"
             )
-
-    @property
-    def latent_sizes(self) -> LatentSizes | None:
-        return self.latents
 
 
 @register(NAME)
