@@ -168,7 +168,10 @@ class NGGNNEncoder(GraphEncoder):
                 found[1] += len(weights) * len(logs)
                 yield weights
 
-        super().prepare(counted())
+        networks = counted()
+        super().prepare(networks)
+        for _ in networks:  # those that nothing else has looked at
+            pass
         self.delta.fill_(found[0] / found[1])
 
     def read(self, weights: Weights) -> Encoding:
