@@ -19,7 +19,7 @@ SMALL = {"dim": 8, "num_frequencies": 4}
 
 
 SIZES = {  # of those that take long: the transformer has features for all pairs of 100 nodes and more
-    "ng_gnn": {"dim": 8, "num_layers": 3, "num_frequencies": 4},
+    "ng_gnn": {"dim": 8, "num_layers": 2, "num_frequencies": 4},
     "ng_t": {
         **{"node_dim": 8, "edge_dim": 4, "attention_dim": 8, "node_hidden": 8, "edge_hidden": 6},
         **{"num_layers": 2, "num_heads": 2, "num_frequencies": 4},

@@ -25,9 +25,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from weightwalk import evaluate
-from weightwalk.encoders.graph_blocks import GraphFeatures, scalars
+from weightwalk.encoders.graph_blocks import GraphFeatures
 from weightwalk.encoders.standard import Standardise
 from weightwalk.errors import InputError
+from weightwalk.graphs.scalars import scalars
 from weightwalk.graphs.static import Block, Channels, StaticGraph, channels_of, static_graph
 from weightwalk.spec import ACTIVATIONS, NetworkSpec
 from weightwalk.steps import Activate, Affine, Conv, Dense, Embed
