@@ -182,7 +182,6 @@ class Pretrained(nn.Module):
         `asked`: a batch of networks, a sequence of such batches, a state dict, or a module with an `example` of its
         input. InputError for what the model does not read, and for networks that are not finite.
         """
-        self.description.answer.demand_told()
         return self.description.answer.tell(self.values(self._networks(asked, example)))
 
     @torch.no_grad()
