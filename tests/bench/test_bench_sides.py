@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from weightwalk import InputError
-from weightwalk.bench import encode, sides, train
+from weightwalk.bench import encode, graphs, sides, train
 from weightwalk.bench.sides import LOADED, OURS, PLAIN, TINY, Line, Sides, Turns
 from weightwalk.progress import silent
 
@@ -64,6 +64,22 @@ def test_sides_train_copies_of_their_own_in_the_same_way(state):
     small = state.trained[PLAIN + train.SMALL][0]
     assert isinstance(small.head, nn.Module)
     assert small.encoder.pooled_dim == 8
+
+
+def test_encoders_of_static_graphs_agree_with_their_plain_forms(state, monkeypatch):
+    for bench in (encode, train):
+        compared, arithmetic = bench._compared_graphs(state, graphs.TINY)
+        sides.demand_same(compared)
+        assert list(arithmetic) == list(graphs.sides())
+        assert all(value > 0 for value in arithmetic.values())
+    for side in (PLAIN, OURS):
+        train._graph_step(state, side, "ng_t", graphs.TINY)
+    one, other = (state.trained[f"{side}, ng_t"][0] for side in (PLAIN, OURS))
+    assert all(((a - b).abs() <= 4e-4).all() for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+    monkeypatch.setattr(graphs.plain_graphs, "attention", lambda layer, nodes, pairs: nodes)
+    with pytest.raises(RuntimeError, match="expected the same encodings of ng_t"):
+        sides.demand_same(encode._compared_graphs(state, graphs.TINY)[0])
 
 
 def test_arithmetic_of_the_encoder_by_hand(state):

@@ -1,5 +1,5 @@
 """`weightwalk bench encode`: from INRs to their latents, ours and the plain form; with other work on the machine, in
-bfloat16, and one at a time.
+bfloat16, and one at a time; and what NG-GNN and NG-T take.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from weightwalk.bench import graphs
 from weightwalk.bench.found import Found, times
+from weightwalk.bench.graphs import GraphSizes
 from weightwalk.bench.precision import Agreement
 from weightwalk.bench.sides import (
     HALF,
@@ -47,6 +49,7 @@ class EncodeBench:
     sizes: Sizes = PAPER
     repetitions: int = 7
     singles: int = 20  # calls for one INR in a turn
+    graphs: GraphSizes = field(default_factory=GraphSizes)
     agreement: Agreement = field(default_factory=Agreement)
 
     def measure(self, shape: str = "cifar10", threads: int | None = None, progress: Progress = silent) -> Found:
@@ -57,9 +60,12 @@ class EncodeBench:
             team.give([state])
             _, [(compared, arithmetic)] = team.run(_compared)
             demand_same({"latents": compared["max_relative_difference"]})
+            _, [(of_graphs, arithmetic_of_graphs)] = team.run(_compared_graphs, self.graphs)
+            demand_same(of_graphs)
             calls: dict[str, Side] = {side: partial(team.run, _encode, side) for side in (PLAIN, OURS)}
             more: dict[str, Side] = {HALF: partial(team.run, _encode, HALF)}
             more |= {side + ONE: partial(team.run, _encode, side, 1, self.singles) for side in (PLAIN, OURS)}
+            more |= {told: partial(team.run, _read, *who, self.graphs) for told, who in graphs.sides().items()}
             turns.take({**calls, **more, **products(team)}, self.repetitions)
             turns.loaded(calls, self.repetitions)
         with Team(1) as team:
@@ -69,9 +75,10 @@ class EncodeBench:
             Line("encode_loaded_ratio", "beside a busy process per core", PLAIN + LOADED, OURS + LOADED, batch),
             Line("encode_bf16_ratio", "ours in bfloat16", PLAIN, HALF, batch),
             Line("batch1_ratio", "one INR, alone", PLAIN + ONE, OURS + ONE, self.singles),
+            *graphs.lines("encode", self.graphs),
             PRODUCTS_LINE,
         ]
-        values, rows = turns.told(lines, arithmetic | PRODUCTS_GFLOP)
+        values, rows = turns.told(lines, arithmetic | arithmetic_of_graphs | PRODUCTS_GFLOP)
         share = values["encode_loaded_ratio"] / values["encode_fp32_ratio"]
         return Found(
             {**values, "encode_loaded_share": share, **compared, **agreement, "shape": shape, "threads": state.threads},
@@ -89,7 +96,9 @@ class EncodeBench:
         )
 
 
-QUICK = EncodeBench(TINY, repetitions=2, singles=2, agreement=Agreement(classified=1700, steps=5, dim=4))
+QUICK = EncodeBench(
+    TINY, repetitions=2, singles=2, agreement=Agreement(classified=1700, steps=5, dim=4), graphs=graphs.TINY
+)
 
 
 # ---- in the worker
@@ -120,6 +129,26 @@ def _compared(sides: Sides) -> tuple[dict[str, float], dict[str, float]]:
         "bf16_max_relative_difference": difference(half.float(), expected),
     }
     return compared, {**arithmetic, **{side + ONE: gflop for side, gflop in arithmetic.items()}, HALF: arithmetic[OURS]}
+
+
+@torch.no_grad()
+def _read(sides: Sides, side: str, name: str, sizes: GraphSizes) -> Tensor:
+    """Read networks with an encoder of static graphs."""
+    torch.set_num_threads(sides.threads)
+    return graphs.encodings(graphs.reader(name, sizes).eval(), side, graphs.networks(sizes.batch))
+
+
+def _compared_graphs(sides: Sides, sizes: GraphSizes) -> tuple[dict[str, float], dict[str, float]]:
+    """How far both sides' encodings are apart, and GFLOP per INR."""
+    apart: dict[str, float] = {}
+    for name in graphs.NAMES:
+        expected, ours = (_read(sides, side, name, sizes) for side in (PLAIN, OURS))
+        apart[f"encodings of {name}"] = difference(ours, expected)
+    calls = {
+        told: partial(graphs.encodings, graphs.reader(name, sizes), side, graphs.networks(sizes.batch))
+        for told, (side, name) in graphs.sides().items()
+    }
+    return apart, {told: gflop(call) / sizes.batch for told, call in calls.items()}
 
 
 def _agreement(_: object, amounts: Agreement) -> dict[str, float]:

@@ -1,11 +1,11 @@
 """`weightwalk bench train`: training steps of INR2JLS, ours and the plain form; with other work on the machine, in
-bfloat16, in memory; and of the encoder alone as the recipes `*_encoder_small` have it.
+bfloat16, in memory; of the encoder alone as the recipes `*_classify_small` have it; and of NG-GNN and NG-T.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from weightwalk import config as configs
+from weightwalk.bench import graphs
 from weightwalk.bench.found import Found, mib, times
+from weightwalk.bench.graphs import GraphSizes
 from weightwalk.bench.load import memory_mib
 from weightwalk.bench.sides import (
     HALF,
@@ -50,12 +52,13 @@ CLASSES = 10
 
 @dataclass(frozen=True)
 class TrainBench:
-    """How much is measured; `small` are settings that the recipe `*_encoder_small` has otherwise."""
+    """How much is measured; `small` are settings that the recipe `*_classify_small` has otherwise."""
 
     sizes: Sizes = PAPER
     repetitions: int = 5
     small_steps: int = 5  # in a turn
     small: tuple[str, ...] = ()
+    graphs: GraphSizes = field(default_factory=GraphSizes)
 
     def measure(self, shape: str = "cifar10", threads: int | None = None, progress: Progress = silent) -> Found:
         """Measure with so many threads for each side (None: one per core)."""
@@ -66,12 +69,15 @@ class TrainBench:
             team.give([state])
             _, [(compared, arithmetic)] = team.run(_compared, recipe, self.small)
             demand_same(compared)
+            _, [(of_graphs, arithmetic_of_graphs)] = team.run(_compared_graphs, self.graphs)
+            demand_same(of_graphs)
             calls: dict[str, Side] = {side: partial(team.run, _step, side) for side in (PLAIN, OURS)}
             more: dict[str, Side] = {HALF: partial(team.run, _step, HALF)}
             more |= {
                 side + SMALL: partial(team.run, _small_step, side, recipe, self.small, self.small_steps)
                 for side in (PLAIN, OURS)
             }
+            more |= {told: partial(team.run, _graph_step, *who, self.graphs) for told, who in graphs.sides().items()}
             turns.take({**calls, **more, **products(team)}, self.repetitions)
             turns.loaded(calls, self.repetitions)
         peaks = {side: _peak_of(state, side) for side in (PLAIN, OURS)}
@@ -82,9 +88,10 @@ class TrainBench:
             Line("train_loaded_ratio", "beside a busy process per core", PLAIN + LOADED, OURS + LOADED, batch),
             Line("train_bf16_ratio", "ours in bfloat16", PLAIN, HALF, batch),
             Line("small_train_ratio", f"{recipe}, step", PLAIN + SMALL, OURS + SMALL, batch * self.small_steps),
+            *graphs.lines("train", self.graphs),
             PRODUCTS_LINE,
         ]
-        values, rows = turns.told(lines, arithmetic | PRODUCTS_GFLOP)
+        values, rows = turns.told(lines, arithmetic | arithmetic_of_graphs | PRODUCTS_GFLOP)
         rows.append(["peak memory of a step", mib(peaks[PLAIN]), mib(peaks[OURS]), times(memory), ""])
         share = values["train_loaded_ratio"] / values["train_fp32_ratio"]
         return Found(
@@ -109,7 +116,11 @@ class TrainBench:
 
 
 QUICK = TrainBench(
-    TINY, repetitions=2, small_steps=1, small=("encoder.dim=8", "encoder.num_frequencies=4", "head.hidden_dim=8")
+    TINY,
+    repetitions=2,
+    small_steps=1,
+    small=("encoder.dim=8", "encoder.num_frequencies=4", "head.hidden_dim=8"),
+    graphs=graphs.TINY,
 )
 
 
@@ -164,6 +175,33 @@ def _small_step(sides: Sides, side: str, recipe: str, settings: tuple[str, ...],
     for _ in range(steps):
         _gradients(model, _small_loss, sides, side, (sides.networks, _labels(sides)))
         optimizer.step()
+
+
+def _graph_step(sides: Sides, side: str, name: str, sizes: GraphSizes) -> None:
+    torch.set_num_threads(sides.threads)
+    model, optimizer = sides.training(f"{side}, {name}", graphs.reader(name, sizes))
+    _gradients(model, graphs.loss, sides, side, graphs.samples(sizes))
+    optimizer.step()
+
+
+def _compared_graphs(sides: Sides, sizes: GraphSizes) -> tuple[dict[str, float], dict[str, float]]:
+    """How far losses and gradients of both sides are apart, in evaluation mode, and GFLOP of a step per INR."""
+    apart: dict[str, float] = {}
+    calls = {
+        told: partial(_gradients, graphs.reader(name, sizes), graphs.loss, sides, side, graphs.samples(sizes))
+        for told, (side, name) in graphs.sides().items()
+    }
+    for name, told in graphs.NAMES.items():
+        model, answers = graphs.reader(name, sizes).eval(), {}
+        for side in (PLAIN, OURS):
+            total = calls[f"{side}, {told}"]()
+            answers[side] = {"loss": total.flatten(), **_slopes(model)}
+        for what, expected in answers[PLAIN].items():
+            apart[f"{what} of {told}"] = float((answers[OURS][what] - expected).norm() / expected.norm())
+    arithmetic = {told: gflop(call) / sizes.batch for told, call in calls.items()}
+    for name in graphs.NAMES:
+        graphs.reader(name, sizes).train().zero_grad()
+    return apart, arithmetic
 
 
 def _compared(sides: Sides, recipe: str, settings: tuple[str, ...]) -> tuple[dict[str, float], dict[str, float]]:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from weightwalk.encoders.graph_blocks import pick
+from weightwalk.graphs.scalars import pick
 from weightwalk.graphs.static import Block, Nodes, StaticGraph
 
 FLAT = 1e-5

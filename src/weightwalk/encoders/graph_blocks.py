@@ -1,4 +1,4 @@
-"""Tensors over the blocks of a static neural graph: what is taken out of weights, laid into all pairs, and answered.
+"""Tensors over the blocks of a static neural graph: features laid into all pairs, and what is answered.
 
 Axes: B networks, N nodes, T targets of a block, S sources of each target, d features.
 """
@@ -12,7 +12,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from weightwalk.graphs.static import Block, Nodes, StaticGraph
+from weightwalk.graphs.scalars import pick
+from weightwalk.graphs.static import StaticGraph
 
 Pool = Literal["last", "layers", "mean", "max"]
 
@@ -36,24 +37,6 @@ class GraphFeatures:
         Of parallel edges what each adds to `absent` is summed.
         """
         return _laid(graph, self)
-
-
-def scalars(block: Block, weight: Tensor) -> Tensor:
-    """What a block's edges carry, (B, T, S, taps), out of their layer's weight (B, O, I[, K]) or, of a norm, (B, O)."""
-    if block.kind == "norm":
-        assert block.columns is not None
-        return pick(weight, block.columns, 1)[:, :, None, None]
-    assert block.rows is not None
-    x = weight if block.rows == range(weight.shape[1]) else pick(weight, block.rows, 1)
-    x = x if block.columns is None else pick(x, block.columns, 2)
-    return x.reshape(len(x), *block.shape, -1)
-
-
-def pick(x: Tensor, nodes: Nodes, dim: int = 1) -> Tensor:
-    """Entries along `dim`: a view where they follow one another."""
-    if isinstance(nodes, range):
-        return x.narrow(dim, nodes.start, len(nodes))
-    return x.index_select(dim, torch.tensor(nodes, device=x.device))
 
 
 def pooled(graph: StaticGraph, nodes: Tensor, pool: Pool = "last") -> Tensor:

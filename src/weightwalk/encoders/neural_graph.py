@@ -25,9 +25,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from weightwalk import evaluate
-from weightwalk.encoders.graph_blocks import GraphFeatures, scalars
+from weightwalk.encoders.graph_blocks import GraphFeatures
 from weightwalk.encoders.standard import Standardise
 from weightwalk.errors import InputError
+from weightwalk.graphs.scalars import scalars
 from weightwalk.graphs.static import Block, Channels, StaticGraph, channels_of, static_graph
 from weightwalk.spec import ACTIVATIONS, NetworkSpec
 from weightwalk.steps import Activate, Affine, Conv, Dense, Embed
@@ -48,14 +49,12 @@ class ScalarFeatures(nn.Module):
         self.register_buffer("frequencies", scale * torch.randn(num_channels, num_frequencies))
         self.linear = nn.Linear(2 * num_frequencies or num_channels, dim)
 
-    def forward(self, x: Tensor, channels: Sequence[Sequence[int]], after: nn.Linear | None = None) -> Tensor:
+    def forward(self, x: Tensor, channels: Sequence[Sequence[int]]) -> Tensor:
         """The features where every number of x lies in all channels of one of `channels`, such as (c, C + c) for the
-        same number in two; `after` is a linear map that follows, made one with ours.
+        same number in two.
         """
         weight: Tensor = self.linear.weight
         bias: Tensor = self.linear.bias
-        if after is not None:
-            weight, bias = after.weight @ weight, F.linear(bias, after.weight, after.bias)
         if not self.frequencies.numel():
             return F.linear(x, _summed(weight, channels, 1), bias)
         frequencies = (2 * math.pi) * _summed(self.frequencies, channels, 0)
@@ -256,9 +255,9 @@ class GraphInput(nn.Module):
         count, channels = (1, (0,)) if apart else (graph.channels.count, block.channels)
         shape = (len(weights), *block.shape, -1)
         if not self.reverse:
-            return features(x, [(c,) for c in channels], self.edge_map).expand(shape), None
+            return self.edge_map(features(x, [(c,) for c in channels])).expand(shape), None
         ways = ([(c, 2 * count + c) for c in channels], [(count + c, 2 * count + c) for c in channels])
-        forward, back = (features(x, way, self.edge_map).expand(shape) for way in ways)
+        forward, back = (self.edge_map(features(x, way)).expand(shape) for way in ways)
         return forward, back
 
     def _standard(self, x: Tensor, feature: int) -> Tensor:

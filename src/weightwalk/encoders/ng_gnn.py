@@ -6,6 +6,7 @@ Axes: B networks, N nodes, T targets and S sources of a block, D features.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 from types import SimpleNamespace
@@ -168,7 +169,9 @@ class NGGNNEncoder(GraphEncoder):
                 found[1] += len(weights) * len(logs)
                 yield weights
 
-        super().prepare(counted())
+        counting = counted()
+        super().prepare(counting)
+        deque(counting, maxlen=0)  # which of a mixture looks at none
         self.delta.fill_(found[0] / found[1])
 
     def read(self, weights: Weights) -> Encoding:

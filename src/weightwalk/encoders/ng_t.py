@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from weightwalk.config import bounded
 from weightwalk.encoders.base import Encoding, encoders
-from weightwalk.encoders.graph_blocks import Pool, layer_edges, layer_nodes, pick, pooled, pooled_parts
+from weightwalk.encoders.graph_blocks import Pool, layer_edges, layer_nodes, pooled, pooled_parts
 from weightwalk.encoders.graph_encoder import GraphEncoder, common_channels
 from weightwalk.encoders.neural_graph import GraphInput
 from weightwalk.encoders.relational import RelationalLayer
 from weightwalk.errors import InputError
+from weightwalk.graphs.scalars import pick
 from weightwalk.graphs.static import Block, Nodes
 from weightwalk.spec import NetworkSpec
 from weightwalk.weights import Weights

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from weightwalk import config as configs
+from weightwalk.recipes import matching
 from weightwalk.recipes.registry import RECIPES
 from weightwalk.tasks.config import RunConfig
 
@@ -136,5 +137,170 @@ def _table3(scale: Scale) -> tuple[Cell, ...]:
     )
 
 
-CELLS: dict[str, Callable[[Scale], tuple[Cell, ...]]] = {"table1": _table1, "table3": _table3}
+def _table4(scale: Scale) -> tuple[Cell, ...]:
+    """What pictures INR2JLS decodes. The paper does not say how large its noise is: 0.1 of a range from -1 to 1."""
+    return _inrs(
+        scale,
+        {
+            "no augmentation": ("inr2jls", ("latents.views=identity",)),
+            "noise": ("inr2jls", ("latents.views=identity", "latents.noise=0.1")),
+            "rotation and flip": ("inr2jls", ()),
+        },
+    )
+
+
+def _table6(scale: Scale) -> tuple[Cell, ...]:
+    """Options of the DNG-Encoder under INR2JLS."""
+    return _inrs(
+        scale,
+        {
+            "INR2JLS": ("inr2jls", ()),
+            "with positional encoding": ("inr2jls", ("encoder.positional=true",)),
+            "with non-linearity embedding": ("inr2jls", ("encoder.activation_embedding=true",)),
+        },
+    )
+
+
+def _table7(scale: Scale) -> tuple[Cell, ...]:
+    """Encoders alone, of one fit per image, without probes."""
+    return _inrs(
+        scale,
+        {
+            "NG-GNN": ("classify", ("encoder=ng_gnn", "fits=1")),
+            "NG-T": ("classify", ("encoder=ng_t", "fits=1")),
+            "DNG-Encoder": ("classify", ("fits=1",)),
+        },
+        ("MNIST", "FashionMNIST", "CIFAR-10"),
+    )
+
+
+_NG_REGRESS = (
+    *("regress.optimizer=amsgrad", "regress.weight_decay=0.0005", "regress.clip=10"),
+    *("regress.warmup_start=1", "regress.warmup_steps=0", "regress.learning_rate=0.001"),
+)
+_CNN_FULL: dict[str, Settings] = {  # what papers train with on the Small CNN Zoo; 300 epochs of 12,000 networks
+    "ng_gnn": (
+        *("encoder.dim=256", "encoder.reverse=false", "head.hidden_dim=256", "loss=mse"),
+        *(*_NG_REGRESS, "regress.steps=28000"),
+    ),
+    "ng_t": (
+        *("encoder.node_dim=128", "encoder.edge_dim=64", "encoder.attention_dim=256", "encoder.node_hidden=256"),
+        *("encoder.edge_hidden=128", "head.hidden_dim=256"),
+        *(*_NG_REGRESS, "regress.batch_size=192", "regress.steps=19000"),
+    ),
+    "nfn": ("head.hidden_dim=1000", "regress.batch_size=8", "regress.steps=75000"),
+    "statnn": ("head.hidden_dim=1000",),
+}
+_WILD_PARK_FULL: dict[str, Settings] = {  # 20 epochs of 39,660 checkpoints
+    "ng_gnn": ("encoder.dim=64", "encoder.reverse=false", "regress.steps=6200", "regress.eval_every=200"),
+    "ng_t": (
+        *("encoder.node_dim=32", "encoder.node_hidden=64", "encoder.edge_dim=16", "encoder.edge_hidden=64"),
+        *("encoder.attention_dim=32", "encoder.num_heads=4", "encoder.num_layers=3"),
+        *("head.hidden_dim=64", "regress.steps=6200", "regress.eval_every=200"),
+    ),
+    "statnn": ("head.hidden_dim=1000",),
+}
+_NFN = "nfn encoder.channels=16,16,5 encoder.num_frequencies=0"
+_TRAINED_ROWS = {
+    "StatNN": "statnn",
+    "flat MLP": "flat",
+    "NFN-NP": f"{_NFN} encoder.variant=np encoder.io_encoding=learned",
+    "NFN-HNP": _NFN,
+    "NG-GNN": "ng_gnn",
+    "NG-T": "ng_t",
+    "Query, 64 points": "query",
+    "DNG-Encoder": "dng",
+}
+
+
+def _trained(scale: Scale, columns: Sequence[tuple[str, str, str, dict[str, Settings], str]]) -> tuple[Cell, ...]:
+    """Cells of generalization: every encoder; columns as printed, at scale tiny, with the recipe, what encoders are
+    published with, and the pictures that networks read.
+    """
+    found = []
+    for row, told in _TRAINED_ROWS.items():
+        encoder, *own = told.split()
+        for printed, tiny, recipe, published, picture in columns:
+            settings: Settings = () if encoder == "dng" else (f"encoder={encoder}", *own)
+            if encoder == "query":  # points are pictures; the enlarged digits are 16 x 16
+                settings += (f"encoder.input_shape={'1,16,16' if scale == 'tiny' else picture}",)
+            settings += published.get(encoder, ()) if scale == "full" else ()
+            settings += _SHORT["regress"] if scale == "tiny" else ()
+            column = tiny if scale == "tiny" else printed
+            found.append(Cell(row, column, recipe if scale == "full" else f"{recipe}_small", settings))
+    return tuple(dict.fromkeys(found))
+
+
+def _table2(scale: Scale) -> tuple[Cell, ...]:
+    """Kendall's tau on CNNs, by every encoder."""
+    return _trained(
+        scale,
+        (
+            ("CIFAR-10-GS", "digits, CNNs", "cnn_accuracy", _CNN_FULL, "1,32,32"),
+            ("SVHN-GS", "digits, CNNs", "cnn_accuracy", _CNN_FULL, "1,32,32"),
+            ("Wild Park", "digits, Wild Park", "wild_park_accuracy", _WILD_PARK_FULL, "3,32,32"),
+        ),
+    )
+
+
+def _table8(scale: Scale) -> tuple[Cell, ...]:
+    """Kendall's tau on ViTs. The paper's settings of other encoders are not known; these are their defaults."""
+    return _trained(scale, (("ViT", "digits, ViTs", "vit_accuracy", {}, "3,32,32"),))
+
+
+_OTHERS = {"NG-GNN": "ng_gnn", "NG-T": "ng_t", "NFN": "nfn", "Query": "query"}
+_CONTROLS: dict[str, Settings] = {
+    "shuffled layers": ("encoder.order=shuffled",),
+    "3 passes": ("encoder.num_passes=3",),
+    "3 passes, shuffled layers": ("encoder.num_passes=3", "encoder.order=shuffled"),
+    "messages know targets": ("encoder.target=true",),
+    "LSTM": ("encoder.cell=lstm",),
+    "minGRU": ("encoder.cell=mingru",),
+    "residual update": ("encoder.cell=residual",),
+}
+
+
+def _controls(scale: Scale) -> tuple[Cell, ...]:
+    """Is it the graph or the objective? And what of the graph?
+
+    INR2JLS with other encoders, each so wide that encoder, generator and decoder together have as many parameters as
+    with the DNG-Encoder, within 5 %, and with its dropout. Then the DNG-Encoder alone with one thing changed, and again
+    so wide that it has as many parameters as without. What an output hears of shuffled layers in one pass may be the
+    last layer alone, so there are 3 passes as well, in order and shuffled. Equal minutes are asked for by `weightwalk
+    reproduce controls --minutes M`.
+    """
+    found = []
+    for column, short in _columns(scale).items():
+        joint, alone = _recipe(short, "inr2jls", scale), _recipe(short, "classify", scale)
+        shape = SHAPES[short]
+        short_joint = (*_SHORT["pretrain"], *_SHORT["classify"]) if scale == "tiny" else ()
+        short_alone = _SHORT["classify"] if scale == "tiny" else ()
+        found.append(Cell("INR2JLS", column, joint, short_joint))
+        for name, encoder in _OTHERS.items():
+            own = (f"encoder={encoder}", *matching.settings(joint, encoder, shape))
+            found.append(Cell(f"INR2JLS, {name}", column, joint, (*own, *short_joint)))
+        found.append(Cell("DNG-Encoder only", column, alone, short_alone))
+        for name, changes in _CONTROLS.items():
+            own = (*changes, *matching.settings(alone, "dng", shape, changes))
+            found.append(Cell(f"DNG-Encoder only, {name}", column, alone, (*own, *short_alone)))
+    order = {cell.row: number for number, cell in reversed(list(enumerate(found)))}
+    return tuple(sorted(found, key=lambda cell: order[cell.row]))
+
+
+SHAPES = {
+    **{"digits": (1, 8, 8), "mnist": (1, 28, 28), "fashion": (1, 28, 28)},
+    **{"cifar10": (3, 32, 32), "cifar100": (3, 32, 32)},
+}
+"""Pictures (C, H, W) of the data sets of INRs, as recipes call them."""
+
+CELLS: dict[str, Callable[[Scale], tuple[Cell, ...]]] = {
+    "table1": _table1,
+    "table2": _table2,
+    "table3": _table3,
+    "table4": _table4,
+    "table6": _table6,
+    "table7": _table7,
+    "table8": _table8,
+    "controls": _controls,
+}
 """The cells of a table at a scale, in the order of its rows."""

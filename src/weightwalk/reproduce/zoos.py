@@ -6,6 +6,8 @@
   many trained networks as `weightwalk zoo` makes.
 - full: INRs of all images, recipe `nfn`, 11 fits; as many trained networks as the published zoos have, by their
   recipes.
+
+INRs by the recipe `dws` are one per image, as those published.
 """
 
 from __future__ import annotations
@@ -131,9 +133,9 @@ def plan(reads: str, scale: Scale, *, column: str = "", fit: str | None = None, 
     if reads == "digits":
         return INRPlan(reads, fit or "tiny", init or "shared", fits=2)
     init = init or "independent"
-    if scale == "full":
-        return INRPlan(reads, fit or "nfn", init, fits=11)
-    return INRPlan(reads, fit or "fast", init, fits=2, images=(12_000, 5_000))
+    fits, images = (11, (None, None)) if scale == "full" else (2, (12_000, 5_000))
+    own = fit or ("nfn" if scale == "full" else "fast")
+    return INRPlan(reads, own, init, 1 if own == "dws" else fits, images)
 
 
 def made(

@@ -4,6 +4,7 @@
 |---|---|---|
 | ng_gnn | `GNNForClassification` with PNA | `Reader` of an `NGGNNEncoder` and its head: weights -> (B, d_out) |
 | ng_t | `RelationalTransformer` | the same of an `NGTEncoder` |
+| ng_t | `RelationalTransformerParams`, which edits | `Offsets`: weights -> (B, P), what it adds to them |
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from weightwalk.errors import InputError
 from weightwalk.frameworks.reader import Reader
 from weightwalk.interop.ng_release.gnn import gnn
 from weightwalk.interop.ng_release.graph import settings
-from weightwalk.interop.ng_release.transformer import transformer
+from weightwalk.interop.ng_release.transformer import Offsets, transformer
 from weightwalk.registry import unknown
 
-__all__ = ["load"]
+__all__ = ["Offsets", "load"]
 
-KINDS: dict[str, Callable[[Mapping[str, Tensor], Sequence[int], Mapping[str, Any]], Reader]] = {
+KINDS: dict[str, Callable[[Mapping[str, Tensor], Sequence[int], Mapping[str, Any]], Reader | Offsets]] = {
     "ng_gnn": gnn,
     "ng_t": transformer,
 }
@@ -34,7 +35,7 @@ def load(
     widths: Sequence[int],
     kind: str = "ng_gnn",
     config: Mapping[str, Any] | None = None,
-) -> Reader:
+) -> Reader | Offsets:
     """A reader in evaluation mode with the release's parameters, for MLPs of `widths` n_0 ... n_L.
 
     Sizes, depth, probes, reverse edges and Fourier features are read off the parameters. `config` are the release's own

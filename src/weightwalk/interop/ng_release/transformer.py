@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from weightwalk.encoders.ng_t import NGTEncoder
 from weightwalk.errors import InputError
 from weightwalk.frameworks.reader import Reader
+from weightwalk.heads.edit import OffsetHead
 from weightwalk.interop.dng_release.names import both, fill, get, inside
 from weightwalk.interop.ng_release.graph import counted, graph_options, graph_parameters, head, network
+from weightwalk.weights import Weights
 
 _LAYER = {  # ours: theirs
     "attention.out": "self_attn.proj_out",
@@ -32,51 +35,65 @@ _LAYER = {  # ours: theirs
 _NO_BIAS = ("nodes.widen", "edges.widen")
 
 
-def transformer(state_dict: Mapping[str, Tensor], widths: Sequence[int], config: Mapping[str, Any]) -> Reader:
-    """NG-T that reads MLPs of these widths, with its MLP as head, in evaluation mode.
+class Offsets(nn.Module):
+    """What the release's editing transformer adds to the parameters of networks.
 
-    Everything is read off the parameters but the setting `n_heads`, and `stats` (`weights_mean`, `weights_std`,
-    `biases_mean`, `biases_std` per layer; without them nothing is standardised).
+    Shapes: Weights of B networks -> (B, P), ordered as `Weights.flat`.
     """
-    spec = network(widths, config)
+
+    def __init__(self, encoder: NGTEncoder, head: OffsetHead):
+        super().__init__()
+        self.encoder, self.head = encoder, head
+
+    def forward(self, weights: Weights) -> Tensor:
+        found: Tensor = self.head(self.encoder(weights))
+        return found
+
+
+def transformer(state_dict: Mapping[str, Tensor], widths: Sequence[int], config: Mapping[str, Any]) -> Reader | Offsets:
+    """NG-T for MLPs of these widths with its MLP as head, or with the head that answers nodes and edges."""
     num_layers, num_heads = counted(state_dict, r"layers\.(\d+)\."), config.get("n_heads")
-    if num_heads is None:
-        raise InputError("expected the release's setting n_heads in config, which the parameters do not tell, got none")
-    first = "layers.0."
-    attention_dim = get(state_dict, f"{first}self_attn.qkv_node.weight", 2).shape[0] // 3
-    per_pair, edge_dim = get(state_dict, f"{first}self_attn.qkv_edge.weight", 2).shape
-    if attention_dim % num_heads:
-        raise InputError(f"expected n_heads that divide the attention's width, {attention_dim}, got {num_heads}")
-    with_edges = f"{first}edge_updates.edge_mlp1.0.weight"
-    hidden, node_dim = get(state_dict, f"{first}node_mlp.0.weight", 2).shape
+    place, last = "layers.0.", f"layers.{num_layers - 1}."
+    attention_dim = len(get(state_dict, f"{place}self_attn.qkv_node.weight", 2)) // 3
+    if not isinstance(num_heads, int) or num_heads < 1 or attention_dim % num_heads:
+        raise InputError(
+            f"expected in config the release's n_heads, which divides the attention's width {attention_dim}, got "
+            f"{num_heads}; the parameters do not tell it"
+        )
+    per_pair, edge_dim = get(state_dict, f"{place}self_attn.qkv_edge.weight", 2).shape
+    node_hidden, node_dim = get(state_dict, f"{place}node_mlp.0.weight", 2).shape
     encoder = NGTEncoder(
-        spec,
+        network(widths, config),
         node_dim=node_dim,
         edge_dim=edge_dim,
         attention_dim=attention_dim,
-        node_hidden=hidden,
-        edge_hidden=len(state_dict[with_edges]) if with_edges in state_dict else 1,
+        node_hidden=node_hidden,
+        edge_hidden=len(state_dict.get(f"{place}edge_updates.edge_mlp1.0.weight", "?")),
         num_layers=num_layers,
         num_heads=num_heads,
         modulated=per_pair == 4 * attention_dim,
-        edges=f"layers.{num_layers - 1}.edge_updates.edge_mlp1.0.weight" in state_dict,
+        edges=f"{last}edge_updates.edge_mlp1.0.weight" in state_dict,
         **graph_options(state_dict, config),
     )
-    names, made, spent = graph_parameters(state_dict, widths, config)
+    of_graph, of_buffers, spent = graph_parameters(state_dict, widths, config)
+    names, made = inside("encoder", of_graph), {f"encoder.{ours}": x for ours, x in of_buffers.items()}
     for place in (f"layers.{number}." for number in range(num_layers)):
         for ours, theirs in _LAYER.items():
-            if f"{place}{theirs}.weight" in state_dict or not ours.startswith("edges."):
-                own = both(place + ours, place + theirs)
+            if place != last or encoder.edges or not ours.startswith("edges."):
+                own = both(f"encoder.{place}{ours}", place + theirs)
                 names |= {name: own[name] for name in own if not (ours in _NO_BIAS and name.endswith("bias"))}
         for ours, theirs in (("of_nodes", "qkv_node"), ("of_pairs", "qkv_edge")):
             spent.add(name := f"{place}self_attn.{theirs}.weight")
             of_heads = get(state_dict, name, 2).unflatten(0, (num_heads, -1, attention_dim // num_heads))
-            made[f"{place}attention.{ours}.weight"] = of_heads.transpose(0, 1).flatten(0, 2)
-    classifier, of_head = head(state_dict, encoder.pooled_dim)
-    names = inside("encoder", names) | of_head
-    return fill(Reader(encoder, classifier), names, state_dict, inside_of("encoder", made), spent)
-
-
-def inside_of(module: str, made: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same where ours are the tensors of a submodule."""
-    return {f"{module}.{ours}": tensor for ours, tensor in made.items()}
+            made[f"encoder.{place}attention.{ours}.weight"] = of_heads.transpose(0, 1).flatten(0, 2)
+    if "proj_edge.0.weight" not in state_dict:
+        classifier, of_head = head(state_dict, encoder.pooled_dim)
+        return fill(Reader(encoder, classifier), names | of_head, state_dict, made, spent)
+    for ours, theirs in (("edges", "proj_edge"), ("nodes", "proj_node")):
+        names |= both(f"head.{ours}.0", f"{theirs}.0") | both(f"head.{ours}.2", f"{theirs}.2")
+    for ours, theirs in (("weight_scales", "weight_scale"), ("bias_scales", "bias_scale")):
+        scales = [f"{theirs}.{layer}" for layer in range(len(widths) - 1)]
+        made[f"head.{ours}"] = torch.stack([get(state_dict, scale, 0) for scale in scales])
+        spent |= set(scales)
+    offsets = OffsetHead(encoder.spec, node_dim, edge_dim, num_hidden=1)
+    return fill(Offsets(encoder, offsets), names, state_dict, made, spent)
