@@ -29,7 +29,7 @@ class OffsetSizes:
     """Of the head that changes parameters (`heads/edit.py`); the defaults are the published ones."""
 
     hidden_dim: int | None = None
-    num_hidden: int = 2
+    num_hidden: int = 1
     scale: float = 0.01
 
     def __post_init__(self) -> None:
