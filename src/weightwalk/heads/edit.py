@@ -19,7 +19,8 @@ class OffsetHead(nn.Module):
     """Delta theta (B, P), ordered as `Weights.flat`, of the networks of one spec.
 
     Delta W of layer l = a_l MLP_edge(edges[l]), Delta b of layer l = c_l MLP_node(nodes[l + 1]), with MLPs d -> d -> 1
-    (`num_hidden` layers with ReLU, `hidden_dim` wide, which is d if left out) that all layers share, and a learned scalar per layer for its weights and another for its biases, which start at `scale`. What moves with neurons in the
+    (`num_hidden` layers with ReLU, `hidden_dim` wide, which is d if left out) that all layers share, and a learned
+    scalar per layer for its weights and another for its biases, which start at `scale`. What moves with neurons in the
     encoding moves with them here, so edits are equivariant. A layer's bias is read from its own nodes: the snapshot of
     the release's GNN version begins at node 0, the first input, where it should skip the inputs.
 
