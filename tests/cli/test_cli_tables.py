@@ -23,7 +23,7 @@ def work(tmp_path_factory):
     return tmp_path_factory.mktemp("reproduce")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def few(monkeypatch):
     """Three cells, 60 of the digits."""
     monkeypatch.setitem(cells.CELLS, "table1", lambda scale: MADE)
@@ -37,6 +37,7 @@ def asked(work, **more) -> Request:
     return Request(scale="tiny", work=work, rows=work / "rows.csv", **more)
 
 
+@pytest.mark.usefixtures("few")
 def test_a_stopped_table_is_gone_on_with(work):
     answers = iter([False] * 3 + [True] * 9)
     told = []
@@ -61,6 +62,7 @@ def test_a_stopped_table_is_gone_on_with(work):
     assert len(rows) == 8
 
 
+@pytest.mark.usefixtures("few")
 def test_the_command_writes_every_format(call, work, tmp_path):
     for ending, words in (("md", "| INR2JLS |"), ("csv", "INR2JLS,"), ("tex", r"INR2JLS & "), ("html", "<table>")):
         out = tmp_path / f"table.{ending}"
@@ -72,6 +74,7 @@ def test_the_command_writes_every_format(call, work, tmp_path):
     assert len(list(csv.reader((tmp_path / "table.csv").read_text().splitlines()))) > 6
 
 
+@pytest.mark.usefixtures("few")
 def test_what_the_command_refuses(call, work, tmp_path):
     for arguments, words in (
         (("--only", "StatNN/CIFAR"), "rows: StatNN; refuses; MLP; columns: digits"),

@@ -40,6 +40,12 @@ def test_inputs_and_outputs_are_told_apart_unless_nobody_does(variant, told, not
         assert difference > 1e-4 if noticed else difference < 1e-6
 
 
+def test_kernels_have_fewer_channels_unless_told():
+    inr, cnn = (NFNEncoder(tiny_specs()[name]).layers[0] for name in ("siren", "conv"))
+    assert [(layer.in_channels, layer.out_channels) for layer in (inr, cnn)] == [(64, 64), (1, 16)]
+    assert NFNEncoder(tiny_specs()["conv"], dim=5, num_frequencies=3).layers[0].in_channels == 6
+
+
 class LooksAtTheWrongNeighbour(NFNLayer):
     """Two hidden groups of one size are mistaken for each other: shapes are right."""
 
@@ -75,7 +81,7 @@ def test_a_layer_is_its_definition():
 
 def test_it_standardises_each_tensor_and_drops_only_in_training():
     spec = tiny_specs()["mixed"]
-    encoder = NFNEncoder(spec, dropout=0.5, **SMALL)
+    encoder = NFNEncoder(spec, dropout=0.5, standardise=True, **SMALL)
     weights = random_weights(spec, 50, seed=0)
     encoder.prepare([weights[:20], weights[20:]])
     assert encoder.standardise.std[1] == 1  # no bias there

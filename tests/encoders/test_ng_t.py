@@ -6,7 +6,7 @@ import torch
 from weightwalk import InputError, NetworkSpec
 from weightwalk.bench.costs import PeakBytes
 from weightwalk.encoders import EncoderConfig, NGTEncoder, pieces, relational
-from weightwalk.encoders.relational import RelationalAttention, RelationalLayer, dropped
+from weightwalk.encoders.relational import RelationalAttention, RelationalLayer, survivors
 from weightwalk.testing import assert_close, plain_graphs, random_weights, tiny_specs
 
 SMALL = {
@@ -80,14 +80,15 @@ def test_a_block_that_is_made_again_drops_the_same(monkeypatch):
     ours = gradient()
     monkeypatch.setattr(relational, "in_blocks", lambda total, *operands: total.function(*operands))
     assert_close(ours, gradient(), what="the gradient through dropout")
-    monkeypatch.setattr(relational, "dropped", lambda like, share: torch.zeros_like(like, dtype=torch.bool))
+    monkeypatch.setattr(relational, "survivors", lambda like, share: torch.ones_like(like, dtype=torch.uint8))
     assert (ours - gradient()).abs().max() > 0.1
 
 
 def test_dropout_s_share():
-    falls = dropped(torch.empty(3, 33333), 0.3)
-    assert falls.shape == (3, 33333)
-    assert abs(falls.double().mean() - 0.3) < 0.01
+    stays = survivors(torch.empty(3, 33333), 0.3)
+    assert stays.shape == (3, 33333)
+    assert set(stays.flatten().tolist()) == {0, 1}
+    assert abs(stays.double().mean() - 0.7) < 0.01
 
 
 @torch.no_grad()

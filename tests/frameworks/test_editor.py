@@ -116,8 +116,11 @@ def test_it_is_one_file(description, tmp_path):
     assert loaded.description == description
     assert torch.equal(loaded.values(WEIGHTS), made.values(WEIGHTS))
     assert loaded.values(WEIGHTS).shape == (4, *SHAPE)
-    with pytest.raises(InputError, match="got one that makes pictures 1x4x6 after dilate; use `weightwalk edit`"):
-        loaded.predict(WEIGHTS)
+    told = loaded.predict(WEIGHTS)
+    assert torch.tensor(told[2]["picture"]).shape == SHAPE
+    wanted = [loaded.description.answer.truth([[[0, 255] * 3] * 4])] * 4
+    error = (loaded.values(WEIGHTS) - torch.tensor([-1.0, 1.0] * 3)).square().mean().item()
+    assert loaded.description.answer.agreement(told, wanted)[:2] == ("mse", pytest.approx(error))
     if description is OFFSETS:
         edited = loaded.edit(WEIGHTS)
         assert isinstance(edited, Weights)

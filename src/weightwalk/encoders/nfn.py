@@ -35,34 +35,37 @@ class NFNEncoder(Encoder):
 
     with phi Gaussian Fourier features of every number (`num_frequencies` of deviation `scale`; 0 leaves the number as
     it is), and one mean and deviation per weight and bias tensor over the training networks: buffers that `prepare`
-    sets, or 0 and 1 without `standardise`. Dropout takes whole channels of a weight. A layer without a bias has b = 0.
+    sets, or 0 and 1 without `standardise`, which left out is for numbers without frequencies. Dropout takes whole
+    channels of a weight. A layer without a bias has b = 0.
 
     Variants: "hnp" knows that inputs and outputs of networks have an order, "np" lets them change places and tells them
     apart by `io_encoding`: "sinusoidal" (`EndEncoding`: 6 bands up to 10), "learned" (numbers added in every layer) or
     "none"; left out "sinusoidal" for np and "none" for hnp.
 
-    Published for INRs: dim=512, num_layers=3, num_frequencies=128, scale=10 (3 on MNIST), dropout=.1 on MNIST and
-    standardise=false, under head.hidden_dim=1000 head.num_hidden=2 head.dropout=.5 (MNIST .1); for CNNs hnp of
-    channels=16,16,5 with num_frequencies=0. Defaults are ours, for two cores. `channels` stands for dim and num_layers.
+    Defaults are ours, for two cores: left out, dim is 64 and num_frequencies 32, or 16 and 0 for networks with kernels,
+    whose taps multiply both. Published for INRs: dim=512, num_layers=3, num_frequencies=128, scale=10 (3 on MNIST),
+    dropout=.1 on MNIST, under head.hidden_dim=1000 head.num_hidden=2 head.dropout=.5 (MNIST .1); for CNNs hnp of
+    channels=16,16,5 without frequencies. `channels`, one number per layer, stands for dim and num_layers.
 
     Shapes: Weights of B networks, a chain of dense layers and convolutions -> pooled (B, D), the means of every weight
     and bias, of hnp for every input and output; nodes (B, n_l, dim), biases' features, of inputs the mean of what goes
-    out of them; with `edges` the weights' features (B, O, I[, K], dim). Memory per network: num_parameters x (2
-    num_frequencies + 2 dim num_layers) numbers in training, twice the largest term otherwise.
+    out of them; with `edges` the weights' features (B, O, I[, K], dim). Memory per network: about
+    num_parameters x (2 num_frequencies + 1.2 dim num_layers) numbers are kept for gradients (measured at 32-64, 3-6
+    layers), taps as they are among the parameters; without gradients two layers' worth.
     """
 
     def __init__(
         self,
         spec: NetworkSpec,
         variant: Variant = "hnp",
-        dim: int = 64,
+        dim: int | None = None,
         num_layers: int = 3,
         channels: tuple[int, ...] = (),
-        num_frequencies: int = 32,
-        scale: float = 1.0,
+        num_frequencies: int | None = None,
+        scale: float = 10.0,
         io_encoding: Literal["sinusoidal", "learned", "none"] | None = None,
         dropout: float = 0.0,
-        standardise: bool = True,
+        standardise: bool | None = None,
         edges: bool = False,
     ):
         super().__init__(spec)
@@ -73,14 +76,16 @@ class NFNEncoder(Encoder):
             )
         )
         self.of, self.edges = matrices(spec, variant), edges
+        kernels = any(matrix.num_taps > 1 for matrix in self.of)
+        if num_frequencies is None:
+            num_frequencies = 0 if kernels else 32
+        standardise = not num_frequencies if standardise is None else standardise
+        channels = channels or (dim or (16 if kernels else 64),) * num_layers
         self.standardise = Standardise(2 * len(self.of)) if standardise else None
         self.features = FourierFeatures(num_frequencies, scale) if num_frequencies else None
         told = io_encoding or ("sinusoidal" if variant == "np" else "none")
         self.ends = EndEncoding(self.of, max_frequency=10.0, num_bands=6) if told == "sinusoidal" else None
-        widths = [
-            (2 * num_frequencies or 1) + (self.ends.dim if self.ends else 0),
-            *(channels or [dim] * num_layers),
-        ]
+        widths = [(2 * num_frequencies or 1) + (self.ends.dim if self.ends else 0), *channels]
         self.layers = nn.ModuleList(
             NFNLayer(self.of, *pair, learned_ends=told == "learned") for pair in pairwise(widths)
         )

@@ -63,11 +63,11 @@ class Matrix:
 
     def seen_by_targets(self, weight: Tensor) -> Tensor:
         """(B, O, I, K, C) -> (B, O, per_target C): the mean over free sources, or all of them one after another."""
-        return (weight.mean(2) if self.free_sources else weight).flatten(2)
+        return (weight.sum(2) / self.num_sources if self.free_sources else weight).flatten(2)
 
     def seen_by_sources(self, weight: Tensor) -> Tensor:
         """(B, O, I, K, C) -> (B, I, per_source C): the mean over free targets, or all of them one after another."""
-        return (weight.mean(1) if self.free_targets else weight.transpose(1, 2)).flatten(2)
+        return (weight.sum(1) / self.num_targets if self.free_targets else weight.transpose(1, 2)).flatten(2)
 
 
 def matrices(spec: NetworkSpec, variant: Variant) -> tuple[Matrix, ...]:
@@ -137,9 +137,10 @@ class NFNLayer(nn.Module):
     This is the paper's layer, whose maps per term are the blocks of M; its linear maps see some means twice (R^1 beside
     all of W^1 and the like), which ours don't, and its last W of HNP does not see the bias of the layer before.
 
-    Initialisation: every map U(-1, 1) / sqrt(width of its concatenation), as published. With `learned_ends` learned
-    numbers of every input and output are added to what is read, N(0, 1) to begin with, which is how NP tells them
-    apart.
+    Initialisation: M and D from N(0, 2 / width of the concatenation), c = d = 0, so that differences between networks
+    are as large behind three layers as before them; the published U(-1, 1) / sqrt(width) makes them fifteen times
+    smaller, which a head takes long to undo. With `learned_ends` learned numbers of every input and output are added to
+    what is read, N(0, 1) to begin with, which is how NP tells them apart.
 
     Shapes: Features of C channels -> Features of C' channels. Time and memory: linear in parameters of the network.
     """
@@ -156,6 +157,10 @@ class NFNLayer(nn.Module):
             rows = matrix.num_taps * math.prod(matrix.fixed) * out_channels
             self.of_weights.append(nn.Linear(network + targets + sources + own, rows))
             self.of_biases.append(nn.Linear(network + targets, matrix.fixed[0] * out_channels))
+        for linear in (*self.of_weights, *self.of_biases):
+            assert isinstance(linear, nn.Linear)
+            nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
+            nn.init.zeros_(linear.bias)
         inputs, outputs = (of[0].num_sources, of[0].num_taps), (of[-1].num_targets, of[-1].num_taps)
         self.ends = nn.ParameterList(
             torch.randn(*shape, in_channels) for shape in (inputs, outputs, outputs[:1]) if learned_ends
@@ -209,7 +214,10 @@ def _mixed(m: nn.Module, terms: Sequence[Tensor]) -> Tensor:
     columns = m.weight.split([x.shape[-1] for x in terms], dim=1)
     y = F.linear(terms[0], columns[0], m.bias)
     for x, own in zip(terms[1:], columns[1:], strict=True):
-        y = y + F.linear(x, own)
+        if x.shape[:-1] == y.shape[:-1]:  # in one go
+            y = torch.addmm(y.flatten(0, -2), x.flatten(0, -2), own.T).unflatten(0, x.shape[:-1])
+        else:
+            y = y + F.linear(x, own)
     return y
 
 

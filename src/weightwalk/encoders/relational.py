@@ -162,43 +162,44 @@ class EdgeUpdate(nn.Module):
         ]  # fmt: skip
         axes = ("boi", "boi", "bo", "bi", "boi", "boi", *[""] * len(parameters))
         function = partial(update_pairs, self.norm.eps, 1 / (1 - self.dropout))
-        total = EdgeSum(function, axes, ("boi",), 4 * len(there), pull=partial(slopes_again, function))
+        total = EdgeSum(function, axes, ("boi",), per_pair=2 * len(there), pull=partial(slopes_again, function))
         (found,) = in_blocks(total, pairs, turned, source, self.target(nodes), *drops, *parameters)
         return found
 
     def _drops(self, pairs: Tensor) -> Tensor | None:
-        """Which numbers dropout sets to zero, drawn here, as a block is made twice in training."""
+        """Which numbers stay in dropout, drawn here, as a block is made twice in training."""
         if not (self.training and self.dropout):
             return None
-        return dropped(pairs, self.dropout)
+        return survivors(pairs, self.dropout)
 
 
 def update_pairs(
     eps: float, rise: float, pairs: Tensor, turned: Tensor, source: Tensor, target: Tensor,
-    falls: Tensor | None, falls_too: Tensor | None, there: Tensor, back: Tensor, first: Tensor, first_bias: Tensor,
+    stays: Tensor | None, stays_too: Tensor | None, there: Tensor, back: Tensor, first: Tensor, first_bias: Tensor,
     norm: Tensor, norm_bias: Tensor, widen: Tensor, narrow: Tensor, narrow_bias: Tensor,
     last_norm: Tensor, last_norm_bias: Tensor,
 ) -> tuple[Tensor]:  # fmt: skip
     """`EdgeUpdate` on a block of pairs, with what it takes of nodes; `rise` is what dropout multiplies by."""
 
-    def drop(x: Tensor, falls: Tensor | None) -> Tensor:
-        return x if falls is None else x.mul(rise).masked_fill(falls, 0)
+    def drop(x: Tensor, stays: Tensor | None) -> Tensor:
+        return x if stays is None else x * (stays.to(x.dtype) * rise)
 
     u = F.linear(pairs, there) + F.linear(turned, back) + source[:, :, None] + target[:, None]
-    e = pairs + drop(F.linear(F.gelu(u), first, first_bias), falls)
+    e = pairs + drop(F.linear(F.gelu(u), first, first_bias), stays)
     e = F.layer_norm(e, norm.shape, norm, norm_bias, eps)
-    e = e + drop(F.linear(F.gelu(F.linear(e, widen)), narrow, narrow_bias), falls_too)
+    e = e + drop(F.linear(F.gelu(F.linear(e, widen)), narrow, narrow_bias), stays_too)
     return (F.layer_norm(e, norm.shape, last_norm, last_norm_bias, eps),)
 
 
-def dropped(like: Tensor, share: float) -> Tensor:
-    """True for a random share of the numbers of a tensor, to 1 / 65536: sixteen bits of chance for each, where torch's
-    own dropout takes 64.
+def survivors(like: Tensor, share: float) -> Tensor:
+    """For dropout of that share, to 1 / 65536: 0 for the numbers of a tensor that fall, 1 for the others (uint8).
+
+    Sixteen bits of chance for each, where torch's own dropout takes 64.
     """
     count = -(-like.numel() // 4)
     chance = torch.empty(count, dtype=torch.int64, device=like.device).random_(-(2**63), None)
-    bound = round(share * 2**16) - 2**15
-    return (chance.view(torch.int16)[: like.numel()] < bound).view(like.shape)
+    stays = chance.view(torch.int16)[: like.numel()] >= round(share * 2**16) - 2**15
+    return stays.view(torch.uint8).view(like.shape)
 
 
 def slopes_again(

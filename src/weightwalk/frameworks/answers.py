@@ -16,6 +16,7 @@ from torch import Tensor
 
 from weightwalk.errors import InputError
 from weightwalk.registry import Registry
+from weightwalk.zoos.inr.pixels import to_unit
 
 ANSWERS: Registry[type[Answer]] = Registry("kind of answer")
 
@@ -30,7 +31,7 @@ class Answer(ABC):
     ranked: ClassVar[bool] = False
     """Whether networks are shown in the order of what is said of them, from much to little."""
     tells: ClassVar[bool] = True
-    """Whether there are words for what is said of a network."""
+    """Whether what is said of a network is a line of a table."""
     columns: ClassVar[tuple[str, ...]]
     """The heads of the columns that `cells` fills."""
     output: ClassVar[str] = "values"
@@ -74,7 +75,7 @@ class Answer(ABC):
         """How well answers agree with what is true: the name of the figure, the figure, and it in words."""
 
     def demand_told(self) -> None:
-        """InputError where outputs are no words about networks."""
+        """InputError where what is said of a network is no line of a table."""
         if not self.tells:
             raise InputError(
                 f"expected a model that tells something of networks, got one that makes {self.subject}; use "
@@ -225,7 +226,7 @@ class Picture(Answer):
     """A picture (C, H, W) after the operation `op`, -1 black and 1 white: outputs are pixels, not words."""
 
     tells = False
-    columns = ()
+    columns = ("brightness",)
     output = "pictures"
 
     name: str = "picture"
@@ -245,15 +246,20 @@ class Picture(Answer):
         return outputs.float()
 
     def tell(self, values: Tensor) -> list[dict[str, Any]]:
-        self.demand_told()
-        return []
+        """`picture`, its pixels as nested lists."""
+        return [{"picture": picture} for picture in values.tolist()]
 
-    def truth(self, target: float) -> object:
-        return None
+    def truth(self, target: Any) -> object:
+        """A picture of bytes in the range of `values`."""
+        return to_unit(torch.as_tensor(target).to(torch.uint8)).tolist()
 
     def cells(self, told: Told) -> list[str]:
-        return []
+        """The mean over all pixels."""
+        return [f"{float(torch.tensor(told['picture']).mean()):.3f}"]
 
     def agreement(self, told: Sequence[Told], truths: Sequence[Any]) -> tuple[str, float, str]:
-        self.demand_told()
-        return "", math.nan, ""
+        """The mean squared error over all pixels."""
+        pairs = zip(told, truths, strict=True)
+        errors = [(torch.tensor(one["picture"]) - torch.tensor(true)).square().mean() for one, true in pairs]
+        error = float(torch.stack(errors).mean())
+        return "mse", error, f"a mean squared error of {error:.4f}"

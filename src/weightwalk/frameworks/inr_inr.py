@@ -74,12 +74,13 @@ class INRINR(LatentMaps):
         super().__init__(encoder, image_shape, 1, theta_dim, generator_dim, latent_dim, latent_stride)
         fields = encoder.spec.fields
         of_field = [number for number, one in enumerate(fields) for _ in range(one.start, one.stop)]
-        is_bias = torch.tensor([fields[number].role == "bias" for number in of_field])
+        is_bias = [fields[number].role == "bias" for number in of_field]
+        parts = sorted(range(len(of_field)), key=is_bias.__getitem__)  # weights, then biases
+        places = {place: number for number, place in enumerate(parts)}
         self.register_buffer("of_field", torch.tensor(of_field), persistent=False)
-        # where each number of [weights, biases] goes: the inverse of a sort by role
-        self.register_buffer("order", is_bias.long().argsort(stable=True).argsort(), persistent=False)
+        self.register_buffer("order", torch.tensor([places[place] for place in range(len(parts))]), persistent=False)
         self.standardise = Standardise(len(fields))
-        counts = len(is_bias) - int(is_bias.sum()), int(is_bias.sum())
+        counts = is_bias.count(False), is_bias.count(True)
         self.decoders = nn.ModuleList(
             MLPHead(self.encoding_shape, count, decoder_dim, num_hidden=2) for count in counts if count
         )

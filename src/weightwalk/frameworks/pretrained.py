@@ -12,7 +12,7 @@ code: names are looked up in registries, and every value has its type.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -182,12 +182,11 @@ class Pretrained(nn.Module):
         `asked`: a batch of networks, a sequence of such batches, a state dict, or a module with an `example` of its
         input. InputError for what the model does not read, and for networks that are not finite.
         """
-        self.description.answer.demand_told()
         return self.description.answer.tell(self.values(self._networks(asked, example)))
 
     @torch.no_grad()
     def edit(self, asked: Asked, example: Any = None) -> Weights:
-        """The edited networks, one for every network that `predict` would tell something of; of their device and dtype.
+        """The edited networks, of the device and dtype of the given ones; `asked` is what `predict` may be asked.
 
         InputError for a model that edits no networks, and as of `predict`.
         """
@@ -198,48 +197,38 @@ class Pretrained(nn.Module):
                 else "tells: ask .predict"
             )
             raise InputError(f"expected a model that edits networks, got one that {what}")
-        networks = self._networks(asked, example)
-        edited: list[Weights] = []
-        for batch in [networks] if isinstance(networks, Weights) else networks:
-            self.check(batch.spec)
-            own = next(self.reader.parameters())
-            for start in range(0, len(batch), BATCH):
-                part = batch[start : start + BATCH]
-                found = self.reader.edit(part.to(own.dtype).to(own.device)).to(part.dtype).to(part.device)
-                if not found.flat.isfinite().all():
-                    raise InputError(
-                        "an edited network is not finite: the weights that were given are not, or too large"
-                    )
-                edited.append(found)
-        if not edited:
-            raise InputError("expected at least one network, got none")
-        return Weights.cat(edited)
+        networks, edited = self._networks(asked, example), list[Weights]()
+        for first, part in self._parts(networks):
+            found = self.reader.edit(part)
+            _demand_finite(first, found.flat.isfinite().all(1))
+            edited.append(found)
+        given = networks if isinstance(networks, Weights) else networks[0]
+        return Weights.cat(edited).to(given.dtype).to(given.device)
 
     @torch.no_grad()
     def values(self, networks: Weights | Sequence[Weights]) -> Tensor:
-        """What is said of networks as numbers (`Answer.values`), in float64 on the CPU: (B, ...); InputError as of
-        `predict`.
+        """What is said of networks as numbers (`Answer.values`), in float64 (pictures in float32) on the CPU: (B, ...);
+        InputError as of `predict`.
         """
-        batches = [networks] if isinstance(networks, Weights) else list(networks)
-        own = next(self.reader.parameters())
         answers: list[Tensor] = []
-        done = 0
-        for batch in batches:
+        for first, part in self._parts(networks):
+            values = self.description.answer.values(self.reader(part).double()).cpu()
+            finite = values.reshape(len(values), -1).isfinite().all(1)
+            _demand_finite(first, part.flat.isfinite().all(1).cpu() & finite)
+            answers.append(values)
+        return torch.cat(answers)
+
+    def _parts(self, networks: Weights | Sequence[Weights]) -> Iterator[tuple[int, Weights]]:
+        """At most `BATCH` networks at once, of the dtype and device of the model, with the number of the first."""
+        own, done = next(self.reader.parameters()), 0
+        for batch in [networks] if isinstance(networks, Weights) else networks:
             self.check(batch.spec)
             for start in range(0, len(batch), BATCH):
-                part = batch[start : start + BATCH].to(own.dtype).to(own.device)
-                values = self.description.answer.values(self.reader(part).double()).cpu()
-                good = part.flat.isfinite().all(1).cpu() & values.reshape(len(values), -1).isfinite().all(1)
-                if not good.all():
-                    raise InputError(
-                        f"network {done + int(good.logical_not().nonzero()[0])}: its weights are not finite or too "
-                        "large, so that there is no answer; leave this network out"
-                    )
-                answers.append(values)
+                part = batch[start : start + BATCH]
+                yield done, part.to(own.dtype).to(own.device)
                 done += len(part)
-        if not answers:
+        if not done:
             raise InputError("expected at least one network, got none")
-        return torch.cat(answers)
 
     def _networks(self, asked: Asked, example: Any) -> Weights | Sequence[Weights]:
         if isinstance(asked, nn.Module):
@@ -300,6 +289,15 @@ class Pretrained(nn.Module):
         raise InputError(
             f"{where} fits none of the {len(self.description.specs):,} architectures that this model was trained on; "
             "give its own spec, or the network as a module"
+        )
+
+
+def _demand_finite(first: int, good_B: Tensor) -> None:
+    """InputError that names the first bad network of a part that begins with network `first`."""
+    if not good_B.all():
+        raise InputError(
+            fX
+            "there is no answer; leave this network out"
         )
 
 

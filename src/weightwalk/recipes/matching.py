@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -79,21 +80,24 @@ def _width(
     shape: tuple[int, ...],
     options: tuple[tuple[str, Any], ...],
 ) -> int:
-    """By doubling, then halving: parameters grow with the width."""
+    """The nearest: parameters grow about as a power of the width, which is the last two widths'."""
 
     @cache
     def count(width: int) -> int:
         config = EncoderConfig.named(encoder, **{**dict(options), **WIDTHS[encoder](width)})
         return num_parameters(config, spec, pretext, shape)
 
-    high = 2
-    while count(high) < parameters:
-        high *= 2
-    low = high // 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if count(middle) < parameters else (low, middle)
-    best = min((low, high), key=lambda width: abs(count(width) - parameters))
+    def off(width: int) -> int:
+        return abs(count(width) - parameters)
+
+    before, best, power = 32, 64, 2.0
+    for _ in range(8):
+        if best != before:
+            power = math.log(count(best) / count(before)) / math.log(best / before)
+        before, best = best, max(1, round(best * (parameters / count(best)) ** (1 / max(power, 0.5))))
+    for step in (-1, 1):
+        while best + step >= 1 and off(best + step) < off(best):
+            best += step
     if abs(count(best) - parameters) > TOLERANCE * parameters:
         raise InputError(
             f"expected a width of {encoder} with {parameters:,} parameters within {100 * TOLERANCE:.0f} %, got "

@@ -86,7 +86,7 @@ def values(place: Place, found: Measured | None, refused: str | None, published:
         told["published"] = {name: getattr(theirs, name) for name in ("value", "std", "source", "tag", "access")}
     if found is not None:
         line, spread = found.rows()[0], found.values(found.headline)
-        told |= {"metric": line.metric, "value": measuring.mean_of(spread), "std": measuring.std_of(spread)}
+        told |= {"metric": found.headline, "value": measuring.mean_of(spread), "std": measuring.std_of(spread)}
         told |= {"seeds": found.seeds, "steps": found.steps, "parameters": found.num_parameters}
         told |= {"minutes": found.minutes, "runs": [str(run.path) for run in found.runs], "access": line.access}
         told |= {"zoo": line.zoo, "init": line.init, "fits": line.fits, "recipe": line.recipe}

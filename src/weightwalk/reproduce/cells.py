@@ -108,7 +108,7 @@ class Cells:
                 break
             state.found[place] = found
             if self.request.rows is not None:
-                for row in found.rows(cell.method):
+                for row in found.rows(cell.method or cell.row):
                     tables.append(self.request.rows, row)
         return self._answer(state, cells)
 
@@ -188,5 +188,5 @@ def _folder(runs: Path, zoo: Zoo, config: RunConfig) -> Path:
     return runs / f"{config.recipe}-{zoo.path.name}-{measuring.name_of(config)}-s{config.seed}"
 
 
-for _table in published.TABLES:
+for _table in CELLS:
     TABLES.register(_table)(partial(Cells, _table))

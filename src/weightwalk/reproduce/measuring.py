@@ -57,7 +57,15 @@ class Measured:
         """Those of the task; of one that has none here, all its figures on the test networks."""
         found = METRICS.get(self.config.task) or {f"{name} test": ("test", name, 1.0) for name in self.found[0].test}
         op = self.found[0].details.get("op")
-        return found if op is None else {f"{op}: {name}": metric for name, metric in found.items()}
+        if op == "contrast":  # which is published in other units
+            found = {
+                name.replace("1e-2", "1e-3"): (split, figure, factor * (10.0 if "1e-2" in name else 1.0))
+                for name, (split, figure, factor) in found.items()
+            }
+        if op is None:
+            return found
+        formulation = f"{op}, decoded" if self.config.method == "decode" else op
+        return {f"{formulation}: {name}": metric for name, metric in found.items()}
 
     def values(self, metric: str) -> list[float]:
         """A metric of every seed; 0 where a figure is not known, as a tau of predictions that are all NaN."""
@@ -69,8 +77,8 @@ class Measured:
 
     @property
     def headline(self) -> str:
-        """The metric that tables show."""
-        return next(iter(self.metrics))
+        """The metric that tables show: the first; of decoded pictures the error in its published range."""
+        return next(name for name in self.metrics if self.config.method != "decode" or "[-1, 1]" in name)
 
     @property
     def seeds(self) -> tuple[int, ...]:

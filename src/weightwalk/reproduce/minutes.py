@@ -27,7 +27,7 @@ from weightwalk.tasks.config import RunConfig
 from weightwalk.training.stage import StageConfig
 from weightwalk.zoos.store import Zoo
 
-PROBES = (12, 60, 400)
+PROBES = (3, 12, 60, 400)
 """Steps before the probe's validation: as few as last `ENOUGH` seconds in every stage."""
 ENOUGH = 1.0
 VALIDATIONS = 20

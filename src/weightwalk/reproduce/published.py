@@ -79,6 +79,7 @@ def grid(
 
 INRS = ("MNIST", "FashionMNIST", "CIFAR-10", "CIFAR-100")
 _COPIES = "NFN zoo, 10 further fits per training image"
+_ONE, _DWS = "NFN zoo, one fit per image", "DWS zoo, one fit per image"
 _FULL = (98.6, 90.6, 73.2, 42.4)
 _ALONE = (96.6, 78.4, 54.0, 25.7)
 
@@ -142,7 +143,7 @@ TABLES: dict[str, tuple[Cell, ...]] = {
     "table7": grid(
         INRS[:3],
         {"NG-GNN": (79.6, 71.1, 43.94), "NG-T": (83.43, 72.13, 44.69), "DNG-Encoder": _ALONE[:3]},
-        protocol="NFN zoo, one fit per image, no probes",
+        protocol=f"{_ONE}, no probes",
     ),
     "table8": grid(("ViT",), {"NG-GNN": (0.8844,), "NG-T": (0.8917,), "DNG-Encoder": (0.9028,)}),
     "controls": (),
@@ -198,31 +199,27 @@ CLASSIFICATION: tuple[Cell, ...] = (
     *TABLES["table7"][:6],
     *grid(INRS[:3], {"NFN-HNP": (92.5, 72.7, 44.1)}, source=_NFN, tag="read", protocol=_COPIES),
     *grid(INRS[:3], {"MLP": (14.5, 12.5, 16.9)}, source=_NFN, tag="read", protocol=_COPIES),
+    *grid(INRS[:2], {"phasor-graded reader": (93.08, 75.15)}, source=_FIELD, tag="read", protocol=_DWS),
+    *grid(INRS[2:3], {"phasor-graded reader": (38.16,)}, source=_FIELD, tag="read", protocol=_ONE),
     *grid(
-        INRS[:3],
-        {"phasor-graded reader": (93.08, 75.15, 38.16)},
+        INRS[:2],
+        {"ScaleGMN-B": (96.59, 80.78), "NG-T, K = 64": (97.3, 74.8), "NG-GNN, K = 64": (94.7, 74.2)},
         source=_FIELD,
-        tag="read",
-        protocol="DWS (CIFAR: NFN) zoo, one fit",
+        protocol=_DWS,
     ),
-    *grid(
-        INRS[:3],
-        {"ScaleGMN-B": (96.59, 80.78, 38.82), "NG-T, K = 64": (97.3, 74.8, None), "NG-GNN, K = 64": (94.7, 74.2, None)},
-        source=_FIELD,
-        protocol="DWS (CIFAR: NFN) zoo, one fit",
-    ),
+    *grid(INRS[2:3], {"ScaleGMN-B": (38.82,)}, source=_FIELD, protocol=_ONE),
     *grid(
         INRS[:2],
         {"ProbeGen, 128 probes": (98.4, 87.7)},
         source=_FIELD,
-        protocol="DWS zoo, one fit",
+        protocol=_DWS,
     ),
     *grid(
         INRS[:2],
         {"NG-T, K = 0": ((92.4, 0.3), (72.7, 0.6))},
         source=_NG,
         tag="recalled",
-        protocol="DWS zoo, one fit",
+        protocol=_DWS,
     ),
     *grid(
         INRS[:3],

@@ -57,9 +57,8 @@ def _sheet(evaluated: Evaluated, offsets: bool) -> html.Block:
         "after: the edited INR, drawn" if offsets else "after: decoded": answers.values[order],
     }
     words = "Held-out INRs, spread evenly over the test split; wanted is the operation done on the picture itself."
-    return html.Picture(
-        pictures.picture_rows(shown, columns=zoo.names(rows)), words, f"Rows of pictures: {', '.join(shown)}."
-    )
+    columns = [zoo.label_names[label] for label in zoo.labels[rows]] if zoo.label_names else None
+    return html.Picture(pictures.picture_rows(shown, columns), words, f"Rows of pictures: {', '.join(shown)}.")
 
 
 def _errors(evaluated: Evaluated) -> list[html.Block]:
