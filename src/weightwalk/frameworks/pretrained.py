@@ -296,8 +296,8 @@ def _demand_finite(first: int, good_B: Tensor) -> None:
     """InputError that names the first bad network of a part that begins with network `first`."""
     if not good_B.all():
         raise InputError(
-            fX
-            "there is no answer; leave this network out"
+            f"network {first + int(good_B.logical_not().nonzero()[0])}: its weights are not finite or too large, so "
+            "that there is no answer; leave this network out"
         )
 
 
