@@ -4,7 +4,7 @@
 |---|---|---|
 | ng_gnn | `GNNForClassification` with PNA | `Reader` of an `NGGNNEncoder` and its head: weights -> (B, d_out) |
 | ng_t | `RelationalTransformer` | the same of an `NGTEncoder` |
-| ng_t | `RelationalTransformerParams`, which edits | `Offsets`: weights -> (B, P), what it adds to them |
+| both | those that edit, such as `RelationalTransformerParams` | `Offsets`: weights -> (B, P), what it adds to them |
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from weightwalk.errors import InputError
 from weightwalk.frameworks.reader import Reader
 from weightwalk.interop.ng_release.gnn import gnn
 from weightwalk.interop.ng_release.graph import settings
-from weightwalk.interop.ng_release.transformer import Offsets, transformer
+from weightwalk.interop.ng_release.offsets import Offsets
+from weightwalk.interop.ng_release.transformer import transformer
 from weightwalk.registry import unknown
 
 __all__ = ["Offsets", "load"]

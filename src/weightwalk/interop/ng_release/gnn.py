@@ -12,6 +12,7 @@ from weightwalk.errors import InputError
 from weightwalk.frameworks.reader import Reader
 from weightwalk.interop.dng_release.names import both, fill, get, inside
 from weightwalk.interop.ng_release.graph import counted, graph_options, graph_parameters, head, network
+from weightwalk.interop.ng_release.offsets import Offsets, edits, offset_head
 from weightwalk.registry import unknown
 
 _FIXED = {
@@ -20,7 +21,6 @@ _FIXED = {
     "modulate_edges": True,
     "gating_edges": False,
     "update_edge_attr": True,
-    "final_edge_update": False,
     "act": "silu",
 }
 """The release's settings that our encoder has no other values of."""
@@ -29,8 +29,8 @@ _CONVOLUTION = {"film": "edge_encoder", "message": "pre_nns.0.0", "update": "pos
 _EDGES = {"edge": "lin_e", "source": "lin_s", "target": "lin_t", "output": "lin1"}
 
 
-def gnn(state_dict: Mapping[str, Tensor], widths: Sequence[int], config: Mapping[str, Any]) -> Reader:
-    """A reader of MLPs of these widths."""
+def gnn(state_dict: Mapping[str, Tensor], widths: Sequence[int], config: Mapping[str, Any]) -> Reader | Offsets:
+    """NG-GNN for MLPs of these widths with its MLP as head, or with the head that answers nodes and edges."""
     for name, value in _FIXED.items():
         if name in config and config[name] != value:
             raise InputError(f"expected the release's {name} to be {value}, got {config[name]}")
@@ -39,22 +39,28 @@ def gnn(state_dict: Mapping[str, Tensor], widths: Sequence[int], config: Mapping
         raise InputError(unknown("norm", str(norm), ["minibatch", "node"]))
     num_layers = counted(state_dict, r"gnn\.convs\.(\d+)\.")
     dim = len(get(state_dict, "construct_graph.proj_node_in.weight", 2))
-    encoder = NGGNNEncoder(network(widths, config), dim, num_layers, **graph_options(state_dict, config))
+    encoder = NGGNNEncoder(
+        network(widths, config), dim, num_layers, edges=edits(state_dict), **graph_options(state_dict, config)
+    )
     if norm != "node":
         for number in range(len(encoder.norms)):
             encoder.norms[number] = MinibatchNorm(dim)
-    classifier, names = head(state_dict, encoder.pooled_dim)
     of_graph, of_buffers, spent = graph_parameters(state_dict, widths, config)
-    names |= inside("encoder", of_graph)
+    names = inside("encoder", of_graph)
     made = {f"encoder.{ours}": x for ours, x in of_buffers.items()}
     for number in range(num_layers):
         for ours, theirs in _CONVOLUTION.items():
             names |= both(f"encoder.convolutions.{number}.{ours}", f"gnn.convs.{number}.{theirs}")
         spent |= {f"gnn.convs.{number}.aggr_module.avg_deg_{kind}" for kind in ("lin", "log")}
-    for number in range(num_layers - 1):
+    for number in range(len(encoder.norms)):
         names |= both(f"encoder.norms.{number}", f"gnn.norms.{number}")
+    for number in range(len(encoder.edge_updates)):
         for ours, theirs in _EDGES.items():
             names |= both(f"encoder.edge_updates.{number}.{ours}", f"gnn.edge_update.{number}.{theirs}")
     degrees = state_dict.get("gnn.convs.0.aggr_module.avg_deg_log", encoder.delta)
     made["encoder.delta"] = degrees.reshape(())
-    return fill(Reader(encoder, classifier), names, state_dict, made, spent)
+    if encoder.edges:
+        offsets, of_head, of_scales, scales = offset_head(state_dict, widths, dim, dim)
+        return fill(Offsets(encoder, offsets), names | of_head, state_dict, made | of_scales, spent | scales)
+    classifier, of_head = head(state_dict, encoder.pooled_dim)
+    return fill(Reader(encoder, classifier), names | of_head, state_dict, made, spent)
