@@ -59,8 +59,8 @@ def number(value: float) -> str:
 
 
 def in_words(found: Measured) -> str:
-    """The metric of a cell, mean and deviation over its seeds, and what to hold it against: of tau the largest that ties
-    allow, of an edit's error that of doing nothing.
+    """The metric of a cell, mean and deviation over its seeds; beside tau the largest that ties allow, beside an edit's
+    error that of doing nothing.
     """
     values = found.values(found.headline)
     digits = 1 if found.headline.endswith("%") else 4
