@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from weightwalk.encoders.ng_t import NGTEncoder
 from weightwalk.errors import InputError
 from weightwalk.frameworks.reader import Reader
-from weightwalk.heads.edit import OffsetHead
 from weightwalk.interop.dng_release.names import both, fill, get, inside
 from weightwalk.interop.ng_release.graph import counted, graph_options, graph_parameters, head, network
-from weightwalk.weights import Weights
+from weightwalk.interop.ng_release.offsets import Offsets, is_editor, offset_head
 
 _LAYER = {  # ours: theirs
     "attention.out": "self_attn.proj_out",
@@ -33,21 +31,6 @@ _LAYER = {  # ours: theirs
     "edges.last_norm": "edge_updates.eln1",
 }
 _NO_BIAS = ("nodes.widen", "edges.widen")
-
-
-class Offsets(nn.Module):
-    """What the release's editing transformer adds to the parameters of networks.
-
-    Shapes: Weights of B networks -> (B, P), ordered as `Weights.flat`.
-    """
-
-    def __init__(self, encoder: NGTEncoder, head: OffsetHead):
-        super().__init__()
-        self.encoder, self.head = encoder, head
-
-    def forward(self, weights: Weights) -> Tensor:
-        found: Tensor = self.head(self.encoder(weights))
-        return found
 
 
 def transformer(state_dict: Mapping[str, Tensor], widths: Sequence[int], config: Mapping[str, Any]) -> Reader | Offsets:
@@ -86,14 +69,8 @@ def transformer(state_dict: Mapping[str, Tensor], widths: Sequence[int], config:
             spent.add(name := f"{place}self_attn.{theirs}.weight")
             of_heads = get(state_dict, name, 2).unflatten(0, (num_heads, -1, attention_dim // num_heads))
             made[f"encoder.{place}attention.{ours}.weight"] = of_heads.transpose(0, 1).flatten(0, 2)
-    if "proj_edge.0.weight" not in state_dict:
+    if not is_editor(state_dict):
         classifier, of_head = head(state_dict, encoder.pooled_dim)
         return fill(Reader(encoder, classifier), names | of_head, state_dict, made, spent)
-    for ours, theirs in (("edges", "proj_edge"), ("nodes", "proj_node")):
-        names |= both(f"head.{ours}.0", f"{theirs}.0") | both(f"head.{ours}.2", f"{theirs}.2")
-    for ours, theirs in (("weight_scales", "weight_scale"), ("bias_scales", "bias_scale")):
-        scales = [f"{theirs}.{layer}" for layer in range(len(widths) - 1)]
-        made[f"head.{ours}"] = torch.stack([get(state_dict, scale, 0) for scale in scales])
-        spent |= set(scales)
-    offsets = OffsetHead(encoder.spec, node_dim, edge_dim, num_hidden=1)
-    return fill(Offsets(encoder, offsets), names, state_dict, made, spent)
+    editor, of_head, scales, of_scales = offset_head(state_dict, encoder.spec)
+    return fill(Offsets(encoder, editor), names | of_head, state_dict, made | scales, spent | of_scales)
