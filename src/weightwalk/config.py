@@ -201,8 +201,8 @@ def bounded(config: Any, names: str, low: float | None = None, *, above: float |
             inside = number and (above is None or entry > above) and (low is None or entry >= low)
             if entry is not None and not (inside and math.isfinite(entry) and entry <= most and entry < below):
                 ends = {"of at least": low, "above": above, "of at most": most, "below": below}
-                told = " and ".join(f"{word} {end:g}" for word, end in ends.items() if end not in (None, math.inf))
-                raise InputError(f"{name} must be a number {told}, got {short(repr(value))}")
+                told = " and".join(f" {word} {end:g}" for word, end in ends.items() if end not in (None, math.inf))
+                raise InputError(f"{name} must be a {'' if told else 'finite '}number{told}, got {short(repr(value))}")
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -202,9 +202,7 @@ class GraphInput(nn.Module):
     def prepare(self, batches: Iterable[Weights]) -> None:
         """Set every layer's means and deviations."""
         if self.standardise is not None:
-            self.standardise.measure_tensors(
-                [x for pair in zip(batch.weights, batch.biases, strict=True) for x in pair] for batch in batches
-            )
+            self.standardise.measure_layers(batches)
 
     def forward(self, weights: Weights) -> GraphFeatures:
         graph = self.graph_of(weights.spec)
@@ -261,9 +259,7 @@ class GraphInput(nn.Module):
         return forward, back
 
     def _standard(self, x: Tensor, feature: int) -> Tensor:
-        if self.standardise is None:
-            return x
-        return (x - self.standardise.mean[feature]) / self.standardise.std[feature]
+        return x if self.standardise is None else self.standardise.feature(x, feature)
 
 
 def is_linear(layer: nn.Module | object) -> bool:

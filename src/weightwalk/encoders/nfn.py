@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import pairwise
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
 
@@ -23,8 +23,11 @@ from weightwalk.encoders.nfn_layers import (
 from weightwalk.encoders.standard import Standardise
 from weightwalk.errors import InputError
 from weightwalk.graphs.features import FourierFeatures
+from weightwalk.registry import unknown
 from weightwalk.spec import NetworkSpec
 from weightwalk.weights import Weights
+
+Ends = Literal["sinusoidal", "learned", "none"]
 
 
 @encoders.register("nfn")
@@ -63,18 +66,13 @@ class NFNEncoder(Encoder):
         channels: tuple[int, ...] = (),
         num_frequencies: int | None = None,
         scale: float = 10.0,
-        io_encoding: Literal["sinusoidal", "learned", "none"] | None = None,
+        io_encoding: Ends | None = None,
         dropout: float = 0.0,
         standardise: bool | None = None,
         edges: bool = False,
     ):
+        self.validate(SimpleNamespace(**locals()))
         super().__init__(spec)
-        self.validate(
-            SimpleNamespace(
-                **{"variant": variant, "dim": dim, "num_layers": num_layers, "channels": channels},
-                **{"num_frequencies": num_frequencies, "scale": scale, "dropout": dropout},
-            )
-        )
         self.of, self.edges = matrices(spec, variant), edges
         kernels = any(matrix.num_taps > 1 for matrix in self.of)
         if num_frequencies is None:
@@ -98,22 +96,22 @@ class NFNEncoder(Encoder):
         bounded(options, "num_frequencies", 0)
         bounded(options, "scale", above=0)
         bounded(options, "dropout", 0, below=1)
-        if options.variant not in ("hnp", "np"):
-            raise InputError(f"expected the variant hnp or np, got {options.variant!r}")
+        for name, known in (("variant", get_args(Variant)), ("io_encoding", (*get_args(Ends), None))):
+            if (value := getattr(options, name)) not in known:
+                raise InputError(unknown(name, value, [one for one in known if one]))
 
     def prepare(self, batches: Iterable[Weights]) -> None:
         """Set the mean and deviation of every weight and bias tensor."""
         if self.standardise is not None:
-            self.standardise.measure_tensors(
-                [x for pair in zip(batch.weights, batch.biases, strict=True) for x in pair] for batch in batches
-            )
+            self.standardise.measure_layers(batches)
 
     def read(self, weights: Weights) -> Encoding:
         features = self._features(weights)
         for layer in self.layers:
             features = self._dropped(Features(*(tuple(x.relu() for x in tensors) for tensors in layer(features))))
         shapes = [layer.weight_shape for layer in weights.spec.layers]
-        edges = tuple(x.reshape(len(x), *shape, -1) for x, shape in zip(features.weights, shapes, strict=True))
+        pairs = zip(features.weights, shapes, strict=True)
+        edges = tuple(x.reshape(len(x), *shape, x.shape[-1]) for x, shape in pairs)
         return Encoding(
             pooled=pool(self.of, features),
             nodes=(features.weights[0].mean((1, 3)), *features.biases),
@@ -128,7 +126,7 @@ class NFNEncoder(Encoder):
             weight = weight.reshape(len(weight), matrix.num_targets, matrix.num_sources, matrix.num_taps)
             for role, x in enumerate((weight, bias)):
                 if self.standardise is not None:
-                    x = (x - self.standardise.mean[2 * number + role]) / self.standardise.std[2 * number + role]
+                    x = self.standardise.feature(x, 2 * number + role)
                 found[role].append(x.unsqueeze(-1) if self.features is None else self.features(x))
         features = Features(*(tuple(tensors) for tensors in found))
         return features if self.ends is None else self.ends(features)

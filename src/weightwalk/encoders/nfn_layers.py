@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import torch
@@ -38,8 +38,8 @@ class Matrix:
     num_targets: int
     num_sources: int
     num_taps: int
-    free_targets: bool
-    free_sources: bool
+    free_targets: bool = True
+    free_sources: bool = True
 
     @property
     def per_target(self) -> int:
@@ -83,16 +83,16 @@ def matrices(spec: NetworkSpec, variant: Variant) -> tuple[Matrix, ...]:
                 f"nfn reads chains of dense layers and convolutions, step {at.value - 1} ({step.kind}) of {spec} is "
                 "not of them; choose an encoder that reads any network, such as dng"
             )
-    last = len(spec.layers) - 1
+    sizes = [(layer.fan_out, layer.fan_in, math.prod(layer.weight_shape[2:])) for layer in spec.layers]
+    return with_ends([Matrix(*size) for size in sizes], variant)
+
+
+def with_ends(of: Sequence[Matrix], variant: Variant) -> tuple[Matrix, ...]:
+    """The same layers with their ends free ("np") or not ("hnp")."""
+    last = len(of) - 1
     return tuple(
-        Matrix(
-            layer.fan_out,
-            layer.fan_in,
-            math.prod(layer.weight_shape[2:]),
-            free_targets=variant == "np" or number < last,
-            free_sources=variant == "np" or number > 0,
-        )
-        for number, layer in enumerate(spec.layers)
+        replace(matrix, free_targets=variant == "np" or number < last, free_sources=variant == "np" or number > 0)
+        for number, matrix in enumerate(of)
     )
 
 

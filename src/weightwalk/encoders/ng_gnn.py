@@ -87,7 +87,8 @@ class NGGNNEncoder(GraphEncoder):
     Mixtures (`shared`) are read as `GraphEncoder` says.
 
     Deviations: the release's LayerNorm takes mean and deviation over the whole minibatch, so that its answer depends on
-    the batch; ours is each node's own. Variances are summed around means, not as differences of squares.
+    the batch; ours is each node's own. The release's editor reads edges as they are before the last layer, also where
+    it has parameters to update them behind it. Variances are summed around means, not as differences of squares.
 
     Shapes: Weights of B networks -> nodes (B, n_l, dim), pooled (B, n_L dim) or as `pool` has it, edges (B, O, I[, K],
     dim) or none. Edges lie in blocks of layers, in dense products; time and memory grow with the edges.
@@ -117,15 +118,8 @@ class NGGNNEncoder(GraphEncoder):
         kernel_positions: int = 0,
         max_hidden: int = 0,
     ):
+        self.validate(SimpleNamespace(**locals()))
         super().__init__(spec)
-        self.validate(
-            SimpleNamespace(
-                **{"dim": dim, "num_layers": num_layers, "num_frequencies": num_frequencies, "scale": scale},
-                **{"dropout": dropout, "num_probes": num_probes, "output_offset": output_offset, "pool": pool},
-                **{"shared": shared, "kernel_size": kernel_size, "kernel_positions": kernel_positions},
-                **{"max_hidden": max_hidden},
-            )
-        )
         self.shared, self.pool, self.edges = bool(shared), pool, edges
         self.graph_input = GraphInput(
             spec,
@@ -172,7 +166,8 @@ class NGGNNEncoder(GraphEncoder):
         counting = counted()
         super().prepare(counting)
         deque(counting, maxlen=0)  # which of a mixture looks at none
-        self.delta.fill_(found[0] / found[1])
+        if found[1]:
+            self.delta.fill_(found[0] / found[1])
 
     def read(self, weights: Weights) -> Encoding:
         plan = self._plan(weights.spec)
@@ -180,7 +175,8 @@ class NGGNNEncoder(GraphEncoder):
         nodes = features.nodes
         edges = torch.cat([x.flatten(1, 2) for x in (*features.edges, *features.reverse)], dim=1)
         ways, counts = plan.ways, [way.block.num_edges for way in plan.ways]
-        amplification = (torch.tensor(_logs(plan.degrees)).to(nodes) / self.delta)[:, None]
+        logs = torch.tensor(_logs(plan.degrees), dtype=nodes.dtype, device=nodes.device)
+        amplification = (logs / self.delta)[:, None]
         pending: nn.Linear | None = None  # the map of edges that is still to be done, with the next one
         for number, (convolution, update) in enumerate(zip_longest(self.convolutions, self.edge_updates)):
             assert isinstance(convolution, Convolution)
@@ -195,7 +191,7 @@ class NGGNNEncoder(GraphEncoder):
             nodes = convolution.updated(nodes, around, amplification * around)
             if number < len(self.norms):
                 nodes = self.dropout(F.silu(self.norms[number](nodes)))
-            elif update is not None:  # edges that go back are read no more
+            else:  # edges that go back are read no more
                 ways = ways[: len(features.edges)]
                 edges = edges[:, : sum(counts[: len(ways)])]
             if update is not None:
@@ -204,8 +200,9 @@ class NGGNNEncoder(GraphEncoder):
                 edges = F.silu(_through(edges, pending, update.edge) + torch.cat(ends, dim=1))
                 pending = update.output
         answers: tuple[Tensor, ...] = ()
-        if self.edges and pending is not None:
-            parts = pending(edges).split(counts[: len(ways)], dim=1)
+        if self.edges:
+            edges = edges if pending is None else pending(edges)
+            parts = edges.split(counts[: len(ways)], dim=1)
             answers = layer_edges(
                 plan.graph, [x.unflatten(1, way.block.shape) for way, x in zip(ways, parts, strict=True)]
             )

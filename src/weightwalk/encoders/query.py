@@ -21,6 +21,7 @@ from weightwalk.config import bounded
 from weightwalk.encoders.base import Encoder, Encoding, encoders
 from weightwalk.encoders.standard import Standardise
 from weightwalk.errors import InputError
+from weightwalk.registry import unknown
 from weightwalk.spec import NetworkSpec
 from weightwalk.steps import Embed
 from weightwalk.weights import Weights
@@ -77,13 +78,8 @@ class QueryEncoder(Encoder):
         dropout: float = 0.0,
         shared: bool | None = None,
     ):
+        self.validate(SimpleNamespace(**locals()))
         super().__init__(spec)
-        self.validate(
-            SimpleNamespace(
-                **{"num_points": num_points, "grid": grid, "input_shape": input_shape, "reader": reader},
-                **{"dim": dim, "num_hidden": num_hidden, "dropout": dropout},
-            )
-        )
         self.shared, self.grid, self.pooled_dim = bool(shared), tuple(grid), dim
         self.example = _example(spec, tuple(input_shape))
         if grid and len(grid) != self.example[0]:
@@ -105,6 +101,8 @@ class QueryEncoder(Encoder):
     def validate(cls, options: Any) -> None:
         bounded(options, "num_points dim num_hidden grid input_shape", 1)
         bounded(options, "dropout", 0, below=1)
+        if options.reader not in ("mlp", "cnn"):
+            raise InputError(unknown("reader", options.reader, ["mlp", "cnn"]))
         if options.grid and options.input_shape:
             raise InputError("a grid is of points and input_shape of pictures, got both; leave one out")
         if options.reader == "cnn" and not 1 <= len(options.grid) <= 3:

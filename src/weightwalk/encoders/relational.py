@@ -135,7 +135,7 @@ class NodeUpdate(nn.Module):
         return found
 
 
-class EdgeUpdate(nn.Module):
+class PairUpdate(nn.Module):
     """u_ij = W [e_ij ; e_ji] + W_s n_i + W_t n_j, then e <- LN(e + Drop(W_1 GELU(u))) and
     e <- LN(e + Drop(W_3 GELU(W_2 e))), W_2 without a bias (section 3). W, W_s and W_t have a bias each, as released.
 
@@ -179,7 +179,7 @@ def update_pairs(
     norm: Tensor, norm_bias: Tensor, widen: Tensor, narrow: Tensor, narrow_bias: Tensor,
     last_norm: Tensor, last_norm_bias: Tensor,
 ) -> tuple[Tensor]:  # fmt: skip
-    """`EdgeUpdate` on a block of pairs, with what it takes of nodes; `rise` is what dropout multiplies by."""
+    """`PairUpdate` on a block of pairs, with what it takes of nodes; `rise` is what dropout multiplies by."""
 
     def drop(x: Tensor, stays: Tensor | None) -> Tensor:
         return x if stays is None else x * (stays.to(x.dtype) * rise)
@@ -248,7 +248,7 @@ class RelationalLayer(nn.Module):
         super().__init__()
         self.attention = RelationalAttention(node_dim, edge_dim, attention_dim, num_heads, modulated)
         self.nodes = NodeUpdate(node_dim, node_hidden, dropout)
-        self.edges = EdgeUpdate(node_dim, edge_dim, edge_hidden, dropout) if edges else None
+        self.edges = PairUpdate(node_dim, edge_dim, edge_hidden, dropout) if edges else None
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)

@@ -8,6 +8,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from weightwalk.weights import Weights
+
 B = TypeVar("B")
 
 CONSTANT = 1e-6  # a feature that varies less among the training networks is only centred
@@ -39,6 +41,12 @@ class Standardise(nn.Module):
         """
         self._set(_moments(batch, self.mean) for batch in batches)
 
+    def measure_layers(self, batches: Iterable[Weights]) -> None:
+        """`measure_tensors` of the layers' parameters: feature 2 l is layer l's weight, 2 l + 1 its bias."""
+        self.measure_tensors(
+            [x for pair in zip(batch.weights, batch.biases, strict=True) for x in pair] for batch in batches
+        )
+
     def passing(self, batches: Iterable[B], tensors: Callable[[B], Sequence[Tensor | None]]) -> Iterator[B]:
         """The batches, for somebody else to look at; when the last has passed, it is as after `measure_tensors` of
         theirs.
@@ -62,6 +70,10 @@ class Standardise(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return (x - self.mean) / self.std
+
+    def feature(self, x: Tensor, number: int) -> Tensor:
+        """The same of numbers of one feature, in any shape."""
+        return (x - self.mean[number]) / self.std[number]
 
 
 def _moments(batch: Sequence[Tensor | None], like: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -16,7 +16,7 @@ def scalars(block: Block, weight: Tensor) -> Tensor:
     assert block.rows is not None
     x = weight if block.rows == range(weight.shape[1]) else pick(weight, block.rows, 1)
     x = x if block.columns is None else pick(x, block.columns, 2)
-    return x.reshape(len(x), *block.shape, -1)
+    return x.reshape(len(x), *block.shape, len(block.channels))
 
 
 def pick(x: Tensor, nodes: Nodes, dim: int = 1) -> Tensor:

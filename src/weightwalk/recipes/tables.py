@@ -199,19 +199,20 @@ _NG_REGRESS = (
 )
 _CNN_FULL: dict[str, Settings] = {  # what papers train with on the Small CNN Zoo; 300 epochs of 12,000 networks
     "ng_gnn": (
-        *("encoder.dim=256", "encoder.reverse=false", "head.hidden_dim=256", "loss=mse"),
+        *("encoder.dim=256", "encoder.linear_as_conv=false", "encoder.dropout=0", "encoder.standardise=false"),
+        *("head.hidden_dim=256", "loss=mse"),
         *(*_NG_REGRESS, "regress.steps=28000"),
     ),
     "ng_t": (
         *("encoder.node_dim=128", "encoder.edge_dim=64", "encoder.attention_dim=256", "encoder.node_hidden=256"),
-        *("encoder.edge_hidden=128", "head.hidden_dim=256"),
+        *("encoder.edge_hidden=128", "encoder.dropout=0", "encoder.standardise=false", "head.hidden_dim=256"),
         *(*_NG_REGRESS, "regress.batch_size=192", "regress.steps=19000"),
     ),
     "nfn": ("head.hidden_dim=1000", "regress.batch_size=8", "regress.steps=75000"),
     "statnn": ("head.hidden_dim=1000",),
 }
 _WILD_PARK_FULL: dict[str, Settings] = {  # 20 epochs of 39,660 checkpoints
-    "ng_gnn": ("encoder.dim=64", "encoder.reverse=false", "regress.steps=6200", "regress.eval_every=200"),
+    "ng_gnn": ("encoder.dim=64", "encoder.dropout=0", "regress.steps=6200", "regress.eval_every=200"),
     "ng_t": (
         *("encoder.node_dim=32", "encoder.node_hidden=64", "encoder.edge_dim=16", "encoder.edge_hidden=64"),
         *("encoder.attention_dim=32", "encoder.num_heads=4", "encoder.num_layers=3"),
@@ -225,8 +226,8 @@ _TRAINED_ROWS = {
     "flat MLP": "flat",
     "NFN-NP": f"{_NFN} encoder.variant=np encoder.io_encoding=learned",
     "NFN-HNP": _NFN,
-    "NG-GNN": "ng_gnn",
-    "NG-T": "ng_t",
+    "NG-GNN": "ng_gnn encoder.activation_embedding=true encoder.reverse=false",
+    "NG-T": "ng_t encoder.activation_embedding=true",  # its edges are not reversed by default
     "Query, 64 points": "query",
     "DNG-Encoder": "dng",
 }

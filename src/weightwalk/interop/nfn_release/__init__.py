@@ -15,11 +15,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from weightwalk.encoders.nfn_layers import EndEncoding, Features, Matrix, NFNLayer, Variant, pool
+from weightwalk.encoders.nfn_layers import EndEncoding, Features, Matrix, NFNLayer, Variant, pool, with_ends
 from weightwalk.errors import InputError
 from weightwalk.evaluate import FUNCTIONS
 from weightwalk.interop.dng_release.names import get
-from weightwalk.interop.nfn_release.layers import NAMES, LayerReader, ends_free
+from weightwalk.interop.nfn_release.layers import NAMES, LayerReader
 from weightwalk.registry import unknown
 from weightwalk.weights import Weights
 
@@ -66,7 +66,7 @@ class ReleasedNFN(nn.Module):
 
     def pool(self, features: Features, variant: Variant) -> Tensor:
         """The release's NPPool or HNPPool of features as ours are, in its order: (B, C, numbers)."""
-        pooled: Tensor = pool(ends_free(self.of, variant), features).unflatten(1, (-1, features.biases[0].shape[2]))
+        pooled: Tensor = pool(with_ends(self.of, variant), features).unflatten(1, (-1, features.biases[0].shape[2]))
         return pooled.transpose(1, 2)
 
 

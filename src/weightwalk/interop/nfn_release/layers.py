@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from weightwalk.encoders.nfn_layers import Matrix, NFNLayer, Variant
+from weightwalk.encoders.nfn_layers import Matrix, NFNLayer, with_ends
 from weightwalk.errors import InputError
 from weightwalk.interop.dng_release.names import get
 
@@ -19,15 +18,6 @@ State = Mapping[str, Tensor]
 _MAPS = r"(?:layer|bias)_(?:\d+|fin)(?:_rc|_r|_c)?|w0_rpt|w0_rbdcst|wfin_cpt|wfin_cbdcst|(?:weight|bias|inp|out)_emb"
 NAMES = rf"_B|in_embed|out_embed|out_bias_embed|(?:{_MAPS})\.(?:weight|bias)"
 """A parameter's name in its module."""
-
-
-def ends_free(of: Sequence[Matrix], variant: Variant) -> tuple[Matrix, ...]:
-    """The same layers, their ends free or not."""
-    last = len(of) - 1
-    return tuple(
-        replace(matrix, free_targets=variant == "np" or number < last, free_sources=variant == "np" or number > 0)
-        for number, matrix in enumerate(of)
-    )
 
 
 class _Piece(NamedTuple):
@@ -51,9 +41,9 @@ class LayerReader:
         if (self.last < 1 and self.hnp) or self.last < 0:
             raise InputError(f"expected the widths of networks of two layers or more, got {widths}")
         self.out_channels = len(get(own, "bias_0.bias", 1))
-        self.of = ends_free(
+        self.of = with_ends(
             [
-                Matrix(after, before, self._taps(number, before, after), True, True)
+                Matrix(after, before, self._taps(number, before, after))
                 for number, (before, after) in enumerate(pairwise(widths))
             ],
             "hnp" if self.hnp else "np",

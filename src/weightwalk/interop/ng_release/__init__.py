@@ -3,8 +3,9 @@
 | kind | the release's class | what comes back |
 |---|---|---|
 | ng_gnn | `GNNForClassification` with PNA | `Reader` of an `NGGNNEncoder` and its head: weights -> (B, d_out) |
+| ng_gnn | `GNNParams`, which edits | `Offsets`: weights -> (B, P), what it adds to them |
 | ng_t | `RelationalTransformer` | the same of an `NGTEncoder` |
-| both | those that edit, such as `RelationalTransformerParams` | `Offsets`: weights -> (B, P), what it adds to them |
+| ng_t | `RelationalTransformerParams`, which edits | `Offsets` |
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ def load(
     - `n_heads` of a transformer;
     - `pooling_method` "cat" with `pooling_layer_idx` "last", or "mean" or "max" with "all";
     - of a graph network `norm`: "minibatch" (left out) as the release normalises, or "node", as we do, so that answers
-      do not depend on the batch.
+      do not depend on the batch;
+    - of a graph network that edits `bias_nodes`: "first" (left out) as the release reads the offsets of biases, from
+      the first input on, or "own", each from its own node, which is what the release's parameters were not trained for.
 
     InputError where names or shapes do not fit.
     """

@@ -12,7 +12,7 @@ from weightwalk.errors import InputError
 from weightwalk.frameworks.reader import Reader
 from weightwalk.interop.dng_release.names import both, fill, get, inside
 from weightwalk.interop.ng_release.graph import counted, graph_options, graph_parameters, head, network
-from weightwalk.interop.ng_release.offsets import Offsets, edits, offset_head
+from weightwalk.interop.ng_release.offsets import Offsets, is_editor, offset_head
 
 _LAYER = {  # ours: theirs
     "attention.out": "self_attn.proj_out",
@@ -69,8 +69,8 @@ def transformer(state_dict: Mapping[str, Tensor], widths: Sequence[int], config:
             spent.add(name := f"{place}self_attn.{theirs}.weight")
             of_heads = get(state_dict, name, 2).unflatten(0, (num_heads, -1, attention_dim // num_heads))
             made[f"encoder.{place}attention.{ours}.weight"] = of_heads.transpose(0, 1).flatten(0, 2)
-    if not edits(state_dict):
+    if not is_editor(state_dict):
         classifier, of_head = head(state_dict, encoder.pooled_dim)
         return fill(Reader(encoder, classifier), names | of_head, state_dict, made, spent)
-    offsets, of_head, of_scales, scales = offset_head(state_dict, widths, node_dim, edge_dim)
-    return fill(Offsets(encoder, offsets), names | of_head, state_dict, made | of_scales, spent | scales)
+    editor, of_head, scales, of_scales = offset_head(state_dict, encoder.spec)
+    return fill(Offsets(encoder, editor), names | of_head, state_dict, made | scales, spent | of_scales)
