@@ -86,7 +86,7 @@ def test_scale_zero_changes_nothing():
 
 def test_the_head_has_the_published_parts():
     head = OffsetHead(SPEC, node_dim=3, edge_dim=4)
-    assert [tuple(p.shape) for p in head.edges.parameters()] == [(4, 4), (4,), (4, 4), (4,), (1, 4), (1,)]
+    assert [tuple(p.shape) for p in head.edges.parameters()] == [(4, 4), (4,), (1, 4), (1,)]
     assert head.weight_scales.tolist() == head.bias_scales.tolist() == pytest.approx([0.01] * 3)
 
 
