@@ -48,8 +48,8 @@ def offset_head(
     state_dict: Mapping[str, Tensor], spec: NetworkSpec
 ) -> tuple[OffsetHead, dict[str, str], dict[str, Tensor], set[str]]:
     """The head; its names and theirs; tensors of ours that are made of theirs; and theirs that these are of."""
-    dims = [get(state_dict, f"{theirs}.0.weight", 2).shape[1] for theirs in ("proj_node", "proj_edge")]
-    head = OffsetHead(spec, *dims, num_hidden=1)
+    node_dim, edge_dim = (get(state_dict, f"{theirs}.0.weight", 2).shape[1] for theirs in ("proj_node", "proj_edge"))
+    head = OffsetHead(spec, node_dim, edge_dim, num_hidden=1)
     names: dict[str, str] = {}
     for ours, theirs in (("edges", "proj_edge"), ("nodes", "proj_node")):
         names |= both(f"{ours}.0", f"{theirs}.0") | both(f"{ours}.2", f"{theirs}.2")
