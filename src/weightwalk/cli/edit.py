@@ -60,7 +60,7 @@ def command(
             "operation": does,
             "written": f"{outcome.edited:,} {what}, {outcome.already_there:,} were there",
         }
-        line = f"{path}: {outcome.edited:,} {what} ({does})"
+        line = f"{path}: {outcome.edited:,} {what} ({does}; {outcome.already_there:,} were there)"
         if outcome.errors is not None and outcome.unedited is not None:
             after, before = outcome.errors["mse_unit"], outcome.unedited["mse_unit"]
             told["MSE against the wanted pictures, x 1e-2 (pixels 0 to 1)"] = f"{100 * after:.3f}"

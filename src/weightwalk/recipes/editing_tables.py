@@ -5,7 +5,7 @@ Dilation is on `dws` INRs, as the published figures are. Rows with K = 64 run th
 
 from __future__ import annotations
 
-from weightwalk.recipes.tables import Cell, Scale, Settings
+from weightwalk.recipes.tables import TINY, Cell, Scale, Settings
 
 _WEIGHTS = {
     "NG-GNN": ("encoder=ng_gnn", "encoder.num_probes=0"),
@@ -19,13 +19,6 @@ _WEIGHTS = {
 }
 _DNG = {"small": ("encoder.dim=64", "encoder.num_frequencies=32"), "full": ("encoder.dim=128",)}
 _SHORT = ("edit.steps=100", "edit.eval_every=50", "edit.batch_size=16")
-_TINY = {
-    "ng_t": ("node_dim=16", "edge_dim=8", "attention_dim=16", "node_hidden=16", "edge_hidden=8", "num_layers=2"),
-    "ng_gnn": ("dim=16", "num_layers=2", "num_frequencies=16"),
-    "nfn": ("dim=16",),
-    "dng": ("dim=32", "num_frequencies=16"),
-}
-"""Sizes of encoders with which the whole table takes minutes."""
 _EDITS = (
     ("mnist_dilate", "MNIST dilation", "1e-2", "dws"),
     ("cifar10_contrast", "CIFAR-10 contrast", "1e-3", None),
@@ -40,7 +33,7 @@ def editing(scale: Scale) -> tuple[Cell, ...]:
         for row, settings in _WEIGHTS.items():
             own: Settings = settings
             if scale == "tiny":
-                own += tuple(f"encoder.{size}" for size in _TINY[settings[0].removeprefix("encoder=")])
+                own += TINY[settings[0].removeprefix("encoder=")]
             elif row.startswith("DNG"):
                 own += _DNG[scale]
             recipe = f"{name}_ng_t" if scale == "full" and "ng_t" in settings[0] else f"{name}{ending}"

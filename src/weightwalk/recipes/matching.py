@@ -106,11 +106,14 @@ def _width(
     return best
 
 
-def settings(recipe: str, encoder: str, image_shape: tuple[int, ...], changes: Sequence[str] = ()) -> tuple[str, ...]:
+def settings(
+    recipe: str, encoder: str, image_shape: tuple[int, ...], changes: Sequence[str] = (), base: Sequence[str] = ()
+) -> tuple[str, ...]:
     """What to set on a recipe of INRs (2-32-32-C) beside `encoder=...` and `changes` of encoder options, so that the
-    encoder has the recipe's number of parameters, with what is behind it, and the recipe's dropout.
+    encoder has the number of parameters, with what is behind it, of the recipe with the settings `base`, and the
+    recipe's dropout.
     """
-    config = RECIPES[recipe]()
+    config = configs.override(RECIPES[recipe](), base)
     spec = FIT_RECIPES["nfn"].spec(2, image_shape[0])
     parameters = num_parameters(config.encoder, spec, config.pretext, image_shape)
     given = config.encoder.options

@@ -54,6 +54,16 @@ _SHORT = {  # of a tiny cell, so that a table is minutes
     "classify": ("classify.steps=500", "classify.eval_every=100"),
     "regress": ("regress.steps=150", "regress.eval_every=50"),
 }
+TINY: dict[str, Settings] = {
+    "ng_gnn": ("encoder.dim=16", "encoder.num_layers=2", "encoder.num_frequencies=8"),
+    "ng_t": (
+        *("encoder.node_dim=16", "encoder.edge_dim=8", "encoder.attention_dim=16", "encoder.node_hidden=16"),
+        *("encoder.edge_hidden=8", "encoder.num_layers=2", "encoder.num_heads=2", "encoder.num_frequencies=8"),
+    ),
+    "nfn": ("encoder.dim=16",),
+    "dng": ("encoder.dim=32", "encoder.num_frequencies=16"),
+}
+"""Sizes with which 500 steps of 16 INRs are half a minute of a core; NG-T at its own takes six seconds a step of 64."""
 _NG_STAGE = (
     *("classify.learning_rate=0.001", "classify.optimizer=amsgrad", "classify.clip=10"),
     *("classify.warmup_start=0", "classify.warmup_steps=1000", "head.dropout=0"),
@@ -90,20 +100,29 @@ def _recipe(short: str, method: str, scale: Scale) -> str:
     return f"{short}_{method}_small" if scale == "small" else f"{short}_{method}"
 
 
+def _brief(method: str, few: bool) -> Settings:
+    """The stages of a tiny cell, with `few` INRs a step where it is small."""
+    stages = ("classify",) if method == "classify" else ("pretrain", "classify")
+    return tuple(one for stage in stages for one in (*_SHORT[stage], *([f"{stage}.batch_size=16"] if few else [])))
+
+
 def _inrs(
     scale: Scale, rows: dict[str, tuple[str, Settings]], columns: Sequence[str] = tuple(COLUMNS)
 ) -> tuple[Cell, ...]:
     """Cells of INR classification: rows are (method, settings) by name."""
     found = []
     for row, (method, settings) in rows.items():
+        named = tuple(one for one in settings if one.startswith("encoder="))
+        rest = tuple(one for one in settings if one not in named)
+        encoder = named[0].removeprefix("encoder=") if named else "dng"
         for column, short in _columns(scale, columns).items():
-            kept = _SHORT["classify"] if method == "classify" else (*_SHORT["pretrain"], *_SHORT["classify"])
-            encoder = settings[0].removeprefix("encoder=") if settings else "dng"
-            own = _published(encoder, column) if scale == "full" and method == "classify" else ()
-            short_of = kept if scale == "tiny" else ()
-            found.append(
-                Cell(row, column, _recipe(short, method, scale), (*settings[:1], *own, *settings[1:], *short_of))
-            )
+            own, brief = Settings(), Settings()
+            if scale == "tiny":
+                own = TINY.get(encoder, ()) if named else ()
+                brief = _brief(method, few=bool(own))
+            elif scale == "full" and method == "classify":
+                own = _published(encoder, column)
+            found.append(Cell(row, column, _recipe(short, method, scale), (*named, *own, *rest, *brief)))
     return tuple(found)
 
 
@@ -226,7 +245,9 @@ def _trained(scale: Scale, columns: Sequence[tuple[str, str, str, dict[str, Sett
             if encoder == "query":  # points are pictures; the enlarged digits are 16 x 16
                 settings += (f"encoder.input_shape={'1,16,16' if scale == 'tiny' else picture}",)
             settings += published.get(encoder, ()) if scale == "full" else ()
-            settings += _SHORT["regress"] if scale == "tiny" else ()
+            if scale == "tiny":
+                small = TINY[encoder] if encoder in ("ng_gnn", "ng_t") else ()
+                settings += (*small, *_SHORT["regress"], *(["regress.batch_size=16"] if small else []))
             column = tiny if scale == "tiny" else printed
             found.append(Cell(row, column, recipe if scale == "full" else f"{recipe}_small", settings))
     return tuple(dict.fromkeys(found))
@@ -274,16 +295,18 @@ def _controls(scale: Scale) -> tuple[Cell, ...]:
     for column, short in _columns(scale).items():
         joint, alone = _recipe(short, "inr2jls", scale), _recipe(short, "classify", scale)
         shape = SHAPES[short]
-        short_joint = (*_SHORT["pretrain"], *_SHORT["classify"]) if scale == "tiny" else ()
-        short_alone = _SHORT["classify"] if scale == "tiny" else ()
-        found.append(Cell("INR2JLS", column, joint, short_joint))
+        base, brief_joint, brief_alone = Settings(), Settings(), Settings()
+        if scale == "tiny":
+            base = TINY["dng"]
+            brief_joint, brief_alone = (_brief(method, few=True) for method in ("inr2jls", "classify"))
+        found.append(Cell("INR2JLS", column, joint, (*base, *brief_joint)))
         for name, encoder in _OTHERS.items():
-            own = (f"encoder={encoder}", *matching.settings(joint, encoder, shape))
-            found.append(Cell(f"INR2JLS, {name}", column, joint, (*own, *short_joint)))
-        found.append(Cell("DNG-Encoder only", column, alone, short_alone))
+            own = (f"encoder={encoder}", *matching.settings(joint, encoder, shape, base=base))
+            found.append(Cell(f"INR2JLS, {name}", column, joint, (*own, *brief_joint)))
+        found.append(Cell("DNG-Encoder only", column, alone, (*base, *brief_alone)))
         for name, changes in _CONTROLS.items():
-            own = (*changes, *matching.settings(alone, "dng", shape, changes))
-            found.append(Cell(f"DNG-Encoder only, {name}", column, alone, (*own, *short_alone)))
+            own = (*base, *changes, *matching.settings(alone, "dng", shape, changes, base))
+            found.append(Cell(f"DNG-Encoder only, {name}", column, alone, (*own, *brief_alone)))
     order = {cell.row: number for number, cell in reversed(list(enumerate(found)))}
     return tuple(sorted(found, key=lambda cell: order[cell.row]))
 

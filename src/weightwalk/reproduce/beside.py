@@ -18,13 +18,15 @@ _SHORT = {"second hand": "", "read": "", "recalled": " (recalled)", "suspect": "
 """What stands behind a published number; that most are second hand is said below the table."""
 
 
-def part(title: str, ours: Mapping[Place, str], published: Sequence[Cell]) -> Part:
-    """A row for every method, for every column ours and the published number, where there are any."""
+def part(title: str, ours: Mapping[Place, str], published: Sequence[Cell], access: Mapping[Place, str]) -> Part:
+    """A row for every method, for every column ours and the published number, where there are any; `access` is that of
+    our cells that were measured.
+    """
     theirs = {(key(cell.row), key(cell.column)): cell for cell in published}
     rows = _union([row for row, _ in ours], [cell.row for cell in published])
     columns = _union([column for _, column in ours], [cell.column for cell in published])
     own = {(key(row), key(column)): text for (row, column), text in ours.items()}
-    header, body = ["method"], [[row] for row in rows]
+    header, body = ["method", "access"], [[row, _access(row, access, published)] for row in rows]
     for column in columns:
         for name, texts in (("here", own), ("published", {place: shown(cell) for place, cell in theirs.items()})):
             found = [texts.get((key(row), key(column)), "") for row in rows]
@@ -33,6 +35,15 @@ def part(title: str, ours: Mapping[Place, str], published: Sequence[Cell]) -> Pa
                 for line, text in zip(body, found, strict=True):
                     line.append(text)
     return Part(title, header, body)
+
+
+def _access(row: str, ours: Mapping[Place, str], published: Sequence[Cell]) -> str:
+    """What a method takes of a network, here and as published, in a word where that is the same."""
+    here = {access for (name, _), access in ours.items() if key(name) == key(row)}
+    theirs = {cell.access for cell in published if key(cell.row) == key(row)}
+    if here and theirs and here != theirs:
+        return f"{', '.join(sorted(here))} (published: {', '.join(sorted(theirs))})"
+    return ", ".join(sorted(here | theirs))
 
 
 def shown(cell: Cell) -> str:
@@ -48,11 +59,17 @@ def number(value: float) -> str:
 
 
 def in_words(found: Measured) -> str:
-    """The metric of a cell, mean and deviation over its seeds."""
+    """The metric of a cell, mean and deviation over its seeds; beside tau the largest that ties allow, beside an edit's
+    error that of doing nothing.
+    """
     values = found.values(found.headline)
     digits = 1 if found.headline.endswith("%") else 4
     std = measuring.std_of(values)
-    return f"{measuring.mean_of(values):.{digits}f}" + ("" if std is None else f" ± {std:.{digits}f}")
+    text = f"{measuring.mean_of(values):.{digits}f}" + ("" if std is None else f" ± {std:.{digits}f}")
+    for word, metric in (("at most", "kendall_tau_max test"), ("unedited", f"{found.headline[:-5]} of doing nothing")):
+        if metric in found.metrics:
+            text += f" ({word} {measuring.mean_of(found.values(metric)):.{digits}f})"
+    return text
 
 
 def conditions(found: Mapping[Place, Measured]) -> tuple[Part, Part]:

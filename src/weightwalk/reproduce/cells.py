@@ -94,8 +94,13 @@ class Cells:
         return [cell for cell in cells if any(cell in some for some in chosen)]
 
     def measure(self, progress: Progress = silent, should_stop: Callable[[], bool] = lambda: False) -> Reproduction:
-        """Cell by cell: its zoo, its steps, every seed's run and evaluation, its rows."""
+        """Cell by cell: its zoo, its steps, every seed's run and evaluation, its rows.
+
+        A cell that can't be is refused, and the others go on; InputError where none can be for want of data.
+        """
         state, cells = _State(), self.cells()
+        if self.request.scale != "tiny":
+            zoos.demand_root(self.request.root)
         for number, cell in enumerate(cells, 1):
             place, told = (cell.row, cell.column), f"{number}/{len(cells)} {cell.row}, {cell.column}"
             try:
@@ -146,6 +151,7 @@ class Cells:
         ours = {place: texts.get(place, "not yet") for place in places}
         title = f"{published.TITLES[self.table]}, scale {asked.scale}"
         equal = f", each trained for {asked.minutes:g} minutes of a core" if asked.minutes else ""
+        access = {place: one.found[0].access for place, one in state.found.items()}
         done = f"{len(state.found)} of {len(cells)} cells of {self.table} measured at scale {asked.scale}{equal}"
         refused = tuple(f"{row}, {column}: {sentence}" for (row, column), sentence in state.refused.items())
         if refused:
@@ -158,7 +164,7 @@ class Cells:
             },
             done,
             title,
-            (beside.part(title, ours, theirs), *beside.conditions(state.found)),
+            (beside.part(title, ours, theirs, access), *beside.conditions(state.found)),
             tuple(self._remarks(state, theirs, refused)),
             refused,
             state.finished,

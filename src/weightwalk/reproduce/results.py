@@ -39,7 +39,8 @@ pictures in training, not afterwards. `init`: INRs of independent starts, or all
 the task much easier. `fits`: INRs per training image. `minutes`: of training, per seed, by the clock of a machine
 that did other work besides. Published numbers were measured by others, on their machines: `read` in the paper's
 text or a repository, `second hand` in somebody's transcription, `recalled` from memory and not verified, `suspect`
-as explained. `weightwalk reproduce TABLE` makes such rows.
+as explained. `source` of ours: recipe, fingerprint of all its settings, commit; rows that differ in nothing else are of
+other settings or of an earlier state of the code. `weightwalk reproduce TABLE` makes such rows.
 
 **Traps in the published tables.**
 {traps}

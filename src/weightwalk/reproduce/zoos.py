@@ -151,13 +151,19 @@ def made(
     return Zoo.open(path) if wanted.make(path, root, device, progress, should_stop) else None
 
 
-def folder_of(root: Path | None, dataset: str) -> Path:
-    """Where a data set's files are: in the folder of that name in `root`, or in `root` itself."""
+def demand_root(root: Path | None) -> Path:
+    """`root`; InputError where none is named."""
     if root is None:
         raise InputError(
-            f"expected the folder of the {dataset} files, got none; name the one that has {dataset}/ with --root "
-            "(nothing is downloaded), or use --scale tiny, which needs none"
+            "expected the folder of the data sets' files, got none; name the one that has mnist/, cifar10/ and so on "
+            "with --root (nothing is downloaded), or use --scale tiny, which needs none"
         )
+    return root
+
+
+def folder_of(root: Path | None, dataset: str) -> Path:
+    """Where a data set's files are: in the folder of that name in `root`, or in `root` itself."""
+    root = demand_root(root)
     return root / dataset if (root / dataset).is_dir() else root
 
 
