@@ -105,3 +105,9 @@ def test_it_standardises_each_tensor_and_drops_only_in_training():
 def test_what_it_can_not_read_is_refused(name, options, sentence):
     with pytest.raises(InputError, match=sentence):
         EncoderConfig.named("nfn", **options).build(tiny_specs()[name])
+
+
+@pytest.mark.parametrize("name", ["variant", "io_encoding"])
+def test_unknown_words_are_refused_without_a_configuration_too(name):
+    with pytest.raises(InputError, match=f"unknown {name} 'npp'; known: "):
+        NFNEncoder(NetworkSpec.mlp([2, 3, 1]), **{name: "npp"})

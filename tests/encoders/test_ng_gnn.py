@@ -156,6 +156,29 @@ def test_it_conforms_with_its_options(options, monkeypatch):
     assert read == (["deep"] if "num_probes" in options else [*few])
 
 
+def test_dense_layers_of_a_cnn_have_features_of_their_own_if_they_are_no_kernels():
+    weights = random_weights(small_cnn(), 2, seed=0)
+    features = {}
+    for as_conv in (True, False):
+        torch.manual_seed(0)
+        given = NGGNNEncoder(
+            weights.spec, **SMALL, linear_as_conv=as_conv, reverse=False, standardise=False
+        ).graph_input
+        assert (given.of_linear is None) == as_conv
+        features[as_conv] = (given, given(weights).edges[-1])
+    given, found = features[False]
+    expected = given.edge_map(given.of_linear(weights.weights[-1].unsqueeze(-1), [(0,)]))
+    assert_close(found, expected, what="edges of the dense layer")
+    assert (found - features[True][1]).abs().max() > 1e-3
+    assert NGGNNEncoder(INR, **SMALL, linear_as_conv=False).graph_input.of_linear is None
+
+
+@pytest.mark.parametrize("name", ["ng_gnn", "ng_t", "nfn", "query"])
+def test_a_batch_of_no_networks_has_no_encodings(name):
+    encoder = EncoderConfig.named(name).build(INR).eval()
+    assert encoder(random_weights(INR, 1, seed=0)[:0]).pooled.shape == (0, encoder.pooled_dim)
+
+
 def test_gradients_reach_the_probes_through_the_network():
     encoder = NGGNNEncoder(INR, **SMALL, num_probes=4)
     assert encoder.access == "query"

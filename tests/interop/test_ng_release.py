@@ -83,18 +83,26 @@ def test_with_norms_of_its_own_a_node_does_not_look_at_the_batch():
 
 
 @torch.no_grad()
-def test_the_editing_graph_network_answers_an_offset_per_parameter():
-    parameters, weights, _, settings = golden("ng_gnn_probe4_2-8-8-1")
+def test_the_editing_graph_network_reads_edges_before_its_last_layer_and_biases_from_the_first_input():
+    parameters, weights, out, settings = golden("ng_gnn_probe4_2-8-8-1")
     editing = {name: x for name, x in parameters.items() if not name.startswith("proj_out.")}
-    editing |= {name.replace("update.1.", "update.2."): x for name, x in editing.items() if ".edge_update.1." in name}
     for part in ("proj_node", "proj_edge"):
         editing |= {f"{part}.0.weight": torch.randn(8, 8), f"{part}.0.bias": torch.randn(8)}
         editing |= {f"{part}.2.weight": torch.randn(1, 8), f"{part}.2.bias": torch.randn(1)}
-    scales = {f"{role}_scale.{layer}": torch.tensor(0.1 * layer) for role in ("weight", "bias") for layer in range(3)}
-    model = ng_release.load(editing | scales, weights.spec.widths, "ng_gnn", settings)
-    found = Weights(weights.spec, model(weights))
-    assert not found.weights[0].any()  # whose scale is 0
-    edges = model.encoder(weights).edges[1]
-    hidden = (edges @ editing["proj_edge.0.weight"].T + editing["proj_edge.0.bias"]).relu()
-    expected = 0.1 * (hidden @ editing["proj_edge.2.weight"].T + editing["proj_edge.2.bias"])[..., 0]
-    assert_close(found.weights[1], expected, what="offsets", atol=1e-5)
+    editing |= {f"{role}_scale.{layer}": torch.tensor(0.1 * layer) for role in ("weight", "bias") for layer in range(3)}
+
+    def head(part, x):
+        hidden = (x @ editing[f"{part}.0.weight"].T + editing[f"{part}.0.bias"]).relu()
+        return (hidden @ editing[f"{part}.2.weight"].T + editing[f"{part}.2.bias"])[..., 0]
+
+    nodes = head("proj_node", out["conv2"].view(3, 19, 8))
+    edges = head("proj_edge", out["edge_update1"].view(3, -1, 8))[:, 16:80].view(3, 8, 8).mT  # of layer 1, I before O
+    unused = {name.replace("update.1.", "update.2."): x for name, x in editing.items() if ".edge_update.1." in name}
+    for config, first in (({}, 8), ({"bias_nodes": "own"}, 10)):
+        model = ng_release.load(editing | unused, weights.spec.widths, "ng_gnn", settings | config)
+        found = Weights(weights.spec, model(weights))
+        assert not found.weights[0].any()  # whose scale is 0
+        assert_close(found.weights[1], 0.1 * edges, what="offsets of weights", **TOLERANCE)
+        assert_close(found.biases[1], 0.1 * nodes[:, first : first + 8], what="offsets of biases", **TOLERANCE)
+    with pytest.raises(InputError, match="unknown bias_nodes 'all'; known: first, own"):
+        ng_release.load(editing, weights.spec.widths, "ng_gnn", settings | {"bias_nodes": "all"})
