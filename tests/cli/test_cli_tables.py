@@ -119,6 +119,11 @@ def test_ours_stand_beside_the_published_cells_of_the_same_name():
     assert [beside.number(value) for value in (54.0, 86.53, 0.93, 0.8743)] == ["54.0", "86.53", "0.930", "0.8743"]
 
 
+def test_every_published_number_has_its_source():
+    assert cells._sources(published.TABLES["table1"]) == f"{published.DNG} (second hand)"
+    assert "NFN, NeurIPS 2023 (suspect): NFN-HNP; " in cells._sources(published.TABLES["table2"])
+
+
 def test_a_figure_stands_beside_what_bounds_it():
     for metrics, text in (
         ({"kendall_tau test": [0.8, 0.82], "kendall_tau_max test": [0.99, 0.99]}, "0.8100 ± 0.0141 (at most 0.9900)"),

@@ -15,7 +15,7 @@ from weightwalk.reproduce import TABLES, efficiency, readings
 @pytest.mark.parametrize("kind", ["mnist", "cifar10", "vit"])
 def test_every_registered_encoder_is_read_with(kind):
     recipes = [way.config.encoder.name for way in readings.ways(kind)]
-    assert set(recipes) == set(encoders)
+    assert set(recipes) == set(encoders) - ({"nfn"} if kind == "vit" else set())  # which reads chains of layers
     assert len({way.reader for way in readings.ways(kind)}) == len(recipes)
 
 

@@ -46,8 +46,8 @@ _SCALES = {
     "file, not its last ones.",
 }
 _TAGS = (
-    "Published numbers are those of {source}, where nothing else is said, as transcribed by others (second hand); "
-    "nobody measured them on this machine. (recalled): from memory, not verified. (suspect): see below."
+    "Published numbers were measured by others, on their machines; read: in the paper's text or a repository, second "
+    "hand: as transcribed by others, recalled: from memory and not verified, suspect: see below. {sources}."
 )
 
 
@@ -180,7 +180,7 @@ class Cells:
                 "other work on the machine lengthens."
             )
         if theirs:
-            remarks.append(_TAGS.format(source=published.DNG))
+            remarks.append(_TAGS.format(sources=_sources(theirs)))
         return remarks + [f"Trap: {trap}" for trap, about in published.TRAPS.items() if self.table in about]
 
 
@@ -188,6 +188,17 @@ def _fits(cell: Cell, pattern: str) -> bool:
     """Whether a cell is meant by ROW, ROW/COLUMN or /COLUMN, in which * stands for anything; case does not count."""
     row, _, column = pattern.lower().partition("/")
     return fnmatch(cell.row.lower(), row or "*") and fnmatch(cell.column.lower(), column or "*")
+
+
+def _sources(cells: Sequence[published.Cell]) -> str:
+    """Where published numbers are from; the rows of each, if there are several."""
+    rows: dict[tuple[str, str], dict[str, None]] = {}
+    for cell in cells:
+        rows.setdefault((cell.source, cell.tag), {})[cell.row.replace(", ", " ")] = None
+    return "; ".join(
+        f"{source} ({tag})" + (f": {', '.join(names)}" if len(rows) > 1 else "")
+        for (source, tag), names in rows.items()
+    )
 
 
 def _folder(runs: Path, zoo: Zoo, config: RunConfig) -> Path:

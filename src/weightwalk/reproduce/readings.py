@@ -132,7 +132,7 @@ def _trained(
 def ways(kind: str, step: bool = False) -> list[Way]:
     """All ways to read networks of a kind; or, `step`, to train on them."""
     if kind == "vit":
-        heads = {"statnn": ("head.hidden_dim=1000",)}
+        heads = {"statnn": ("head.hidden_dim=1000",), "query": ("encoder.input_shape=3,32,32",)}
         dng = [
             Way(kind, "DNG-Encoder", "vit_accuracy", method="dng"),
             Way(kind, "DNG-Encoder, attention as released", "vit_accuracy", changes=("encoder.preset=release-vit",)),
@@ -159,7 +159,7 @@ def ways(kind: str, step: bool = False) -> list[Way]:
 
 
 def _others(kind: str, recipe: str, heads: Mapping[str, tuple[str, ...]]) -> Iterator[Way]:
-    """Every other registered encoder that reads such networks, with the recipe's head or another."""
+    """Every other registered encoder that reads such networks, with the settings of `heads` where it needs any."""
     spec = networks(kind, 1).weights.spec
     for name in encoders:
         way = Way(kind, name, recipe, "answer", (f"encoder={name}", *heads.get(name, ())), name)
