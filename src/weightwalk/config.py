@@ -48,6 +48,8 @@ def _set(config: C, key: str, path: list[str], text: str) -> C:
     if value is None and rest:  # a group of settings that was left out begins with its defaults
         groups: list[Any] = [kind for kind in typing.get_args(hints.get(name)) if dataclasses.is_dataclass(kind)]
         value = groups[0]() if groups else None
+    if rest == ["name"] and getattr(value, "name", None) == text:
+        return config
     if value is not None and hasattr(value, "named") and rest in ([], ["name"]):
         return dataclasses.replace(config, **{name: value.named(text)})  # type: ignore[type-var]
     leaves_out = not rest and text.lower() == "none" and types.NoneType in typing.get_args(hints.get(name))
@@ -64,7 +66,7 @@ def keys(config: Any, prefix: str = "") -> dict[str, Any]:
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):
             found |= keys(value, f"{prefix}{field.name}.")
-        else:
+        elif _hints(type(config))[field.name] is not types.NoneType:  # else there is nothing to set
             found[prefix + field.name] = value
     return found
 
