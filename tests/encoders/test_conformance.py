@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from weightwalk import InputError, NetworkSpec, Weights
-from weightwalk.encoders import DNGEncoder, Encoder, Encoding, FlatEncoder, encoders
+from weightwalk.encoders import DNGEncoder, Encoder, Encoding, FlatEncoder, StatNNEncoder, encoders
 from weightwalk.spec import Layer
 from weightwalk.symmetry import hidden_widths
 from weightwalk.testing import check_encoder, random_weights, tiny_specs
@@ -37,8 +37,7 @@ def test_registered_encoders_conform(name):
     [
         {"num_passes": 2, "dropout": 0.5, "activation_embedding": True, "scale": 1.0},
         {"max_taps": 12, "preset": "release-cnn-zoo", "readout": "layers"},
-        {"shared": True, "activation_embedding": True, "readout": "layers"},
-        {"shared": True, "num_passes": 2, "max_taps": 12},
+        {"shared": True, "activation_embedding": True, "readout": "layers", "num_passes": 2, "max_taps": 12},
     ],
     ids=str,
 )
@@ -61,7 +60,7 @@ def test_a_compiler_sees_through_every_kind_of_step():
 
 
 def test_a_class_needs_no_name():
-    assert "siren" in check_encoder(Small)
+    assert "siren" in check_encoder(StatNNEncoder)
 
 
 class WeighsSourcesByPosition(Small):
@@ -153,7 +152,7 @@ class SaysAnotherWidth(Small):
         self.pooled_dim += 1
 
 
-class HasEdges(Small):
+class HasEdges(StatNNEncoder):
     """Edges of the weights and their squares, which is right."""
 
     def read(self, weights):

@@ -68,7 +68,7 @@ def test_all_of_them_together_work_under_transforms():
 
 @pytest.mark.slow
 def test_all_of_them_together_work_under_compilers():
-    encoder = richest(SPECS["siren"])
+    encoder = richest(NetworkSpec.mlp([2, 3, 1]))
     assert_captured(encoder, random_weights(encoder.spec, 2, seed=0))
 
 

@@ -133,7 +133,8 @@ def _scattered(graph: StaticGraph, features: GraphFeatures) -> Tensor:
     total = table.index_select(1, layers[0])
     for index in layers[1:]:
         total = total + (table.index_select(1, index) - features.absent)
-    return total.unflatten(1, (num_nodes, num_nodes))
+    laid: Tensor = total.unflatten(1, (num_nodes, num_nodes))
+    return laid
 
 
 def _layers_of(places: Sequence[int], size: int) -> Iterator[list[int]]:
