@@ -63,7 +63,7 @@ TINY: dict[str, Settings] = {
     "nfn": ("encoder.dim=16",),
     "dng": ("encoder.dim=32", "encoder.num_frequencies=16"),
 }
-"""Sizes with which 500 steps of 16 INRs are a minute of a core at most; NG-T at its own takes six seconds a step of 64."""
+"""Sizes with which 500 steps of 16 INRs are a minute of a core at most; NG-T at its own takes six seconds for 64."""
 _NG_STAGE = (
     *("classify.learning_rate=0.001", "classify.optimizer=amsgrad", "classify.clip=10"),
     *("classify.warmup_start=0", "classify.warmup_steps=1000", "head.dropout=0"),
