@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from types import SimpleNamespace
 from typing import Any, get_args
 
 from weightwalk import config
 from weightwalk.encoders.base import Encoder
-from weightwalk.encoders.graph_blocks import Pool
+from weightwalk.encoders.graph_blocks import Pool, pooled_parts
 from weightwalk.encoders.neural_graph import GraphInput, mixture
 from weightwalk.errors import InputError
 from weightwalk.graphs.blocks import ROLES, Channels
@@ -15,6 +16,12 @@ from weightwalk.graphs.static import channels_of
 from weightwalk.registry import unknown
 from weightwalk.spec import NetworkSpec
 from weightwalk.weights import Weights
+
+_OF_INPUT = (
+    *("num_frequencies", "scale", "reverse", "num_probes", "output_offset", "positional"),
+    *("activation_embedding", "linear_as_conv"),
+)
+"""Options that are the `GraphInput`'s as they stand."""
 
 
 class GraphEncoder(Encoder):
@@ -26,7 +33,22 @@ class GraphEncoder(Encoder):
     standardised.
     """
 
-    graph_input: GraphInput
+    def __init__(self, spec: NetworkSpec, node_dim: int, edge_dim: int, options: SimpleNamespace):
+        """`options` has the subclass's options as attributes."""
+        self.validate(options)
+        super().__init__(spec)
+        self.shared, self.pool, self.edges = bool(options.shared), options.pool, options.edges
+        self.graph_input = GraphInput(
+            spec,
+            node_dim,
+            edge_dim,
+            **{name: getattr(options, name) for name in _OF_INPUT},
+            standardise=options.standardise and not self.shared,
+            channels=_common_channels(spec, options) if self.shared else None,
+            max_hidden=options.max_hidden if self.shared else 0,
+        )
+        self.access = self.graph_input.access
+        self.pooled_dim = pooled_parts(self.graph_input.graph, self.pool) * node_dim
 
     @classmethod
     def validate(cls, options: Any) -> None:
@@ -61,7 +83,8 @@ class GraphEncoder(Encoder):
         self.graph_input.prepare(batches)
 
 
-def common_channels(spec: NetworkSpec, kernel_size: int, positions: int) -> Channels:
-    """The channels of a mixture's edges: the spec's, at least so large, with all roles."""
+def _common_channels(spec: NetworkSpec, options: SimpleNamespace) -> Channels:
+    """The channels of a mixture's edges: the spec's, at least as large as the options say, with all roles."""
     own = channels_of(spec)
-    return Channels(max(own.kernel_size, kernel_size), own.axes, max(own.positions, positions), ROLES)
+    size, positions = max(own.kernel_size, options.kernel_size), max(own.positions, options.kernel_positions)
+    return Channels(size, own.axes, positions, ROLES)

@@ -19,9 +19,8 @@ from torch import Tensor, nn
 from weightwalk import config
 from weightwalk.encoders.aggregation import Plan, heard
 from weightwalk.encoders.base import Encoding, encoders
-from weightwalk.encoders.graph_blocks import Pool, layer_edges, layer_nodes, pooled, pooled_parts
-from weightwalk.encoders.graph_encoder import GraphEncoder, common_channels
-from weightwalk.encoders.neural_graph import GraphInput
+from weightwalk.encoders.graph_blocks import Pool, layer_edges, layer_nodes, pooled
+from weightwalk.encoders.graph_encoder import GraphEncoder
 from weightwalk.spec import NetworkSpec
 from weightwalk.weights import Weights
 
@@ -118,32 +117,12 @@ class NGGNNEncoder(GraphEncoder):
         kernel_positions: int = 0,
         max_hidden: int = 0,
     ):
-        self.validate(SimpleNamespace(**locals()))
-        super().__init__(spec)
-        self.shared, self.pool, self.edges = bool(shared), pool, edges
-        self.graph_input = GraphInput(
-            spec,
-            dim,
-            dim,
-            num_frequencies=num_frequencies,
-            scale=scale,
-            reverse=reverse,
-            num_probes=num_probes,
-            output_offset=output_offset,
-            positional=positional,
-            activation_embedding=activation_embedding,
-            linear_as_conv=linear_as_conv,
-            standardise=standardise and not shared,
-            channels=common_channels(spec, kernel_size, kernel_positions) if shared else None,
-            max_hidden=max_hidden if shared else 0,
-        )
-        self.access = self.graph_input.access
+        super().__init__(spec, dim, dim, SimpleNamespace(**locals()))
         self.convolutions = nn.ModuleList(Convolution(dim) for _ in range(num_layers))
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(num_layers - 1))
         self.edge_updates = nn.ModuleList(EdgeUpdate(dim) for _ in range(num_layers - 1 + edges))
         self.dropout = nn.Dropout(dropout)
         graph = self.graph_input.graph
-        self.pooled_dim = pooled_parts(graph, pool) * dim
         self.register_buffer("delta", torch.tensor(sum(_logs(graph.in_degrees())) / graph.num_nodes))
         self._plans = {spec: Plan.of(graph, reverse)}
 

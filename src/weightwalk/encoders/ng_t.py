@@ -14,9 +14,8 @@ from torch import Tensor, nn
 
 from weightwalk.config import bounded
 from weightwalk.encoders.base import Encoding, encoders
-from weightwalk.encoders.graph_blocks import Pool, layer_edges, layer_nodes, pooled, pooled_parts
-from weightwalk.encoders.graph_encoder import GraphEncoder, common_channels
-from weightwalk.encoders.neural_graph import GraphInput
+from weightwalk.encoders.graph_blocks import Pool, layer_edges, layer_nodes, pooled
+from weightwalk.encoders.graph_encoder import GraphEncoder
 from weightwalk.encoders.relational import RelationalLayer
 from weightwalk.errors import InputError
 from weightwalk.graphs.scalars import pick
@@ -78,26 +77,7 @@ class NGTEncoder(GraphEncoder):
         kernel_positions: int = 0,
         max_hidden: int = 0,
     ):
-        self.validate(SimpleNamespace(**locals()))
-        super().__init__(spec)
-        self.shared, self.pool, self.edges = bool(shared), pool, edges
-        self.graph_input = GraphInput(
-            spec,
-            node_dim,
-            edge_dim,
-            num_frequencies=num_frequencies,
-            scale=scale,
-            reverse=reverse,
-            num_probes=num_probes,
-            output_offset=output_offset,
-            positional=positional,
-            activation_embedding=activation_embedding,
-            linear_as_conv=linear_as_conv,
-            standardise=standardise and not shared,
-            channels=common_channels(spec, kernel_size, kernel_positions) if shared else None,
-            max_hidden=max_hidden if shared else 0,
-        )
-        self.access = self.graph_input.access
+        super().__init__(spec, node_dim, edge_dim, SimpleNamespace(**locals()))
         self.layers = nn.ModuleList(
             RelationalLayer(
                 node_dim,
@@ -112,7 +92,6 @@ class NGTEncoder(GraphEncoder):
             )
             for number in range(1, num_layers + 1)
         )
-        self.pooled_dim = pooled_parts(self.graph_input.graph, pool) * node_dim
 
     @classmethod
     def validate(cls, options: Any) -> None:
