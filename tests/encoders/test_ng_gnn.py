@@ -171,6 +171,10 @@ def test_dense_layers_of_a_cnn_have_features_of_their_own_if_they_are_no_kernels
     assert_close(found, expected, what="edges of the dense layer")
     assert (found - features[True][1]).abs().max() > 1e-3
     assert NGGNNEncoder(INR, **SMALL, linear_as_conv=False).graph_input.of_linear is None
+    several = tiny_specs()["shuffled"]  # the dense step reads four positions of every channel
+    encoder = NGGNNEncoder(several, **SMALL, linear_as_conv=False)
+    assert encoder.graph_input.of_linear is None
+    assert encoder(random_weights(several, 2, seed=0)).pooled.isfinite().all()
 
 
 @pytest.mark.parametrize("name", ["ng_gnn", "ng_t", "nfn", "query"])

@@ -176,7 +176,7 @@ class GraphInput(nn.Module):
         self.of_biases = ScalarFeatures(1, node_dim, num_frequencies, scale)
         self.of_kernels = ScalarFeatures(per_edge, edge_dim, num_frequencies, scale)
         kinds = {type(layer) for layer in spec.layers}
-        apart = not linear_as_conv and Conv in kinds and any(map(is_linear, spec.layers))
+        apart = not linear_as_conv and Conv in kinds and any(_is_linear(block, spec) for block in graph.blocks)
         of_linear = ScalarFeatures(3 if reverse else 1, edge_dim, num_frequencies, scale) if apart else None
         self.of_linear = of_linear
         self.probes = Probes(spec, node_dim, num_probes, output_offset) if num_probes else None
@@ -247,7 +247,7 @@ class GraphInput(nn.Module):
         else:
             x = scalars(block, weights.weights[block.layer])
             x = self._standard(x, 2 * block.layer)
-        apart = self.of_linear is not None and block.layer is not None and is_linear(weights.spec.layers[block.layer])
+        apart = self.of_linear is not None and _is_linear(block, weights.spec)
         features = self.of_linear if apart else self.of_kernels
         assert features is not None
         count, channels = (1, (0,)) if apart else (graph.channels.count, block.channels)
@@ -262,9 +262,9 @@ class GraphInput(nn.Module):
         return x if self.standardise is None else self.standardise.feature(x, feature)
 
 
-def is_linear(layer: nn.Module | object) -> bool:
-    """Whether a step is a plain dense one, which a convolutional network's features may keep apart."""
-    return isinstance(layer, Dense) and layer.taps == 1
+def _is_linear(block: Block, spec: NetworkSpec) -> bool:
+    """Whether edges are a dense step's of one number each, which a convolutional network's features may keep apart."""
+    return block.layer is not None and isinstance(spec.layers[block.layer], Dense) and len(block.channels) == 1
 
 
 def mixture(specs: Sequence[NetworkSpec]) -> tuple[Channels, int]:
