@@ -17,6 +17,7 @@ from dataclasses import replace
 from weightwalk.encoders import EncoderConfig
 from weightwalk.heads import HeadConfig
 from weightwalk.recipes.registry import RECIPES
+from weightwalk.recipes.stages import short
 from weightwalk.tasks.generalization.task import GeneralizationConfig
 from weightwalk.training.stage import StageConfig
 
@@ -94,17 +95,7 @@ def _small(
 
     def made(recipe: str) -> GeneralizationConfig:
         paper = make(recipe)
-        regress = replace(
-            paper.regress,
-            steps=steps,
-            batch_size=32,
-            learning_rate=2e-3,
-            warmup_start=0.1,
-            warmup_steps=100,
-            schedule="cosine",
-            clip=1.0,
-            eval_every=steps // 10,
-        )
+        regress = short(steps, 32, weight_decay=paper.regress.weight_decay, optimizer=paper.regress.optimizer)
         encoder = EncoderConfig.named(paper.encoder.name, **{**paper.encoder.options, **options})
         head = replace(paper.head, hidden_dim=128)  # type: ignore[call-arg]
         return replace(paper, encoder=encoder, checkpoints="all", head=head, regress=regress)

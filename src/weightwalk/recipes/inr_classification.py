@@ -25,6 +25,7 @@ from weightwalk.frameworks.inr_inr import WeightSizes
 from weightwalk.frameworks.no_generator import ChannelSizes
 from weightwalk.heads import HeadConfig
 from weightwalk.recipes.registry import RECIPES
+from weightwalk.recipes.stages import short
 from weightwalk.tasks.inr_classification.task import (
     EncoderOnlyConfig,
     INR2JLSConfig,
@@ -79,16 +80,7 @@ def _small_inr2jls(recipe: str, dataset: str) -> INR2JLSConfig:
         seed=0,
         head=HeadConfig.named("latent_cnn", hidden_dim=128),
         latents=LatentSizes(theta_dim=64, generator_dim=128, latent_dim=32, decoder_dim=32),
-        pretrain=StageConfig(
-            steps=5_000,
-            batch_size=64,
-            learning_rate=2e-3,
-            warmup_start=0.1,
-            warmup_steps=100,
-            schedule="cosine",
-            clip=1.0,
-            eval_every=500,
-        ),
+        pretrain=short(5_000),
         classify=StageConfig(
             steps=4_000,
             batch_size=128,
@@ -109,18 +101,7 @@ def _small_encoder(recipe: str, dataset: str) -> EncoderOnlyConfig:
         fits=None,
         seed=0,
         head=HeadConfig.named("mlp", hidden_dim=128, dropout=0.5),
-        classify=StageConfig(
-            steps=5_000,
-            batch_size=64,
-            learning_rate=2e-3,
-            weight_decay=1e-2,
-            optimizer="adamw",
-            warmup_start=0.1,
-            warmup_steps=100,
-            schedule="cosine",
-            clip=1.0,
-            eval_every=500,
-        ),
+        classify=short(5_000, weight_decay=1e-2, optimizer="adamw"),
     )
 
 

@@ -18,6 +18,7 @@ from weightwalk.encoders import EncoderConfig
 from weightwalk.frameworks.editor import OffsetSizes
 from weightwalk.frameworks.inr2jls import LatentSizes
 from weightwalk.recipes.registry import RECIPES
+from weightwalk.recipes.stages import short
 from weightwalk.tasks.config import RunConfig
 from weightwalk.tasks.inr_editing.task import DecodeConfig, OffsetsConfig
 from weightwalk.training.stage import StageConfig
@@ -57,18 +58,7 @@ def _weights(recipe: str, dataset: str, op: str, encoder: Named = _NG_GNN) -> Of
 
 
 def _small_stage(steps: int) -> StageConfig:
-    return StageConfig(
-        steps=steps,
-        batch_size=64,
-        learning_rate=2e-3,
-        weight_decay=5e-4,
-        optimizer="amsgrad",
-        warmup_start=0.1,
-        warmup_steps=100,
-        schedule="cosine",
-        clip=1.0,
-        eval_every=max(1, steps // 10),
-    )
+    return short(steps, weight_decay=5e-4, optimizer="amsgrad")
 
 
 def _small_weights(recipe: str, dataset: str, op: str) -> OffsetsConfig:
